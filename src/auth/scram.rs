@@ -1,0 +1,1 @@
+//! SCRAM exchanges as state machines: the server towards clients, the client towards the database.

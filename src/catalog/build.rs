@@ -1,0 +1,1 @@
+//! Rows of the database and tags → [`Catalog`](super::Catalog). Pure.

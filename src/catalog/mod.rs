@@ -1,0 +1,201 @@
+//! Relations, columns and tags of one database: an immutable picture with a generation, and names → columns.
+//!
+//! Built from rows that the service user read ([`RawCatalog`], queries in [`queries`]) and from the tags. Guarantees: a
+//! column is known by (relation OID, attribute number) once it is resolved; a tagged column's state comes from the
+//! database's catalog alone (sealed when its type is its domain's, clear when it is the logical type, else broken).
+//! Deliberately absent: I/O, policy, SQL text other than the loader's queries.
+
+pub mod build;
+pub mod queries;
+
+use crate::value::DataType;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// How the cells of a domain are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Seal {
+    Deterministic,
+    Randomized,
+    /// Guarded but stored in clear.
+    None,
+}
+
+/// A kind of data (`[domain.email]` of policy.toml): columns of one domain may be compared with each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    pub name: String,
+    /// For example `pii.email`.
+    pub label: String,
+    pub data_type: DataType,
+    pub seal: Seal,
+    /// The keyring's data key that the domain's key derives from.
+    pub key: String,
+}
+
+/// What a DBA says of a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    pub schema: String,
+    pub table: String,
+    pub column: String,
+    pub domain: Arc<Domain>,
+    /// The domain's type, or a narrower one of the same family.
+    pub data_type: DataType,
+    /// `None`: in every database that has such a column.
+    pub database: Option<String>,
+}
+
+/// All tags of all databases, and the domains that they use.
+#[derive(Clone, Debug, Default)]
+pub struct Tags {
+    pub tags: Vec<Tag>,
+    pub domains: Vec<Arc<Domain>>,
+}
+
+/// A column after resolving: never a name again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ColumnId {
+    pub relation: u32,
+    pub number: i16,
+}
+
+/// How a tagged column is stored now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Its type is its domain's type; deterministic domains name their key version.
+    Sealed { version: Option<u16> },
+    Clear,
+    /// Neither: retyped behind our back, another domain's type, a renamed tagged clear column. Unreadable; says why.
+    Broken(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnTag {
+    pub domain: Arc<Domain>,
+    pub data_type: DataType,
+    pub state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    pub number: i16,
+    pub name: String,
+    pub type_oid: u32,
+    /// `format_type(atttypid, atttypmod)`, for messages and casts.
+    pub type_name: String,
+    pub not_null: bool,
+    /// `GENERATED ALWAYS AS IDENTITY` or a generated expression: not assignable.
+    pub generated: bool,
+    pub tag: Option<ColumnTag>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelationKind {
+    Table,
+    Partitioned,
+    View,
+    MaterializedView,
+    Foreign,
+    Sequence,
+    Composite,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    pub kind: RelationKind,
+    /// In attribute order, dropped columns left out.
+    pub columns: Vec<Column>,
+    /// `pg_get_viewdef` with an empty search path, for views and materialized views.
+    pub definition: Option<String>,
+    /// `Some(why)` when the tags cannot be applied to it: nothing may read it until they are put right.
+    pub unreadable: Option<String>,
+}
+
+impl Relation {
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+    pub fn is_tagged(&self) -> bool {
+        self.unreadable.is_some() || self.columns.iter().any(|column| column.tag.is_some())
+    }
+}
+
+/// A PostgreSQL domain over bytea in schema `pgveil`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedType {
+    pub oid: u32,
+    pub array_oid: u32,
+    /// Without the schema: `card`, `email_1`.
+    pub name: String,
+    /// The tagged domain it belongs to.
+    pub domain: String,
+    pub version: Option<u16>,
+}
+
+/// A function outside `pg_catalog`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    pub schema: String,
+    pub name: String,
+    /// `sql`, `plpgsql`, `c`, `internal`, …
+    pub language: String,
+}
+
+/// One database, as it was at `generation`.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    pub generation: u64,
+    pub database: String,
+    pub relations: HashMap<u32, Arc<Relation>>,
+    /// (schema, name) → OID.
+    pub names: HashMap<(String, String), u32>,
+    /// Every schema that exists.
+    pub schemas: Vec<String>,
+    /// Sealed types by OID.
+    pub sealed_types: HashMap<u32, SealedType>,
+    /// User-defined functions by name (any schema).
+    pub functions: HashMap<String, Vec<Function>>,
+    /// Tags that apply to this database, by (schema, table): also those whose table does not exist yet.
+    pub tags: HashMap<(String, String), Vec<Tag>>,
+}
+
+impl Catalog {
+    pub fn relation(&self, oid: u32) -> Option<&Arc<Relation>> {
+        self.relations.get(&oid)
+    }
+    /// Looks `name` up in one schema.
+    pub fn find_in(&self, schema: &str, name: &str) -> Option<&Arc<Relation>> {
+        self.names.get(&(schema.to_owned(), name.to_owned())).and_then(|oid| self.relations.get(oid))
+    }
+    /// Looks an unqualified name up along `path` (as `current_schemas(true)` gives it).
+    pub fn find(&self, path: &[String], name: &str) -> Option<&Arc<Relation>> {
+        path.iter().find_map(|schema| self.find_in(schema, name))
+    }
+    /// Whether anything here is tagged, or could be when its table is created.
+    pub fn has_tags(&self) -> bool {
+        !self.tags.is_empty() || self.relations.values().any(|relation| relation.is_tagged())
+    }
+    /// Whether any tagged column is stored in clear (or its relation is unreadable).
+    pub fn has_clear_tags(&self) -> bool {
+        self.relations.values().any(|relation| {
+            relation.unreadable.is_some()
+                || relation
+                    .columns
+                    .iter()
+                    .any(|column| column.tag.as_ref().is_some_and(|tag| !matches!(tag.state, State::Sealed { .. })))
+        })
+    }
+    /// Whether some relation or tag of this name, in any schema, is tagged: for text that could not be parsed.
+    pub fn names_tagged_relation(&self, name: &str) -> bool {
+        self.tags.keys().any(|(_, table)| table == name)
+            || self.relations.values().any(|relation| relation.name == name && relation.is_tagged())
+    }
+    /// The newest sealed type of a domain that exists in the database: what `CREATE TABLE` gives a tagged column.
+    pub fn sealed_type(&self, domain: &str) -> Option<&SealedType> {
+        self.sealed_types.values().filter(|sealed| sealed.domain == domain).max_by_key(|sealed| sealed.version)
+    }
+}

@@ -1,0 +1,1 @@
+//! The service user's queries, and the shape of their rows.

@@ -1,0 +1,1 @@
+//! Files → serde shapes → validated domain values; the only place with serde shapes.

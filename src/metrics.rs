@@ -1,0 +1,1 @@
+//! Every counter, in one struct, with its help text.

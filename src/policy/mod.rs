@@ -1,0 +1,200 @@
+//! Who may see what: principals, rules, the one decision, masks and limits. Pure: time is an argument.
+//!
+//! Guarantees: [`Policy::decide`] is total and always names the rule or the absence of one; only it makes a
+//! [`Disclosure`] other than through [`Disclosure::withheld`]. Deliberately absent: SQL, sessions, I/O, clocks.
+
+pub mod decide;
+pub mod mask;
+
+use crate::catalog::Domain;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Who is speaking, after a successful exchange. Made only in `auth` (and by `explain`, which discloses nothing).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    user: String,
+    /// Role memberships that the database vouches for; counted only where `trust_database_roles` says so.
+    database_roles: BTreeSet<String>,
+}
+
+impl Principal {
+    /// Only `auth` and `cli::explain` may call this: a test reads the sources for it.
+    pub(crate) fn authenticated(user: String, database_roles: BTreeSet<String>) -> Principal {
+        Principal { user, database_roles }
+    }
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+    pub fn database_roles(&self) -> &BTreeSet<String> {
+        &self.database_roles
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Action {
+    Read,
+    Compare,
+    Write,
+}
+
+/// A mask of the closed set. `mask.rs` says what each shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mask {
+    Redact,
+    Partial,
+    Email,
+    Card,
+    Year,
+    Hash,
+}
+
+/// The form in which a value may be shown. `PartialOrd`-free on purpose: revealing order is `decide`'s business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Disclosure(Shown);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Shown {
+    Clear,
+    Masked(Mask),
+    Withheld,
+}
+
+/// What a disclosure says, for those who carry it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    Clear,
+    Masked(Mask),
+    /// NULL is shown.
+    Withheld,
+}
+
+impl Disclosure {
+    pub fn form(&self) -> Form {
+        match self.0 {
+            Shown::Clear => Form::Clear,
+            Shown::Masked(mask) => Form::Masked(mask),
+            Shown::Withheld => Form::Withheld,
+        }
+    }
+    pub fn is_clear(&self) -> bool {
+        matches!(self.0, Shown::Clear)
+    }
+    /// The disclosure that shows nothing: always allowed.
+    pub fn withheld() -> Disclosure {
+        Disclosure(Shown::Withheld)
+    }
+    /// `clear`, `null` or `mask:…`, as policy.toml spells it.
+    pub fn name(&self) -> &'static str {
+        match self.0 {
+            Shown::Clear => "clear",
+            Shown::Withheld => "null",
+            Shown::Masked(Mask::Redact) => "mask:redact",
+            Shown::Masked(Mask::Partial) => "mask:partial",
+            Shown::Masked(Mask::Email) => "mask:email",
+            Shown::Masked(Mask::Card) => "mask:card",
+            Shown::Masked(Mask::Year) => "mask:year",
+            Shown::Masked(Mask::Hash) => "mask:hash",
+        }
+    }
+}
+
+/// What is true of the session and the moment, for a rule's conditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Circumstances {
+    /// Unix time in seconds.
+    pub now: i64,
+    /// The client's address; `None` over a Unix socket.
+    pub address: Option<IpAddr>,
+    /// `SET pgveil.purpose`.
+    pub purpose: Option<String>,
+    /// When the second factor was last given, Unix seconds.
+    pub second_factor_at: Option<i64>,
+}
+
+/// Limits of one rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RowLimits {
+    pub rows_per_statement: Option<u64>,
+    pub rows_per_hour: Option<u64>,
+}
+
+/// A rule by its place in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RuleRef {
+    pub index: usize,
+    pub name: Arc<str>,
+}
+
+/// The policy's answer for one use of one column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    Allow {
+        /// `None` only for `default = "null"`.
+        rule: Option<RuleRef>,
+        /// For `Read`, how a value is shown. For `Compare` and `Write`, how the same rule would show it.
+        disclosure: Disclosure,
+        limits: RowLimits,
+        /// `Compare` without clear read of the same label: every compared value is counted and recorded.
+        oracle: bool,
+    },
+    Deny {
+        /// What is missing, when some rule would allow it under other circumstances: the text of a HINT.
+        hint: Option<String>,
+    },
+}
+
+/// What `policy.toml` gives, validated. Built by `config`.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    pub default_null: bool,
+    pub trust_database_roles: bool,
+    pub otp_minutes: u32,
+    pub domains: Vec<Arc<Domain>>,
+    /// Role → users.
+    pub roles: std::collections::BTreeMap<String, BTreeSet<String>>,
+    pub rules: Vec<Rule>,
+}
+
+/// One `[[rule]]`.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub name: Arc<str>,
+    pub roles: Vec<String>,
+    /// `pii.*`, `pii.email`, `*`.
+    pub labels: Vec<String>,
+    pub allow: Vec<Action>,
+    pub show: Disclosure,
+    pub write_blind: bool,
+    pub limits: RowLimits,
+    /// Values compared per statement under an oracle; 20 unless the rule limits rows itself.
+    pub purposes: Vec<String>,
+    pub second_factor: bool,
+    pub from: Vec<ipnet::IpNet>,
+    pub hours: Option<Hours>,
+}
+
+/// `mon-fri 08:00-18:00 Europe/Berlin`.
+#[derive(Clone, Debug)]
+pub struct Hours {
+    /// Monday is 0.
+    pub days: [bool; 7],
+    /// Minutes after midnight, from inclusive, to exclusive.
+    pub from_minute: u16,
+    pub to_minute: u16,
+    pub zone: jiff::tz::TimeZone,
+}
+
+impl Policy {
+    /// The answer for `principal` doing `action` with a column of `domain` now.
+    pub fn decide(
+        &self,
+        principal: &Principal,
+        domain: &Domain,
+        action: Action,
+        circumstances: &Circumstances,
+    ) -> Decision {
+        decide::decide(self, principal, domain, action, circumstances)
+    }
+}

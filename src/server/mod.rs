@@ -1,0 +1,3 @@
+//! Sockets, TLS, the pump, upstream, cancel keys, reload, admin endpoint, shutdown.
+
+pub mod settings;

@@ -1,0 +1,84 @@
+//! What the server is told: validated by `config`, obeyed here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    Off,
+    Prefer,
+    Require,
+}
+
+/// `[listen]`.
+#[derive(Clone, Debug)]
+pub struct ListenSettings {
+    pub address: Option<SocketAddr>,
+    /// A directory; the socket is `.s.PGSQL.<port>` in it, as PostgreSQL names it.
+    pub unix_socket: Option<PathBuf>,
+    pub tls: TlsMode,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    pub client_ca: Option<PathBuf>,
+    /// Default 1000.
+    pub connections_max: usize,
+    /// Default 30 s: from accept to ReadyForQuery.
+    pub log_in_timeout: Duration,
+    /// Default 30 s.
+    pub drain: Duration,
+    /// Default 1 GiB, PostgreSQL's own limit; 10 KiB before log-in is fixed.
+    pub message_bytes_max: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseTls {
+    Off,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabaseAddress {
+    /// Host name or address, and port.
+    Tcp(String, u16),
+    /// Directory and port.
+    Unix(PathBuf, u16),
+}
+
+/// `[database]`.
+#[derive(Clone, Debug)]
+pub struct DatabaseSettings {
+    pub address: DatabaseAddress,
+    pub tls: DatabaseTls,
+    pub ca: Option<PathBuf>,
+    pub service_user: String,
+    /// `None`: no password is needed (trust, peer).
+    pub service_password: Option<zeroize::Zeroizing<String>>,
+    /// Where `init`, `check` and `users` connect by default: `postgres` unless set.
+    pub service_database: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthSource {
+    /// `users.toml`.
+    File,
+    /// The look-up function that `init` makes.
+    Database,
+}
+
+/// Everything `serve` needs besides policy, tags, keys and users.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub listen: ListenSettings,
+    pub database: DatabaseSettings,
+    pub auth: AuthSource,
+    /// `[admin] address`; `None` when the section is absent.
+    pub admin: Option<SocketAddr>,
+    /// `[audit] path`.
+    pub audit: PathBuf,
+    /// Default 10,000 statements.
+    pub plan_cache_entries: usize,
+}

@@ -1,0 +1,1 @@
+//! SQL text → what it means for tagged columns. The only place that names `sqlparser`.
