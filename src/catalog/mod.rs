@@ -9,8 +9,8 @@ pub mod build;
 pub mod queries;
 
 use crate::value::DataType;
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
 /// How the cells of a domain are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +19,25 @@ pub enum Seal {
     Randomized,
     /// Guarded but stored in clear.
     None,
+}
+
+/// What one may do with a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Action {
+    Read,
+    Compare,
+    Write,
+}
+
+impl Action {
+    /// As policy.toml and records spell it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Action::Read => "read",
+            Action::Compare => "compare",
+            Action::Write => "write",
+        }
+    }
 }
 
 /// A kind of data (`[domain.email]` of policy.toml): columns of one domain may be compared with each other.
@@ -161,6 +180,8 @@ pub struct Catalog {
     pub functions: HashMap<String, Vec<Function>>,
     /// Tags that apply to this database, by (schema, table): also those whose table does not exist yet.
     pub tags: HashMap<(String, String), Vec<Tag>>,
+    /// Filled on first use by [`Catalog::sensitive_names`].
+    pub sensitive: OnceLock<HashSet<String>>,
 }
 
 impl Catalog {
@@ -189,13 +210,42 @@ impl Catalog {
                     .any(|column| column.tag.as_ref().is_some_and(|tag| !matches!(tag.state, State::Sealed { .. })))
         })
     }
-    /// Whether some relation or tag of this name, in any schema, is tagged: for text that could not be parsed.
-    pub fn names_tagged_relation(&self, name: &str) -> bool {
-        self.tags.keys().any(|(_, table)| table == name)
-            || self.relations.values().any(|relation| relation.name == name && relation.is_tagged())
+    /// The unqualified names through which a statement could reach a tagged column, in any schema: tagged relations,
+    /// tags whose table does not exist yet, and views (of views) whose definition mentions one of these.
+    ///
+    /// A text in which none of these words stands touches nothing tagged, whatever it means.
+    pub fn sensitive_names(&self) -> &HashSet<String> {
+        self.sensitive.get_or_init(|| {
+            let mut names: HashSet<String> = self.tags.keys().map(|(_, table)| table.clone()).collect();
+            names.extend(self.relations.values().filter(|relation| relation.is_tagged()).map(|r| r.name.clone()));
+            let mut waiting: Vec<(&str, HashSet<String>)> = self
+                .relations
+                .values()
+                .filter_map(|r| r.definition.as_deref().map(|text| (r.name.as_str(), identifier_words(text))))
+                .collect();
+            loop {
+                let before = names.len();
+                waiting.retain(|(name, words)| {
+                    let reaches = words.iter().any(|word| names.contains(word));
+                    if reaches {
+                        names.insert((*name).to_owned());
+                    }
+                    !reaches
+                });
+                if names.len() == before {
+                    return names;
+                }
+            }
+        })
     }
     /// The newest sealed type of a domain that exists in the database: what `CREATE TABLE` gives a tagged column.
     pub fn sealed_type(&self, domain: &str) -> Option<&SealedType> {
         self.sealed_types.values().filter(|sealed| sealed.domain == domain).max_by_key(|sealed| sealed.version)
     }
+}
+
+/// Every run of identifier characters, as written and quoted names whole: over-inclusive on purpose.
+fn identifier_words(text: &str) -> HashSet<String> {
+    let runs = text.split(|c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && c != '_' && c != '$');
+    runs.chain(text.split('"')).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }

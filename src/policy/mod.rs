@@ -7,6 +7,8 @@ pub mod decide;
 pub mod mask;
 
 use crate::catalog::Domain;
+
+pub use crate::catalog::Action;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,13 +32,6 @@ impl Principal {
     pub fn database_roles(&self) -> &BTreeSet<String> {
         &self.database_roles
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Action {
-    Read,
-    Compare,
-    Write,
 }
 
 /// A mask of the closed set. `mask.rs` says what each shows.
