@@ -1,0 +1,8 @@
+//! The one integration binary: a `mod` line for each topic. Plain `cargo test` runs it; PostgreSQL is started by the
+//! tests themselves (`postgres.rs`), and a test that cannot have it fails, it does not skip.
+
+// Tests may unwrap: a panic is how they fail.
+#![allow(clippy::unwrap_used)]
+
+mod postgres;
+mod postgres_test;
