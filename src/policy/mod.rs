@@ -4,14 +4,15 @@
 //! [`Disclosure`] other than through [`Disclosure::withheld`]. Deliberately absent: SQL, sessions, I/O, clocks.
 
 pub mod decide;
+pub mod hours;
 pub mod mask;
 
 use crate::catalog::Domain;
-
-pub use crate::catalog::Action;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+pub use crate::catalog::Action;
 
 /// Who is speaking, after a successful exchange. Made only in `auth` (and by `explain`, which discloses nothing).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,18 +46,12 @@ pub enum Mask {
     Hash,
 }
 
-/// The form in which a value may be shown. `PartialOrd`-free on purpose: revealing order is `decide`'s business.
+/// The form in which a value may be shown: a right, which only [`Policy::decide`] gives. `PartialOrd`-free on
+/// purpose: revealing order is `decide`'s business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Disclosure(Shown);
+pub struct Disclosure(Form);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Shown {
-    Clear,
-    Masked(Mask),
-    Withheld,
-}
-
-/// What a disclosure says, for those who carry it out.
+/// What a rule says and a disclosure carries: data, not a right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     Clear,
@@ -65,33 +60,51 @@ pub enum Form {
     Withheld,
 }
 
-impl Disclosure {
-    pub fn form(&self) -> Form {
-        match self.0 {
-            Shown::Clear => Form::Clear,
-            Shown::Masked(mask) => Form::Masked(mask),
-            Shown::Withheld => Form::Withheld,
+impl Form {
+    /// Every form that `show` may name, in the order that messages list them.
+    pub const ALL: [Form; 8] = [
+        Form::Clear,
+        Form::Withheld,
+        Form::Masked(Mask::Email),
+        Form::Masked(Mask::Card),
+        Form::Masked(Mask::Partial),
+        Form::Masked(Mask::Year),
+        Form::Masked(Mask::Hash),
+        Form::Masked(Mask::Redact),
+    ];
+    /// `clear`, `null` or `mask:…`, as policy.toml spells it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Form::Clear => "clear",
+            Form::Withheld => "null",
+            Form::Masked(Mask::Redact) => "mask:redact",
+            Form::Masked(Mask::Partial) => "mask:partial",
+            Form::Masked(Mask::Email) => "mask:email",
+            Form::Masked(Mask::Card) => "mask:card",
+            Form::Masked(Mask::Year) => "mask:year",
+            Form::Masked(Mask::Hash) => "mask:hash",
         }
     }
+    /// Reads [`name`](Self::name)'s spelling; `None` for any other.
+    pub fn parse(name: &str) -> Option<Form> {
+        Form::ALL.into_iter().find(|form| form.name() == name)
+    }
+}
+
+impl Disclosure {
+    pub fn form(&self) -> Form {
+        self.0
+    }
     pub fn is_clear(&self) -> bool {
-        matches!(self.0, Shown::Clear)
+        matches!(self.0, Form::Clear)
     }
     /// The disclosure that shows nothing: always allowed.
     pub fn withheld() -> Disclosure {
-        Disclosure(Shown::Withheld)
+        Disclosure(Form::Withheld)
     }
-    /// `clear`, `null` or `mask:…`, as policy.toml spells it.
+    /// As [`Form::name`].
     pub fn name(&self) -> &'static str {
-        match self.0 {
-            Shown::Clear => "clear",
-            Shown::Withheld => "null",
-            Shown::Masked(Mask::Redact) => "mask:redact",
-            Shown::Masked(Mask::Partial) => "mask:partial",
-            Shown::Masked(Mask::Email) => "mask:email",
-            Shown::Masked(Mask::Card) => "mask:card",
-            Shown::Masked(Mask::Year) => "mask:year",
-            Shown::Masked(Mask::Hash) => "mask:hash",
-        }
+        self.0.name()
     }
 }
 
@@ -114,6 +127,16 @@ pub struct RowLimits {
     pub rows_per_statement: Option<u64>,
     pub rows_per_hour: Option<u64>,
 }
+
+impl RowLimits {
+    /// How many values one statement may compare under an oracle ruling with these limits.
+    pub fn comparisons_per_statement(&self) -> u64 {
+        self.rows_per_statement.unwrap_or(COMPARISONS_PER_STATEMENT_DEFAULT)
+    }
+}
+
+/// Values that one statement may compare under an oracle ruling whose rule sets no `rows_per_statement`.
+pub const COMPARISONS_PER_STATEMENT_DEFAULT: u64 = 20;
 
 /// A rule by its place in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -160,22 +183,26 @@ pub struct Rule {
     /// `pii.*`, `pii.email`, `*`.
     pub labels: Vec<String>,
     pub allow: Vec<Action>,
-    pub show: Disclosure,
+    pub show: Form,
+    /// Allows `write` although `show` is not clear.
     pub write_blind: bool,
     pub limits: RowLimits,
-    /// Values compared per statement under an oracle; 20 unless the rule limits rows itself.
+    /// Conditions; empty (or false, or `None`) means that the rule does not ask for this one.
     pub purposes: Vec<String>,
     pub second_factor: bool,
     pub from: Vec<ipnet::IpNet>,
     pub hours: Option<Hours>,
 }
 
-/// `mon-fri 08:00-18:00 Europe/Berlin`.
+/// `mon-fri 08:00-18:00 Europe/Berlin`. A span whose end is before its start runs past midnight and belongs to the
+/// day that it starts on.
 #[derive(Clone, Debug)]
 pub struct Hours {
+    /// As policy.toml has it, for hints.
+    pub text: Arc<str>,
     /// Monday is 0.
     pub days: [bool; 7],
-    /// Minutes after midnight, from inclusive, to exclusive.
+    /// Minutes after midnight, from inclusive, to exclusive; up to 1440, never equal.
     pub from_minute: u16,
     pub to_minute: u16,
     pub zone: jiff::tz::TimeZone,
