@@ -1,6 +1,6 @@
 //! Messages from the client: tags, views, and encoding of those that we make ourselves.
 
-use super::{Frame, Violation};
+use super::{Frame, Reader, Violation, Writer};
 use bytes::Bytes;
 
 pub const BIND: u8 = b'B';
@@ -20,12 +20,16 @@ pub const SYNC: u8 = b'S';
 pub const TERMINATE: u8 = b'X';
 
 /// `Q`: the text of a simple query.
-pub fn query_text(_frame: &Frame) -> Result<&str, Violation> {
-    todo!()
+pub fn query_text(frame: &Frame) -> Result<&str, Violation> {
+    let mut reader = Reader::new(frame.body());
+    let sql = reader.string()?;
+    reader.end().map(|()| sql)
 }
 
-pub fn encode_query(_sql: &str) -> Frame {
-    todo!()
+pub fn encode_query(sql: &str) -> Frame {
+    let mut writer = Writer::new(QUERY);
+    writer.string(sql);
+    writer.frame()
 }
 
 /// `P`.
@@ -37,11 +41,22 @@ pub struct Parse<'a> {
 }
 
 impl<'a> Parse<'a> {
-    pub fn view(_frame: &'a Frame) -> Result<Parse<'a>, Violation> {
-        todo!()
+    pub fn view(frame: &'a Frame) -> Result<Parse<'a>, Violation> {
+        let mut reader = Reader::new(frame.body());
+        let name = reader.string()?;
+        let sql = reader.string()?;
+        let count = reader.count()?;
+        let types = (0..count).map(|_| reader.u32()).collect::<Result<_, _>>()?;
+        reader.end()?;
+        Ok(Parse { name, sql, types })
     }
     pub fn encode(&self) -> Frame {
-        todo!()
+        let mut writer = Writer::new(PARSE);
+        writer.string(self.name);
+        writer.string(self.sql);
+        writer.count(self.types.len());
+        self.types.iter().for_each(|oid| writer.u32(*oid));
+        writer.frame()
     }
 }
 
@@ -56,16 +71,50 @@ pub struct Bind<'a> {
 }
 
 impl<'a> Bind<'a> {
-    pub fn view(_frame: &'a Frame) -> Result<Bind<'a>, Violation> {
-        todo!()
+    pub fn view(frame: &'a Frame) -> Result<Bind<'a>, Violation> {
+        let mut reader = Reader::new(frame.body());
+        let portal = reader.string()?;
+        let statement = reader.string()?;
+        let parameter_formats = formats(&mut reader)?;
+        let count = reader.count()?;
+        let parameters = (0..count).map(|_| reader.value()).collect::<Result<Vec<_>, _>>()?;
+        let result_formats = formats(&mut reader)?;
+        reader.end()?;
+        if parameter_formats.len() > 1 && parameter_formats.len() != parameters.len() {
+            return Err(Violation::new("bind message has mismatched numbers of parameters and formats"));
+        }
+        Ok(Bind { portal, statement, parameter_formats, parameters, result_formats })
     }
     pub fn encode(&self) -> Frame {
-        todo!()
+        let mut writer = Writer::new(BIND);
+        writer.string(self.portal);
+        writer.string(self.statement);
+        writer.count(self.parameter_formats.len());
+        self.parameter_formats.iter().for_each(|format| writer.i16(*format));
+        writer.count(self.parameters.len());
+        self.parameters.iter().for_each(|value| writer.value(*value));
+        writer.count(self.result_formats.len());
+        self.result_formats.iter().for_each(|format| writer.i16(*format));
+        writer.frame()
     }
     /// The format code of parameter `index` under the none/one/each rule.
-    pub fn parameter_format(&self, _index: usize) -> i16 {
-        todo!()
+    pub fn parameter_format(&self, index: usize) -> i16 {
+        match self.parameter_formats.as_slice() {
+            [] => 0,
+            [all] => *all,
+            each => each.get(index).copied().unwrap_or(0),
+        }
     }
+}
+
+fn formats(reader: &mut Reader<'_>) -> Result<Vec<i16>, Violation> {
+    let count = reader.count()?;
+    (0..count)
+        .map(|_| match reader.i16()? {
+            code @ (0 | 1) => Ok(code),
+            _ => Err(Violation::new("unsupported format code")),
+        })
+        .collect()
 }
 
 /// What Describe and Close speak of.
@@ -76,25 +125,49 @@ pub enum Target {
 }
 
 /// `D` and `C`: kind and name.
-pub fn target(_frame: &Frame) -> Result<(Target, &str), Violation> {
-    todo!()
+pub fn target(frame: &Frame) -> Result<(Target, &str), Violation> {
+    let mut reader = Reader::new(frame.body());
+    let target = match reader.u8()? {
+        b'S' => Target::Statement,
+        b'P' => Target::Portal,
+        _ => return Err(Violation::new("invalid subtype of Describe or Close")),
+    };
+    let name = reader.string()?;
+    reader.end().map(|()| (target, name))
 }
 
-pub fn encode_describe(_target: Target, _name: &str) -> Frame {
-    todo!()
+pub fn encode_describe(target: Target, name: &str) -> Frame {
+    named(DESCRIBE, target, name)
 }
 
-pub fn encode_close(_target: Target, _name: &str) -> Frame {
-    todo!()
+pub fn encode_close(target: Target, name: &str) -> Frame {
+    named(CLOSE, target, name)
+}
+
+fn named(tag: u8, target: Target, name: &str) -> Frame {
+    let mut writer = Writer::new(tag);
+    writer.u8(match target {
+        Target::Statement => b'S',
+        Target::Portal => b'P',
+    });
+    writer.string(name);
+    writer.frame()
 }
 
 /// `E`: portal name and row limit (0 is no limit; negative counts as 0, as PostgreSQL does).
-pub fn execute(_frame: &Frame) -> Result<(&str, u32), Violation> {
-    todo!()
+pub fn execute(frame: &Frame) -> Result<(&str, u32), Violation> {
+    let mut reader = Reader::new(frame.body());
+    let portal = reader.string()?;
+    let rows = reader.i32()?;
+    reader.end()?;
+    Ok((portal, u32::try_from(rows).unwrap_or(0)))
 }
 
-pub fn encode_execute(_portal: &str, _rows_max: u32) -> Frame {
-    todo!()
+pub fn encode_execute(portal: &str, rows_max: u32) -> Frame {
+    let mut writer = Writer::new(EXECUTE);
+    writer.string(portal);
+    writer.u32(rows_max);
+    writer.frame()
 }
 
 pub fn encode_sync() -> Frame {
@@ -110,21 +183,31 @@ pub fn encode_terminate() -> Frame {
 }
 
 /// `f`.
-pub fn encode_copy_fail(_reason: &str) -> Frame {
-    todo!()
+pub fn encode_copy_fail(reason: &str) -> Frame {
+    let mut writer = Writer::new(COPY_FAIL);
+    writer.string(reason);
+    writer.frame()
 }
 
 /// `p` as PasswordMessage / SASLResponse: the raw data.
-pub fn encode_password(_data: &[u8]) -> Frame {
-    todo!()
+pub fn encode_password(data: &[u8]) -> Frame {
+    let mut writer = Writer::new(PASSWORD);
+    writer.bytes(data);
+    writer.frame()
 }
 
 /// `p` as SASLInitialResponse.
-pub fn encode_sasl_initial(_mechanism: &str, _data: &[u8]) -> Frame {
-    todo!()
+pub fn encode_sasl_initial(mechanism: &str, data: &[u8]) -> Frame {
+    let mut writer = Writer::new(PASSWORD);
+    writer.string(mechanism);
+    writer.value(Some(data));
+    writer.frame()
 }
 
 /// Reads `p` as SASLInitialResponse: mechanism and data.
-pub fn sasl_initial(_frame: &Frame) -> Result<(&str, &[u8]), Violation> {
-    todo!()
+pub fn sasl_initial(frame: &Frame) -> Result<(&str, &[u8]), Violation> {
+    let mut reader = Reader::new(frame.body());
+    let mechanism = reader.string()?;
+    let data = reader.value()?.unwrap_or(&[]);
+    reader.end().map(|()| (mechanism, data))
 }

@@ -8,7 +8,7 @@ pub mod backend;
 pub mod frontend;
 pub mod startup;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 /// The peer broke the protocol: FATAL 08P01 and the connection ends. The text never quotes the peer's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,153 @@ impl Frame {
 ///
 /// # Errors
 /// A length below 4 or above the limit is a [`Violation`]; nothing is reserved for it.
-pub fn split(_buffer: &mut BytesMut, _limits: &Limits) -> Result<Option<Frame>, Violation> {
-    todo!()
+pub fn split(buffer: &mut BytesMut, limits: &Limits) -> Result<Option<Frame>, Violation> {
+    let Some(header) = buffer.first_chunk::<5>() else { return Ok(None) };
+    let [_, length @ ..] = *header;
+    let total = 1 + length_within(length, limits)?;
+    if buffer.len() < total {
+        return Ok(None);
+    }
+    Ok(Some(Frame { bytes: buffer.split_to(total).freeze() }))
+}
+
+/// The length field (itself included), held to the limit; as usize, which is at least 32 bits here.
+fn length_within(field: [u8; 4], limits: &Limits) -> Result<usize, Violation> {
+    let length = i32::from_be_bytes(field);
+    let length = u64::try_from(length).map_err(|_| Violation::new("invalid message length"))?;
+    if length < 4 {
+        return Err(Violation::new("invalid message length"));
+    }
+    if length + 1 > limits.message_bytes_max {
+        return Err(Violation::new("message is longer than allowed"));
+    }
+    usize::try_from(length).map_err(|_| Violation::new("message is longer than allowed"))
+}
+
+impl Violation {
+    pub fn new(text: &str) -> Violation {
+        Violation(text.to_owned())
+    }
+}
+
+/// Reads a message body from the front; every step checks what is left.
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(body: &'a [u8]) -> Reader<'a> {
+        Reader { rest: body }
+    }
+    pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], Violation> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or_else(short)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Violation> {
+        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or_else(short)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+    pub(crate) fn u8(&mut self) -> Result<u8, Violation> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+    pub(crate) fn i16(&mut self) -> Result<i16, Violation> {
+        self.array().map(i16::from_be_bytes)
+    }
+    /// A count: negative ones are a violation.
+    pub(crate) fn count(&mut self) -> Result<u16, Violation> {
+        self.array().map(u16::from_be_bytes)
+    }
+    pub(crate) fn i32(&mut self) -> Result<i32, Violation> {
+        self.array().map(i32::from_be_bytes)
+    }
+    pub(crate) fn u32(&mut self) -> Result<u32, Violation> {
+        self.array().map(u32::from_be_bytes)
+    }
+    /// A NUL-terminated string, which must be UTF-8.
+    pub(crate) fn string(&mut self) -> Result<&'a str, Violation> {
+        std::str::from_utf8(self.raw_string()?).map_err(|_| Violation::new("invalid string in message"))
+    }
+    pub(crate) fn raw_string(&mut self) -> Result<&'a [u8], Violation> {
+        let end = self.rest.iter().position(|byte| *byte == 0).ok_or_else(short)?;
+        let text = self.bytes(end)?;
+        self.bytes(1)?;
+        Ok(text)
+    }
+    /// A value preceded by its length; -1 is NULL.
+    pub(crate) fn value(&mut self) -> Result<Option<&'a [u8]>, Violation> {
+        match self.i32()? {
+            -1 => Ok(None),
+            length => {
+                let length = usize::try_from(length).map_err(|_| Violation::new("invalid value length"))?;
+                self.bytes(length).map(Some)
+            }
+        }
+    }
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.rest
+    }
+    pub(crate) fn end(self) -> Result<(), Violation> {
+        if self.rest.is_empty() { Ok(()) } else { Err(Violation::new("invalid message format")) }
+    }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+}
+
+fn short() -> Violation {
+    Violation::new("insufficient data left in message")
+}
+
+/// Builds one message; the length is patched at the end.
+pub(crate) struct Writer {
+    out: BytesMut,
+}
+
+impl Writer {
+    pub(crate) fn new(tag: u8) -> Writer {
+        let mut out = BytesMut::with_capacity(64);
+        out.put_u8(tag);
+        out.put_u32(0);
+        Writer { out }
+    }
+    pub(crate) fn u8(&mut self, value: u8) {
+        self.out.put_u8(value);
+    }
+    pub(crate) fn i16(&mut self, value: i16) {
+        self.out.put_i16(value);
+    }
+    pub(crate) fn i32(&mut self, value: i32) {
+        self.out.put_i32(value);
+    }
+    pub(crate) fn u32(&mut self, value: u32) {
+        self.out.put_u32(value);
+    }
+    /// A count of at most 65,535; more is cut off by the caller's own limits.
+    pub(crate) fn count(&mut self, count: usize) {
+        self.out.put_u16(u16::try_from(count).unwrap_or(u16::MAX));
+    }
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.out.put_slice(bytes);
+    }
+    /// A NUL inside the text would end it early for the reader: it is left out.
+    pub(crate) fn string(&mut self, text: &str) {
+        self.out.extend(text.bytes().filter(|byte| *byte != 0));
+        self.out.put_u8(0);
+    }
+    pub(crate) fn value(&mut self, value: Option<&[u8]>) {
+        match value {
+            None => self.out.put_i32(-1),
+            Some(bytes) => {
+                self.out.put_i32(i32::try_from(bytes.len()).unwrap_or(i32::MAX));
+                self.out.put_slice(bytes);
+            }
+        }
+    }
+    pub(crate) fn frame(mut self) -> Frame {
+        let length = u32::try_from(self.out.len() - 1).unwrap_or(u32::MAX);
+        self.out[1..5].copy_from_slice(&length.to_be_bytes());
+        Frame { bytes: self.out.freeze() }
+    }
 }
