@@ -83,7 +83,9 @@ pub struct ColumnId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// Its type is its domain's type; deterministic domains name their key version.
-    Sealed { version: Option<u16> },
+    Sealed {
+        version: Option<u16>,
+    },
     Clear,
     /// Neither: retyped behind our back, another domain's type, a renamed tagged clear column. Unreadable; says why.
     Broken(String),
@@ -204,10 +206,9 @@ impl Catalog {
     pub fn has_clear_tags(&self) -> bool {
         self.relations.values().any(|relation| {
             relation.unreadable.is_some()
-                || relation
-                    .columns
-                    .iter()
-                    .any(|column| column.tag.as_ref().is_some_and(|tag| !matches!(tag.state, State::Sealed { .. })))
+                || relation.columns.iter().any(|column| {
+                    column.tag.as_ref().is_some_and(|tag| !matches!(tag.state, State::Sealed { .. }))
+                })
         })
     }
     /// The unqualified names through which a statement could reach a tagged column, in any schema: tagged relations,
@@ -217,7 +218,9 @@ impl Catalog {
     pub fn sensitive_names(&self) -> &HashSet<String> {
         self.sensitive.get_or_init(|| {
             let mut names: HashSet<String> = self.tags.keys().map(|(_, table)| table.clone()).collect();
-            names.extend(self.relations.values().filter(|relation| relation.is_tagged()).map(|r| r.name.clone()));
+            names.extend(
+                self.relations.values().filter(|relation| relation.is_tagged()).map(|r| r.name.clone()),
+            );
             let mut waiting: Vec<(&str, HashSet<String>)> = self
                 .relations
                 .values()
@@ -238,9 +241,17 @@ impl Catalog {
             }
         })
     }
+    /// Whether some relation, or a tag whose table does not exist yet, has this name in any schema and is tagged.
+    pub fn names_tagged_relation(&self, name: &str) -> bool {
+        self.tags.keys().any(|(_, table)| table == name)
+            || self.relations.values().any(|relation| relation.name == name && relation.is_tagged())
+    }
     /// The newest sealed type of a domain that exists in the database: what `CREATE TABLE` gives a tagged column.
     pub fn sealed_type(&self, domain: &str) -> Option<&SealedType> {
-        self.sealed_types.values().filter(|sealed| sealed.domain == domain).max_by_key(|sealed| sealed.version)
+        self.sealed_types
+            .values()
+            .filter(|sealed| sealed.domain == domain)
+            .max_by_key(|sealed| sealed.version)
     }
 }
 

@@ -1,6 +1,176 @@
 //! SQL text → what it means for tagged columns. The only place that names `sqlparser`.
+//!
+//! Three steps, each of which may end the work: our own lexer (exact for PostgreSQL) sees whether a word in the text can
+//! lead to a tagged column at all; statements about the session are read from their tokens; what is left is parsed,
+//! checked token by token against the parser's own reading and print, and typed ([`lineage`]).
+//!
+//! Guarantees: what is sent in place of the text is the print of what was checked; a text passes unread only when no word
+//! in it leads to a tagged relation; errors name constructs and columns, never values.
+//! Deliberately absent: policy, keys, the wire.
 
 pub mod agree;
 pub mod echo;
 pub mod lex;
-mod spelling;
+pub mod lineage;
+pub mod literal;
+mod parse;
+pub mod problem;
+mod reach;
+mod session;
+pub mod shape;
+pub mod spelling;
+
+pub use lineage::{Context, Effects, Lineage};
+pub use problem::{Problem, Trouble};
+pub use reach::unguarded_call;
+pub use session::{Local, check_pinned};
+
+use lex::{Kind, Token};
+use session::{Session, Words};
+use shape::Lines;
+use std::ops::Range;
+
+/// What one statement is to us.
+#[derive(Clone, Debug)]
+pub enum Understood {
+    /// Nothing tagged is in reach: the text goes as it is.
+    Pass(Effects),
+    Lineage(Box<Lineage>),
+    Local(Local),
+}
+
+/// The statements of a text, by their tokens (comments left out).
+pub struct Script {
+    pub statements: Vec<StatementText>,
+}
+
+/// One statement of a text.
+pub struct StatementText {
+    /// Byte range in the client's text.
+    pub span: Range<usize>,
+    pub tokens: Vec<Token>,
+}
+
+/// Splits a text into statements, as the server's lexer would. `None` when it does not lex: the server says so.
+pub fn split(text: &str) -> Option<Script> {
+    let tokens = lex::lex(text).ok()?;
+    let spans = agree::split_statements(text, &tokens);
+    let statements = spans
+        .into_iter()
+        .map(|span| {
+            let inside = |token: &&Token| span.start <= token.span.start && token.span.end <= span.end;
+            let tokens: Vec<Token> = tokens.iter().filter(inside).cloned().collect();
+            StatementText { span, tokens }
+        })
+        .filter(|statement| !statement.tokens.is_empty())
+        .collect();
+    Some(Script { statements })
+}
+
+/// Statements that name a tagged relation without reading or writing its columns' values.
+const HARMLESS_WITH_TAGGED_NAME: &[&str] = &[
+    "abort",
+    "analyze",
+    "analyse",
+    "begin",
+    "checkpoint",
+    "close",
+    "cluster",
+    "comment",
+    "commit",
+    "deallocate",
+    "discard",
+    "drop",
+    "end",
+    "grant",
+    "listen",
+    "lock",
+    "notify",
+    "reassign",
+    "reindex",
+    "release",
+    "reset",
+    "revoke",
+    "rollback",
+    "savepoint",
+    "security",
+    "set",
+    "show",
+    "start",
+    "truncate",
+    "unlisten",
+    "vacuum",
+];
+
+/// CREATE and ALTER of these kinds name a tagged relation without touching its columns' types or values.
+const HARMLESS_KINDS: &[&str] =
+    &["sequence", "statistics", "publication", "subscription", "default", "role", "user", "index"];
+
+/// What one statement of `text` means in `context`. `declared` is the number of parameter types the client declared.
+///
+/// # Errors
+/// A [`Problem`] that becomes the client's refusal.
+pub fn understand(
+    text: &str,
+    statement: &StatementText,
+    declared: usize,
+    context: &Context<'_>,
+) -> Result<Understood, Problem> {
+    let words = Words { text, tokens: &statement.tokens };
+    let effects = match session::read(&words, context.catalog)? {
+        Session::Local(local) => return Ok(Understood::Local(local)),
+        Session::Effects(effects) => effects,
+    };
+    if !context.catalog.has_tags() {
+        return Ok(Understood::Pass(effects));
+    }
+    let sensitive = context.catalog.sensitive_names();
+    if !words.any_word(|word| sensitive.contains(word)) {
+        return Ok(Understood::Pass(effects));
+    }
+    let first = words.keyword(0);
+    if HARMLESS_WITH_TAGGED_NAME.contains(&first.as_str()) {
+        return Ok(Understood::Pass(effects));
+    }
+    let kinds = (1..4).any(|index| HARMLESS_KINDS.contains(&words.keyword(index).as_str()));
+    if first == "alter" && kinds
+        || first == "create" && kinds && !(1..4).any(|index| words.keyword(index) == "index")
+    {
+        return Ok(Understood::Pass(effects));
+    }
+    parsed(text, statement, &words, declared, effects, context)
+}
+
+fn parsed(
+    text: &str,
+    statement: &StatementText,
+    words: &Words<'_>,
+    declared: usize,
+    effects: Effects,
+    context: &Context<'_>,
+) -> Result<Understood, Problem> {
+    let refuse = || {
+        let mut name = words.keyword(0).to_ascii_uppercase();
+        if matches!(name.as_str(), "CREATE" | "ALTER") {
+            name = format!("{name} {}", words.keyword(1).to_ascii_uppercase());
+        }
+        Problem::not_understood(&format!("statement {name}"))
+    };
+    if statement.tokens.iter().any(|token| matches!(token.kind, Kind::UnicodeIdent | Kind::UnicodeString)) {
+        return Err(Problem::not_understood("a U& spelling").hint("Write the name or string without U&."));
+    }
+    let own = &text[statement.span.clone()];
+    agree::agree(own).map_err(|_| refuse().detail("Its tokens can be read in more than one way."))?;
+    let tree = parse::one(own).map_err(|_| refuse())?;
+    echo::echo(text, &statement.tokens, &tree.to_string())
+        .map_err(|_| refuse().detail("Part of it would be lost when it is printed again."))?;
+    let lines = Lines::new(text, statement.span.clone());
+    match lineage::analyse(tree, lines, declared, context)? {
+        None => Ok(Understood::Pass(effects)),
+        Some(mut lineage) => {
+            lineage.effects.path |= effects.path;
+            lineage.effects.catalog |= effects.catalog;
+            Ok(Understood::Lineage(Box::new(lineage)))
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! Expressions: one arm for each node that is understood, and what it needs of a sealed operand.
+
+use super::print::verbatim;
+use super::query::expression_at;
+use super::scope::{Resolved, Scope, fold};
+use super::{Analyst, ParameterUse, SealedShape, Shape, Tagged, logical};
+use crate::catalog::Action;
+use crate::sql::problem::{Problem, Trouble};
+use crate::value::DataType;
+use sqlparser::ast::{
+    AccessExpr, BinaryOperator, CaseWhen, Expr, Ident, Interval, Subscript, UnaryOperator, Value,
+    WindowFrame, WindowFrameBound, WindowSpec,
+};
+use std::sync::Arc;
+
+impl Analyst<'_> {
+    /// The shape of `expr` in `scope`; the tree is changed where a tagged column asks for it.
+    pub(super) fn expr(&mut self, expr: &mut Expr, scope: &Scope<'_>) -> Result<Shape, Problem> {
+        match expr {
+            Expr::Identifier(ident) => {
+                let resolved =
+                    scope.column(&fold(ident)).map_err(|problem| problem.at(self.at(ident.span)))?;
+                self.reference(expr, resolved)
+            }
+            Expr::CompoundIdentifier(path) => {
+                let names: Vec<String> = path.iter().map(fold).collect();
+                let at = path.first().and_then(|ident| self.at(ident.span));
+                let resolved = match names.split_last() {
+                    Some((column, qualifier)) => {
+                        scope.qualified(qualifier, column).map_err(|problem| problem.at(at))?
+                    }
+                    None => Resolved::Nothing,
+                };
+                if matches!(resolved, Resolved::Nothing)
+                    && let Some(first) = names.first()
+                    && let Resolved::Column(shape) = scope.column(first)?
+                {
+                    self.refuse_sealed(&shape, "field selection", at)?;
+                }
+                self.reference(expr, resolved)
+            }
+            Expr::Value(value) => match &value.value {
+                Value::Placeholder(_) => self.placeholder(expr),
+                _ => Ok(Shape::Adaptable),
+            },
+            Expr::TypedString(_) => Ok(Shape::Adaptable),
+            Expr::Nested(inner) => self.expr(inner, scope),
+            Expr::Interval(interval) => self.interval(interval, scope),
+            Expr::BinaryOp { left, op, right } => self.binary(left, op, right, scope),
+            Expr::UnaryOp { op, expr } => self.unary(*op, expr, scope),
+            Expr::Cast { kind: _, expr: inner, data_type, format } => {
+                if format.is_some() {
+                    return Err(Problem::not_understood("CAST … FORMAT"));
+                }
+                let to = logical(data_type);
+                let name = data_type.to_string();
+                match self.expr(inner, scope)? {
+                    Shape::Sealed(sealed) => self.cast_sealed(expr, sealed, to, &name),
+                    Shape::Adaptable => Ok(Shape::Adaptable),
+                    Shape::Clear(_) | Shape::Plain => Ok(Shape::Plain),
+                    other => {
+                        self.refuse_sealed(&other, "a cast", None)?;
+                        Ok(Shape::Plain)
+                    }
+                }
+            }
+            Expr::IsNull(operand) | Expr::IsNotNull(operand) => match self.expr(operand, scope)? {
+                Shape::WholeRow(name) => Err(Problem::whole_row(&name)),
+                _ => Ok(Shape::Plain),
+            },
+            Expr::IsTrue(operand)
+            | Expr::IsNotTrue(operand)
+            | Expr::IsFalse(operand)
+            | Expr::IsNotFalse(operand)
+            | Expr::IsUnknown(operand)
+            | Expr::IsNotUnknown(operand) => self.unsealed(operand, scope, "IS TRUE"),
+            Expr::IsDistinctFrom(left, right) => self.comparison(left, right, scope, "IS DISTINCT FROM"),
+            Expr::IsNotDistinctFrom(left, right) => {
+                self.comparison(left, right, scope, "IS NOT DISTINCT FROM")
+            }
+            Expr::In { expr: operand, target, negated: _, global } => {
+                if *global {
+                    return Err(Problem::not_understood("GLOBAL IN"));
+                }
+                self.in_target(operand, target, scope)
+            }
+            Expr::AnyOp { left, compare_op, right, is_some: _ } => {
+                self.quantified(left, compare_op, right, scope, "ANY")
+            }
+            Expr::AllOp { left, compare_op, right } => self.quantified(left, compare_op, right, scope, "ALL"),
+            Expr::Case { case_token: _, end_token: _, operand, conditions, else_result } => {
+                self.case(operand.as_deref_mut(), conditions, else_result.as_deref_mut(), scope)
+            }
+            Expr::Function(function) => self.function(function, scope),
+            Expr::Exists { subquery, negated: _ } => {
+                self.query(subquery, Some(scope), &scope.ctes, None)?;
+                Ok(Shape::Plain)
+            }
+            Expr::Subquery(query) => {
+                let outputs = self.query(query, Some(scope), &scope.ctes, None)?;
+                Ok(match outputs.into_iter().next() {
+                    // Its value stands in a select list of its own: nothing here can be written into it.
+                    Some(out) if !matches!(out.shape, Shape::Adaptable) => out.shape,
+                    _ => Shape::Plain,
+                })
+            }
+            Expr::Tuple(items) => {
+                let shapes = items.iter_mut().map(|item| self.expr(item, scope)).collect::<Result<_, _>>()?;
+                Ok(Shape::Row(shapes))
+            }
+            other => self.ciphertext_blind(other, scope),
+        }
+    }
+
+    /// Nodes whose operands may not be sealed, all alike.
+    fn ciphertext_blind(&mut self, expr: &mut Expr, scope: &Scope<'_>) -> Result<Shape, Problem> {
+        let mut all = |construct: &str, operands: Vec<Option<&mut Box<Expr>>>| -> Result<Shape, Problem> {
+            self.blind(
+                construct,
+                operands.into_iter().flatten().map(|operand| &mut **operand).collect(),
+                scope,
+            )
+        };
+        match expr {
+            Expr::Like { negated: _, any: false, expr, pattern, escape_char } => {
+                all("LIKE", vec![Some(expr), Some(pattern), escape_char.as_mut()])
+            }
+            Expr::ILike { negated: _, any: false, expr, pattern, escape_char } => {
+                all("ILIKE", vec![Some(expr), Some(pattern), escape_char.as_mut()])
+            }
+            Expr::SimilarTo { negated: _, expr, pattern, escape_char } => {
+                all("SIMILAR TO", vec![Some(expr), Some(pattern), escape_char.as_mut()])
+            }
+            Expr::Between { expr, negated: _, low, high } => {
+                all("BETWEEN", vec![Some(expr), Some(low), Some(high)])
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                all("AT TIME ZONE", vec![Some(timestamp), Some(time_zone)])
+            }
+            Expr::Extract { field: _, syntax: _, expr } => all("extract", vec![Some(expr)]),
+            Expr::Ceil { expr, field: _ } => all("ceil", vec![Some(expr)]),
+            Expr::Floor { expr, field: _ } => all("floor", vec![Some(expr)]),
+            Expr::Position { expr, r#in } => all("position", vec![Some(expr), Some(r#in)]),
+            Expr::Substring { expr, substring_from, substring_for, special: _, shorthand: _ } => {
+                all("substring", vec![Some(expr), substring_from.as_mut(), substring_for.as_mut()])
+            }
+            Expr::Trim { trim_where: _, trim_what, expr, trim_characters: None } => {
+                all("trim", vec![Some(expr), trim_what.as_mut()])
+            }
+            Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+                all("overlay", vec![Some(expr), Some(overlay_what), Some(overlay_from), overlay_for.as_mut()])
+            }
+            Expr::Collate { expr, collation: _ } => all("COLLATE", vec![Some(expr)]),
+            Expr::IsJson { expr, kind: _, unique_keys: _, negated: _ } => all("IS JSON", vec![Some(expr)]),
+            Expr::IsNormalized { expr, form: _, negated: _ } => all("IS NORMALIZED", vec![Some(expr)]),
+            Expr::Array(array) => {
+                let operands = array.elem.iter_mut().collect();
+                self.blind("ARRAY", operands, scope)
+            }
+            Expr::CompoundFieldAccess { root, access_chain } => self.access(root, access_chain, scope),
+            other => {
+                let name = super::variant_name(other);
+                Err(Problem::not_understood(&format!("expression {name}")))
+            }
+        }
+    }
+
+    /// Operands that may be anything but sealed; constants next to a clear tagged column get its type.
+    fn blind(
+        &mut self,
+        construct: &str,
+        operands: Vec<&mut Expr>,
+        scope: &Scope<'_>,
+    ) -> Result<Shape, Problem> {
+        let mut clear: Option<Arc<Tagged>> = None;
+        let mut constants: Vec<&mut Expr> = vec![];
+        for operand in operands {
+            let at = expression_at(self, operand);
+            let shape = self.expr(operand, scope)?;
+            self.refuse_sealed(&shape, construct, at)?;
+            match shape {
+                Shape::Clear(column) => clear = Some(column),
+                Shape::Adaptable => constants.push(operand),
+                _ => {}
+            }
+        }
+        if let Some(column) = clear {
+            for constant in constants {
+                self.cast_constant(constant, &column.data_type);
+            }
+        }
+        Ok(Shape::Plain)
+    }
+
+    fn access(
+        &mut self,
+        root: &mut Expr,
+        chain: &mut [AccessExpr],
+        scope: &Scope<'_>,
+    ) -> Result<Shape, Problem> {
+        let shape = self.expr(root, scope)?;
+        self.refuse_sealed(&shape, "a subscript or field selection", None)?;
+        for access in chain {
+            match access {
+                // A field name after a value; a whole tagged row was refused above.
+                AccessExpr::Dot(_) => {}
+                AccessExpr::Subscript(Subscript::Index { index }) => {
+                    self.unsealed(index, scope, "a subscript")?;
+                }
+                AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride }) => {
+                    for bound in [lower_bound, upper_bound, stride].into_iter().flatten() {
+                        self.unsealed(bound, scope, "a subscript")?;
+                    }
+                }
+            }
+        }
+        Ok(Shape::Plain)
+    }
+
+    /// An expression that may not be sealed; its shape is plain.
+    pub(super) fn unsealed(
+        &mut self,
+        expr: &mut Expr,
+        scope: &Scope<'_>,
+        construct: &str,
+    ) -> Result<Shape, Problem> {
+        self.blind(construct, vec![expr], scope)
+    }
+
+    /// A condition: boolean, so a sealed value cannot stand there by itself.
+    pub(super) fn condition(
+        &mut self,
+        expr: &mut Expr,
+        scope: &Scope<'_>,
+        clause: &str,
+    ) -> Result<(), Problem> {
+        let at = expression_at(self, expr);
+        let shape = self.expr(expr, scope)?;
+        self.refuse_sealed(&shape, &format!("{clause} on the bare column"), at)
+    }
+
+    /// What a name became: a guarded clear column turns into its mask here.
+    fn reference(&mut self, expr: &mut Expr, resolved: Resolved) -> Result<Shape, Problem> {
+        match resolved {
+            Resolved::Nothing => Ok(Shape::Plain),
+            Resolved::WholeRow(name, true) => Ok(Shape::WholeRow(name)),
+            Resolved::WholeRow(_, false) => Ok(Shape::Plain),
+            Resolved::Column(Shape::Clear(column)) => {
+                self.note(&column, Action::Read, self.in_view > 0);
+                match (self.context.guard)(column.id, &expr.to_string()) {
+                    Some(mask) if self.in_view == 0 => {
+                        // An identifier that prints as the mask: read again, it resolves to nothing tagged.
+                        *expr = Expr::Identifier(Ident::new(mask));
+                        self.substitutions += 1;
+                        Ok(Shape::Plain)
+                    }
+                    Some(_) | None => Ok(Shape::Clear(column)),
+                }
+            }
+            Resolved::Column(Shape::Adaptable) => Ok(Shape::Plain),
+            Resolved::Column(shape) => Ok(shape),
+        }
+    }
+
+    /// Registers a parameter where it stands; what it meets decides later what is done with it.
+    fn placeholder(&mut self, expr: &mut Expr) -> Result<Shape, Problem> {
+        let Expr::Value(value) = &*expr else { return Ok(Shape::Plain) };
+        let Value::Placeholder(text) = &value.value else { return Ok(Shape::Plain) };
+        if self.markers.read(text).is_some() {
+            return Ok(Shape::Adaptable);
+        }
+        let number = text.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
+        let Some(client) = number.and_then(|number| number.checked_sub(1)).filter(|client| *client < 65_535)
+        else {
+            return Err(Problem::not_understood("this placeholder"));
+        };
+        let slot = self.parameters.len();
+        self.parameters.push((client, ParameterUse::Pass));
+        *expr = verbatim(self.markers.parameter(slot));
+        Ok(Shape::Adaptable)
+    }
+
+    fn interval(&mut self, interval: &mut Interval, scope: &Scope<'_>) -> Result<Shape, Problem> {
+        let Interval {
+            value,
+            leading_field: _,
+            leading_precision: _,
+            last_field: _,
+            fractional_seconds_precision: _,
+        } = interval;
+        self.unsealed(value, scope, "INTERVAL")
+    }
+
+    fn unary(&mut self, op: UnaryOperator, operand: &mut Expr, scope: &Scope<'_>) -> Result<Shape, Problem> {
+        let number = matches!(&*operand, Expr::Value(value) if matches!(value.value, Value::Number(_, _)));
+        if matches!(op, UnaryOperator::Minus | UnaryOperator::Plus) && number {
+            return Ok(Shape::Adaptable);
+        }
+        self.unsealed(operand, scope, &format!("operator {op}"))
+    }
+
+    fn binary(
+        &mut self,
+        left: &mut Expr,
+        op: &BinaryOperator,
+        right: &mut Expr,
+        scope: &Scope<'_>,
+    ) -> Result<Shape, Problem> {
+        match op {
+            BinaryOperator::And | BinaryOperator::Or => {
+                self.unsealed(left, scope, &op.to_string())?;
+                self.unsealed(right, scope, &op.to_string())
+            }
+            BinaryOperator::Eq | BinaryOperator::NotEq => {
+                self.comparison(left, right, scope, &op.to_string())
+            }
+            other => self.blind(&format!("operator {other}"), vec![left, right], scope),
+        }
+    }
+
+    fn case(
+        &mut self,
+        operand: Option<&mut Expr>,
+        conditions: &mut [CaseWhen],
+        else_result: Option<&mut Expr>,
+        scope: &Scope<'_>,
+    ) -> Result<Shape, Problem> {
+        let mut results: Vec<&mut Expr> = vec![];
+        match operand {
+            Some(operand) => {
+                for CaseWhen { condition, result } in conditions {
+                    self.comparison(operand, condition, scope, "CASE")?;
+                    results.push(result);
+                }
+            }
+            None => {
+                for CaseWhen { condition, result } in conditions {
+                    self.condition(condition, scope, "CASE WHEN")?;
+                    results.push(result);
+                }
+            }
+        }
+        results.extend(else_result);
+        self.unify(results, scope, "CASE")
+    }
+
+    /// Alternatives of which one becomes the value (`CASE`, `COALESCE`): all of one sealed domain, or none sealed.
+    pub(super) fn unify(
+        &mut self,
+        alternatives: Vec<&mut Expr>,
+        scope: &Scope<'_>,
+        construct: &str,
+    ) -> Result<Shape, Problem> {
+        let mut united: Option<SealedShape> = None;
+        let mut constants: Vec<&mut Expr> = vec![];
+        let mut plain = false;
+        for alternative in alternatives {
+            match self.expr(alternative, scope)? {
+                Shape::Sealed(sealed) => {
+                    united = Some(match united {
+                        None => sealed,
+                        Some(before) => match self.unite_sealed(before, sealed, construct)? {
+                            Shape::Sealed(both) => both,
+                            _ => return Err(Problem::not_understood(construct)),
+                        },
+                    });
+                }
+                Shape::Adaptable => constants.push(alternative),
+                Shape::Plain | Shape::Clear(_) => plain = true,
+                Shape::Row(shapes) => {
+                    self.refuse_sealed(&Shape::Row(shapes), construct, None)?;
+                    plain = true;
+                }
+                Shape::WholeRow(name) => return Err(Problem::whole_row(&name)),
+            }
+        }
+        let Some(sealed) = united else { return Ok(Shape::Plain) };
+        if plain {
+            return Err(Problem::sealed_use(
+                sealed.column(),
+                &format!("{construct} with a value of another kind"),
+            ));
+        }
+        for constant in constants {
+            self.seal_moved(constant, &sealed)?;
+        }
+        Ok(Shape::Sealed(sealed))
+    }
+
+    /// Two sealed values of which either may come: one domain, one key version.
+    pub(super) fn unite_sealed(
+        &mut self,
+        mut a: SealedShape,
+        b: SealedShape,
+        construct: &str,
+    ) -> Result<Shape, Problem> {
+        if a.domain.name != b.domain.name || a.version != b.version {
+            return Err(Problem::sealed_use(a.column(), &format!("{construct} with another domain"))
+                .detail(format!("Column {} is in domain \"{}\".", b.column().column_name(), b.domain.name)));
+        }
+        if a.data_type != b.data_type {
+            a.data_type = a.domain.data_type;
+        }
+        a.proposed &= b.proposed;
+        a.columns.extend(b.columns);
+        Ok(Shape::Sealed(a))
+    }
+
+    /// A cast of a sealed value says which logical type it has: only one that every value of it fits.
+    fn cast_sealed(
+        &mut self,
+        expr: &mut Expr,
+        mut sealed: SealedShape,
+        to: Option<DataType>,
+        name: &str,
+    ) -> Result<Shape, Problem> {
+        let Some(to) = to.filter(|to| *to == sealed.data_type || sealed.data_type.narrows(to)) else {
+            return Err(Problem::sealed_use(
+                sealed.column(),
+                &format!("a cast to {}", name.to_ascii_lowercase()),
+            ));
+        };
+        let Expr::Cast { expr: inner, .. } = expr else { return Err(Problem::not_understood("this cast")) };
+        // The server must not see the cast: it would turn ciphertext into text.
+        let inner = std::mem::replace(&mut **inner, Expr::Identifier(Ident::new("")));
+        *expr = inner;
+        sealed.data_type = to;
+        Ok(Shape::Sealed(sealed))
+    }
+
+    pub(super) fn window(&mut self, spec: &mut WindowSpec, scope: &Scope<'_>) -> Result<(), Problem> {
+        let WindowSpec { window_name: _, partition_by, order_by, window_frame } = spec;
+        for key in partition_by {
+            let shape = self.expr(key, scope)?;
+            self.compared(&shape, "PARTITION BY", None)?;
+        }
+        for key in order_by {
+            let shape = self.expr(&mut key.expr, scope)?;
+            self.refuse_sealed(&shape, "ORDER BY in a window", None)?;
+        }
+        if let Some(WindowFrame { units: _, start_bound, end_bound }) = window_frame {
+            for bound in std::iter::once(start_bound).chain(end_bound.as_mut()) {
+                match bound {
+                    WindowFrameBound::CurrentRow
+                    | WindowFrameBound::Preceding(None)
+                    | WindowFrameBound::Following(None) => {}
+                    WindowFrameBound::Preceding(Some(offset)) | WindowFrameBound::Following(Some(offset)) => {
+                        self.unsealed(offset, scope, "a window frame")?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A constant in a place where PostgreSQL would find no operator: the number 5 next to a text column.
+pub(super) fn wrong_type(column: &Tagged, sent: &str) -> Problem {
+    Problem::new(
+        Trouble::Mismatch,
+        "42804",
+        format!(
+            "column \"{}\" is of type {} but expression is of type {sent}",
+            column.name,
+            column.data_type.sql()
+        ),
+    )
+    .hint("You will need to rewrite or cast the expression.")
+}

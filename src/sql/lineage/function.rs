@@ -1,0 +1,197 @@
+//! Functions: a table of what is understood over sealed operands; every other function takes none.
+
+use super::query::expression_at;
+use super::scope::{Scope, parts};
+use super::{Analyst, Shape};
+use crate::sql::problem::Problem;
+use sqlparser::ast::{
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArgumentList, FunctionArguments, WindowType,
+};
+
+/// What a function does with sealed operands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Power {
+    /// `count(x)`: only whether it is NULL (and with DISTINCT, equality).
+    Test,
+    /// `coalesce(a, b, …)`: one of its operands.
+    Alternatives,
+    /// `nullif(a, b)`: compares, and yields the first.
+    NullIf,
+    /// Row-moving window functions: the value of another row of the window.
+    FirstMoved,
+}
+
+/// To add a function: one line here, and a golden case.
+const OVER_SEALED: &[(&str, Power)] = &[
+    ("coalesce", Power::Alternatives),
+    ("count", Power::Test),
+    ("first_value", Power::FirstMoved),
+    ("lag", Power::FirstMoved),
+    ("last_value", Power::FirstMoved),
+    ("lead", Power::FirstMoved),
+    ("nth_value", Power::FirstMoved),
+    ("nullif", Power::NullIf),
+    ("num_nonnulls", Power::Test),
+    ("num_nulls", Power::Test),
+];
+
+impl Analyst<'_> {
+    pub(super) fn function(&mut self, function: &mut Function, scope: &Scope<'_>) -> Result<Shape, Problem> {
+        let Function {
+            name,
+            uses_odbc_syntax,
+            parameters,
+            args,
+            within_group,
+            filter,
+            null_treatment: _,
+            over,
+        } = function;
+        if *uses_odbc_syntax || !matches!(parameters, FunctionArguments::None) {
+            return Err(Problem::not_understood("this form of function call"));
+        }
+        let name_parts = parts(name)?;
+        let built_in = match name_parts.as_slice() {
+            [own] => Some(own.clone()),
+            [schema, own] if schema == "pg_catalog" => Some(own.clone()),
+            _ => None,
+        };
+        let display = name_parts.join(".");
+        let power = built_in
+            .and_then(|own| OVER_SEALED.iter().find(|(known, _)| *known == own).map(|(_, power)| *power));
+        if let Some(filter) = filter {
+            self.condition(filter, scope, "FILTER")?;
+        }
+        for key in within_group {
+            self.order_key(key, scope)?;
+        }
+        match over {
+            Some(WindowType::WindowSpec(spec)) => self.window(spec, scope)?,
+            Some(WindowType::NamedWindow(_)) | None => {}
+        }
+        match args {
+            FunctionArguments::None => Ok(Shape::Plain),
+            FunctionArguments::Subquery(query) => {
+                let outputs = self.query(query, Some(scope), &scope.ctes, None)?;
+                for out in outputs {
+                    self.refuse_sealed(&out.shape, &format!("function {display}"), None)?;
+                }
+                Ok(Shape::Plain)
+            }
+            FunctionArguments::List(list) => self.arguments(&display, power, list, scope),
+        }
+    }
+
+    fn arguments(
+        &mut self,
+        name: &str,
+        power: Option<Power>,
+        list: &mut FunctionArgumentList,
+        scope: &Scope<'_>,
+    ) -> Result<Shape, Problem> {
+        let FunctionArgumentList { duplicate_treatment, args, clauses } = list;
+        for clause in clauses {
+            match clause {
+                FunctionArgumentClause::OrderBy(keys) => {
+                    keys.iter_mut().try_for_each(|key| self.order_key(key, scope))?;
+                }
+                FunctionArgumentClause::IgnoreOrRespectNulls(_)
+                | FunctionArgumentClause::JsonNullClause(_)
+                | FunctionArgumentClause::JsonReturningClause(_) => {}
+                _ => return Err(Problem::not_understood(&format!("a clause in the call of {name}"))),
+            }
+        }
+        let distinct = matches!(duplicate_treatment, Some(DuplicateTreatment::Distinct));
+        let Some(power) = power else {
+            self.plain_arguments(name, args, scope)?;
+            return Ok(Shape::Plain);
+        };
+        let mut operands: Vec<&mut Expr> = vec![];
+        for arg in args.iter_mut() {
+            match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => operands.push(expr),
+                FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if power == Power::Test => {}
+                _ => return Err(Problem::not_understood(&format!("this argument of {name}"))),
+            }
+        }
+        match power {
+            Power::Test => {
+                for operand in operands {
+                    let at = expression_at(self, operand);
+                    let shape = self.expr(operand, scope)?;
+                    match shape {
+                        Shape::WholeRow(_) if !distinct => {}
+                        shape if distinct => self.compared(&shape, &format!("{name}(DISTINCT …)"), at)?,
+                        _ => {}
+                    }
+                }
+                Ok(Shape::Plain)
+            }
+            Power::Alternatives => self.unify(operands, scope, "COALESCE"),
+            Power::NullIf => {
+                let [first, second] = operands.as_mut_slice() else {
+                    return Err(Problem::not_understood("NULLIF without two arguments"));
+                };
+                let first_shape = self.expr(first, scope)?;
+                let second_shape = self.expr(second, scope)?;
+                self.comparison(first, second, scope, "NULLIF")?;
+                // A constant that was sealed to be compared comes out sealed, too.
+                Ok(match (first_shape, second_shape) {
+                    (sealed @ Shape::Sealed(_), _) | (Shape::Adaptable, sealed @ Shape::Sealed(_)) => sealed,
+                    _ => Shape::Plain,
+                })
+            }
+            Power::FirstMoved => self.moved_from_row(name, operands, scope),
+        }
+    }
+
+    /// `lag(x, 1, default)`: the first operand's shape; the offset is plain, the default one of the alternatives.
+    fn moved_from_row(
+        &mut self,
+        name: &str,
+        operands: Vec<&mut Expr>,
+        scope: &Scope<'_>,
+    ) -> Result<Shape, Problem> {
+        let mut alternatives = vec![];
+        for (index, operand) in operands.into_iter().enumerate() {
+            if index == 1 {
+                self.unsealed(operand, scope, name)?;
+            } else {
+                alternatives.push(operand);
+            }
+        }
+        self.unify(alternatives, scope, name)
+    }
+
+    /// Arguments of a function that knows nothing of sealed values.
+    pub(super) fn plain_arguments(
+        &mut self,
+        name: &str,
+        args: &mut [FunctionArg],
+        scope: &Scope<'_>,
+    ) -> Result<(), Problem> {
+        let construct = format!("function {name}");
+        for arg in args {
+            let arg = match arg {
+                FunctionArg::Unnamed(arg) | FunctionArg::Named { arg, .. } => arg,
+                FunctionArg::ExprNamed { name, arg, operator: _ } => {
+                    self.unsealed(name, scope, &construct)?;
+                    arg
+                }
+            };
+            match arg {
+                FunctionArgExpr::Expr(expr) => {
+                    let at = expression_at(self, expr);
+                    let shape = self.expr(expr, scope)?;
+                    self.refuse_sealed(&shape, &construct, at)?;
+                }
+                FunctionArgExpr::Wildcard => {}
+                FunctionArgExpr::QualifiedWildcard(_) | FunctionArgExpr::WildcardWithOptions(_) => {
+                    return Err(Problem::not_understood(&format!("a row as argument of {name}")));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,458 @@
+//! What a statement means for tagged columns: which are used and how, which literals and parameters meet them, what
+//! the result shows of them, and the statement to send instead.
+//!
+//! A statement is typed by the three powers of sealing (move, compare, test), as an SQL type checker would: every
+//! expression has a [`Shape`], and an arm that does not know what an expression does with a shape refuses it. The tree
+//! is changed on the way (relations qualified, literals and parameters that meet a tagged column marked and cast) and
+//! printed once at the end, so that what was checked is what is sent.
+//!
+//! Invariant: a wildcard arm in this module may only refuse; AST structs are destructured without `..`.
+//! Deliberately absent: policy (guards arrive as text), keys, values, the wire.
+
+mod alter;
+mod assign;
+mod compare;
+mod create;
+mod dml;
+mod expression;
+mod function;
+mod print;
+mod query;
+mod relation;
+mod scope;
+mod view;
+
+use super::problem::Problem;
+use super::shape::Lines;
+use crate::catalog::{Action, Catalog, ColumnId, Domain, Seal, State};
+use crate::value::DataType;
+use print::Markers;
+use sqlparser::ast::{self, Statement};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Bytes of one value and what is done with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    pub domain: Arc<Domain>,
+    /// The logical type that the value must fit: the column's for an assignment, the family's widest for a comparison.
+    pub data_type: DataType,
+    /// Key version to seal with; `None`: the keyring's current one (randomized).
+    pub version: Option<u16>,
+    /// `Compare` slots under an oracle are counted.
+    pub action: Action,
+    pub column: ColumnId,
+    /// `schema.table.column` for messages and records.
+    pub column_name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiteralSlot {
+    /// Where the literal's token stands in the client's text (byte offsets into the whole message text).
+    pub span: Range<usize>,
+    pub recipe: Recipe,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterSlot {
+    /// Zero-based client parameter.
+    pub client: usize,
+    pub what: ParameterUse,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParameterUse {
+    /// Bytes pass.
+    Pass,
+    Seal(Recipe),
+    /// Every element of a one-dimensional array is sealed: `= ANY($1)`. Sent in text format.
+    SealElements(Recipe),
+}
+
+/// The statement to send, in pieces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    Text(String),
+    /// Index into the literal slots. A sealed literal is printed as `'\x…'`; its cast follows in the next piece.
+    Literal(usize),
+}
+
+/// One use of one tagged column that policy must allow.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Use {
+    pub column: ColumnId,
+    pub schema: String,
+    pub table: String,
+    pub name: String,
+    pub domain: UseDomain,
+    pub action: Action,
+    /// The value is used as it is (assigned to another column, computed with): only a clear ruling will do.
+    pub must_be_clear: bool,
+    /// Whether the column is sealed (or clear and guarded).
+    pub sealed: bool,
+}
+
+impl Use {
+    /// `schema.table.column`.
+    pub fn column_name(&self) -> String {
+        format!("{}.{}.{}", self.schema, self.table, self.name)
+    }
+}
+
+/// A domain by identity, for hashing and comparing uses.
+#[derive(Clone, Debug)]
+pub struct UseDomain(pub Arc<Domain>);
+
+impl PartialEq for UseDomain {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+impl Eq for UseDomain {}
+impl std::hash::Hash for UseDomain {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.name.hash(state);
+    }
+}
+
+/// One result column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    Verbatim,
+    /// Sealed cells of `domain`; `reads` are indexes of the `Read` uses of its columns (one for each).
+    Sealed {
+        domain: Arc<Domain>,
+        data_type: DataType,
+        reads: Vec<usize>,
+    },
+}
+
+/// What a statement may change that later plans depend on, and how it ends transactions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// The search path must be asked again before the next plan.
+    pub path: bool,
+    /// The catalog must be read again before the next plan.
+    pub catalog: bool,
+    /// Writes rows or schema: a failing reply must be rolled back.
+    pub writes: bool,
+    /// `DISCARD ALL`, `DEALLOCATE ALL`: server statements of the session are gone.
+    pub discards_statements: bool,
+    /// `DISCARD ALL`, `RESET ALL`: session state of ours (purpose, second factor) ends.
+    pub resets_session: bool,
+}
+
+/// What was understood of one statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lineage {
+    /// `select`, `insert`, …, lower-case.
+    pub kind: &'static str,
+    pub pieces: Vec<Piece>,
+    pub literals: Vec<LiteralSlot>,
+    /// Server parameters in order; the first `client_parameters` are the client's own, in its order.
+    pub parameters: Vec<ParameterSlot>,
+    pub client_parameters: usize,
+    /// `None`: no result column is sealed, rows pass.
+    pub columns: Option<Vec<Output>>,
+    pub uses: Vec<Use>,
+    pub effects: Effects,
+    /// Clear tagged columns were replaced by their mask expressions.
+    pub guarded: bool,
+}
+
+/// Gives the expression that stands for a clear tagged column (printed as the second argument), `None` when it is
+/// shown in clear. An error names why the mask cannot be expressed.
+pub type Guard<'a> = dyn Fn(ColumnId, &str) -> Option<String> + 'a;
+
+/// What the analysis may see.
+pub struct Context<'a> {
+    pub catalog: &'a Catalog,
+    /// `current_schemas(true)`.
+    pub path: &'a [String],
+    pub guard: &'a Guard<'a>,
+}
+
+/// A tagged column where it is referred to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Tagged {
+    id: ColumnId,
+    schema: String,
+    table: String,
+    name: String,
+    domain: Arc<Domain>,
+    data_type: DataType,
+    state: State,
+}
+
+impl Tagged {
+    fn column_name(&self) -> String {
+        format!("{}.{}.{}", self.schema, self.table, self.name)
+    }
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+    pub(super) fn table(&self) -> &str {
+        &self.table
+    }
+    pub(super) fn domain(&self) -> &Domain {
+        &self.domain
+    }
+}
+
+/// What an expression yields, as far as tagged columns go.
+#[derive(Clone, Debug)]
+pub(super) enum Shape {
+    /// Nothing tagged (or computed from clear tagged columns, whose reads are recorded).
+    Plain,
+    /// A literal, NULL or a parameter: takes the form of what it meets.
+    Adaptable,
+    /// Cells of one sealed domain.
+    Sealed(SealedShape),
+    /// The value of one clear tagged column, as it is.
+    Clear(Arc<Tagged>),
+    /// A row value.
+    Row(Vec<Shape>),
+    /// A whole row that has tagged columns, by the name it was referred to.
+    WholeRow(String),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct SealedShape {
+    domain: Arc<Domain>,
+    data_type: DataType,
+    version: Option<u16>,
+    /// Where the cells may come from: at least one.
+    columns: Vec<Arc<Tagged>>,
+    /// `EXCLUDED.col`: what the writer itself proposed; moving it needs no read.
+    proposed: bool,
+}
+
+impl SealedShape {
+    fn deterministic(&self) -> bool {
+        self.domain.seal == Seal::Deterministic
+    }
+    fn column(&self) -> &Tagged {
+        &self.columns[0]
+    }
+}
+
+/// The analysis of one statement.
+pub(super) struct Analyst<'a> {
+    context: &'a Context<'a>,
+    lines: Lines<'a>,
+    markers: Markers,
+    literals: Vec<LiteralSlot>,
+    /// In the order met: (client parameter, what).
+    parameters: Vec<(usize, ParameterUse)>,
+    uses: Vec<Use>,
+    use_index: HashMap<Use, usize>,
+    touched: bool,
+    /// How many references were replaced by a mask.
+    substitutions: usize,
+    /// Inside a view's definition: nothing can be rewritten there.
+    in_view: u32,
+}
+
+/// Analyses one parsed statement. `lines` maps the parser's locations to byte offsets of the client's whole text.
+///
+/// `Ok(None)`: it turned out to touch nothing tagged.
+///
+/// # Errors
+/// A [`Problem`] that names the construct, the column and what would work.
+pub(super) fn analyse(
+    statement: Statement,
+    lines: Lines<'_>,
+    declared: usize,
+    context: &Context<'_>,
+) -> Result<Option<Lineage>, Problem> {
+    let markers = Markers::absent_from(lines.text());
+    let mut analyst = Analyst {
+        context,
+        lines,
+        markers,
+        literals: vec![],
+        parameters: vec![],
+        uses: vec![],
+        use_index: HashMap::new(),
+        touched: false,
+        substitutions: 0,
+        in_view: 0,
+    };
+    let mut statement = statement;
+    let (kind, outputs, effects) = analyst.statement(&mut statement)?;
+    if !analyst.touched {
+        return Ok(None);
+    }
+    analyst.finish(statement, kind, outputs, effects, declared).map(Some)
+}
+
+impl Analyst<'_> {
+    /// The statement kinds that are understood; every other one is refused by name.
+    fn statement(
+        &mut self,
+        statement: &mut Statement,
+    ) -> Result<(&'static str, Option<Vec<scope::Out>>, Effects), Problem> {
+        let none = scope::Ctes::default();
+        let writes = Effects { writes: true, ..Effects::default() };
+        let schema = Effects { writes: true, catalog: true, ..Effects::default() };
+        match statement {
+            Statement::Query(query) => {
+                let writes = query::writes(query);
+                let outputs = self.query(query, None, &none, None)?;
+                Ok(("select", Some(outputs), Effects { writes, ..Effects::default() }))
+            }
+            Statement::Insert(insert) => Ok(("insert", self.insert(insert, None, &none)?, writes)),
+            Statement::Update(update) => Ok(("update", self.update(update, None, &none)?, writes)),
+            Statement::Delete(delete) => Ok(("delete", self.delete(delete, None, &none)?, writes)),
+            Statement::Explain {
+                describe_alias: _,
+                analyze,
+                verbose: _,
+                query_plan: _,
+                estimate: _,
+                statement: explained,
+                format: _,
+                options,
+            } => {
+                // What EXPLAIN shows is the rewritten statement: sealed literals and masks, never a value.
+                let runs = *analyze || options.is_some();
+                let (_, _, effects) = self.statement(explained)?;
+                Ok(("explain", None, Effects { writes: effects.writes && runs, ..Effects::default() }))
+            }
+            Statement::CreateTable(create) => {
+                self.create_table(create).map(|()| ("create table", None, schema))
+            }
+            Statement::AlterTable(alter) => self.alter_table(alter).map(|()| ("alter table", None, schema)),
+            Statement::CreateIndex(create) => {
+                self.create_index(create).map(|()| ("create index", None, schema))
+            }
+            Statement::CreateView(create) => self.create_view(create).map(|()| ("create view", None, schema)),
+            other => Err(Problem::not_understood(&format!("statement {}", variant_name(other)))),
+        }
+    }
+
+    /// Registers a use once, and gives its index.
+    fn note(&mut self, column: &Tagged, action: Action, must_be_clear: bool) -> usize {
+        let used = Use {
+            column: column.id,
+            schema: column.schema.clone(),
+            table: column.table.clone(),
+            name: column.name.clone(),
+            domain: UseDomain(column.domain.clone()),
+            action,
+            must_be_clear,
+            sealed: matches!(column.state, State::Sealed { .. }),
+        };
+        if let Some(index) = self.use_index.get(&used) {
+            return *index;
+        }
+        let index = self.uses.len();
+        self.use_index.insert(used.clone(), index);
+        self.uses.push(used);
+        index
+    }
+
+    fn note_all(&mut self, columns: &[Arc<Tagged>], action: Action, must_be_clear: bool) {
+        for column in columns {
+            self.note(column, action, must_be_clear);
+        }
+    }
+
+    /// Byte offset of a token in the client's text.
+    fn at(&self, span: sqlparser::tokenizer::Span) -> Option<usize> {
+        self.lines.offset(span.start)
+    }
+
+    /// Turns the outputs into result columns and the tree into pieces.
+    fn finish(
+        mut self,
+        statement: Statement,
+        kind: &'static str,
+        outputs: Option<Vec<scope::Out>>,
+        effects: Effects,
+        declared: usize,
+    ) -> Result<Lineage, Problem> {
+        let outputs = outputs.unwrap_or_default();
+        let mut columns = Vec::with_capacity(outputs.len());
+        for output in &outputs {
+            columns.push(self.output(&output.shape)?);
+        }
+        let sealed = columns.iter().any(|column| matches!(column, Output::Sealed { .. }));
+        let (pieces, parameters, client_parameters) = self.print(&statement, declared)?;
+        Ok(Lineage {
+            kind,
+            pieces,
+            literals: self.literals,
+            parameters,
+            client_parameters,
+            columns: sealed.then_some(columns),
+            uses: self.uses,
+            effects,
+            guarded: self.substitutions > 0,
+        })
+    }
+
+    fn output(&mut self, shape: &Shape) -> Result<Output, Problem> {
+        match shape {
+            Shape::Plain | Shape::Adaptable | Shape::Clear(_) => Ok(Output::Verbatim),
+            Shape::Sealed(sealed) => {
+                let reads =
+                    sealed.columns.iter().map(|column| self.note(column, Action::Read, false)).collect();
+                Ok(Output::Sealed { domain: sealed.domain.clone(), data_type: sealed.data_type, reads })
+            }
+            Shape::Row(shapes) => {
+                for inner in shapes {
+                    self.refuse_sealed(inner, "a row value in the select list", None)?;
+                }
+                Ok(Output::Verbatim)
+            }
+            Shape::WholeRow(name) => Err(Problem::whole_row(name)),
+        }
+    }
+
+    /// Refuses `shape` when it holds sealed cells or a whole tagged row: `construct` cannot work on ciphertext.
+    fn refuse_sealed(&self, shape: &Shape, construct: &str, at: Option<usize>) -> Result<(), Problem> {
+        match shape {
+            Shape::Plain | Shape::Adaptable | Shape::Clear(_) => Ok(()),
+            Shape::Sealed(sealed) => Err(Problem::sealed_use(sealed.column(), construct).at(at)),
+            Shape::Row(shapes) => {
+                shapes.iter().try_for_each(|inner| self.refuse_sealed(inner, construct, at))
+            }
+            Shape::WholeRow(name) => Err(Problem::whole_row(name).at(at)),
+        }
+    }
+}
+
+/// The name of an AST node's variant, without what it holds (which may be a literal).
+fn variant_name(node: &impl std::fmt::Debug) -> String {
+    struct Head(String, bool);
+    impl std::fmt::Write for Head {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            for c in text.chars() {
+                if !c.is_ascii_alphanumeric() {
+                    self.1 = true;
+                    return Err(std::fmt::Error);
+                }
+                self.0.push(c);
+            }
+            Ok(())
+        }
+    }
+    let mut head = Head(String::new(), false);
+    // The error is how writing stops after the variant's name.
+    let _ = std::fmt::write(&mut head, format_args!("{node:?}"));
+    let mut words = String::new();
+    for c in head.0.chars() {
+        if c.is_ascii_uppercase() && !words.is_empty() && !words.ends_with(|p: char| p.is_ascii_uppercase()) {
+            words.push(' ');
+        }
+        words.push(c.to_ascii_uppercase());
+    }
+    words
+}
+
+/// The logical type that an SQL type in the tree names, when it is one we know.
+fn logical(data_type: &ast::DataType) -> Option<DataType> {
+    DataType::parse(&data_type.to_string())
+}

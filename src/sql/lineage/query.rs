@@ -1,0 +1,599 @@
+//! Queries: WITH, SELECT, set operations, VALUES, and what their columns carry.
+
+use super::assign::Target;
+use super::relation::quoted_ident;
+use super::scope::{Ctes, Out, Scope, fold, parts};
+use super::{Analyst, Shape};
+use crate::sql::problem::{Problem, Trouble};
+use sqlparser::ast::{
+    Cte, Distinct, Expr, GroupByExpr, GroupByWithModifier, Ident, LimitClause, NamedWindowDefinition,
+    NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectFlavor, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Statement, Value, Values, With,
+};
+
+/// Whether a query writes somewhere (data-modifying CTEs).
+pub(super) fn writes(query: &Query) -> bool {
+    let body = matches!(
+        &*query.body,
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)
+    );
+    body || query.with.as_ref().is_some_and(|with| with.cte_tables.iter().any(|cte| writes(&cte.query)))
+}
+
+impl Analyst<'_> {
+    /// A query within `outer`, whose result is assigned to `targets` when it feeds an INSERT or a row assignment.
+    pub(super) fn query(
+        &mut self,
+        query: &mut Query,
+        outer: Option<&Scope<'_>>,
+        ctes: &Ctes,
+        targets: Option<&[Target]>,
+    ) -> Result<Vec<Out>, Problem> {
+        let Query {
+            with,
+            body,
+            order_by,
+            limit_clause,
+            fetch,
+            locks: _,
+            for_clause,
+            settings,
+            format_clause,
+            pipe_operators,
+        } = query;
+        if for_clause.is_some() || settings.is_some() || format_clause.is_some() || !pipe_operators.is_empty()
+        {
+            return Err(Problem::not_understood("this clause of a query"));
+        }
+        let mut ctes = ctes.clone();
+        if let Some(with) = with {
+            self.with(with, outer, &mut ctes)?;
+        }
+        let (outputs, inner) = self.set_expr(body, outer, &ctes, targets)?;
+        let mut scope = inner;
+        scope.outputs = outputs;
+        if let Some(order_by) = order_by {
+            self.order_by(order_by, &scope)?;
+        }
+        let bounds = Scope { outer, ctes: ctes.clone(), ..Scope::default() };
+        if let Some(limit) = limit_clause {
+            self.limit(limit, &bounds)?;
+        }
+        if let Some(quantity) = fetch.as_mut().and_then(|fetch| fetch.quantity.as_mut()) {
+            self.unsealed(quantity, &bounds, "FETCH")?;
+        }
+        Ok(scope.outputs)
+    }
+
+    fn with(&mut self, with: &mut With, outer: Option<&Scope<'_>>, ctes: &mut Ctes) -> Result<(), Problem> {
+        let With { with_token: _, recursive, cte_tables } = with;
+        for cte in cte_tables {
+            let Cte { alias, query, from, materialized: _, closing_paren_token: _ } = cte;
+            if from.is_some() || alias.at.is_some() {
+                return Err(Problem::not_understood("this form of WITH"));
+            }
+            let name = fold(&alias.name);
+            if *recursive {
+                // The first term says what the columns carry; the whole is then read with that known.
+                let mut first = query.clone();
+                let term = first_term(&mut first);
+                let (outputs, _) = self.dry(|analyst| analyst.set_expr(term, outer, ctes, None))?;
+                ctes.push(name.clone(), renamed(outputs, &alias.columns));
+            }
+            let outputs = self.query(query, outer, ctes, None)?;
+            let outputs = renamed(outputs, &alias.columns);
+            if *recursive {
+                ctes.pop();
+            }
+            ctes.push(name, outputs);
+        }
+        Ok(())
+    }
+
+    /// Runs an analysis for its shapes only: the slots and uses that it met do not count.
+    fn dry<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Problem>) -> Result<T, Problem> {
+        let (literals, parameters, uses) = (self.literals.len(), self.parameters.len(), self.uses.len());
+        let result = run(self);
+        self.literals.truncate(literals);
+        self.parameters.truncate(parameters);
+        self.uses.truncate(uses);
+        self.use_index.retain(|_, index| *index < uses);
+        result
+    }
+
+    /// The outputs of a set expression, and the scope that its ORDER BY sees.
+    fn set_expr<'s>(
+        &mut self,
+        body: &mut SetExpr,
+        outer: Option<&'s Scope<'s>>,
+        ctes: &Ctes,
+        targets: Option<&[Target]>,
+    ) -> Result<(Vec<Out>, Scope<'s>), Problem> {
+        let plain = |outputs| (outputs, Scope { outer, ctes: ctes.clone(), ..Scope::default() });
+        match body {
+            SetExpr::Select(select) => self.select(select, outer, ctes, targets),
+            SetExpr::Query(query) => self.query(query, outer, ctes, targets).map(plain),
+            SetExpr::SetOperation { left, op, set_quantifier, right } => {
+                let compares = match (&*op, &*set_quantifier) {
+                    (SetOperator::Union, SetQuantifier::All) => false,
+                    (
+                        SetOperator::Union | SetOperator::Except | SetOperator::Intersect,
+                        SetQuantifier::None,
+                    )
+                    | (
+                        SetOperator::Union | SetOperator::Except | SetOperator::Intersect,
+                        SetQuantifier::Distinct,
+                    )
+                    | (SetOperator::Except | SetOperator::Intersect, SetQuantifier::All) => true,
+                    (SetOperator::Minus, _)
+                    | (_, SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName) =>
+                    {
+                        return Err(Problem::not_understood("this set operation"));
+                    }
+                };
+                let name = op.to_string();
+                let (left_outputs, _) = self.set_expr(left, outer, ctes, targets)?;
+                let (right_outputs, _) = self.set_expr(right, outer, ctes, targets)?;
+                let mut outputs = vec![];
+                for (index, (left_out, right_out)) in left_outputs.into_iter().zip(right_outputs).enumerate()
+                {
+                    let shape = self.unite((left, left_out.shape), (right, right_out.shape), index, &name)?;
+                    if compares {
+                        self.compared(&shape, &name, None)?;
+                    }
+                    outputs.push(Out { name: left_out.name, shape });
+                }
+                Ok(plain(outputs))
+            }
+            SetExpr::Values(values) => self.values(values, outer, ctes, targets).map(plain),
+            SetExpr::Insert(Statement::Insert(insert)) => {
+                self.insert(insert, outer, ctes).map(|outputs| plain(outputs.unwrap_or_default()))
+            }
+            SetExpr::Update(Statement::Update(update)) => {
+                self.update(update, outer, ctes).map(|outputs| plain(outputs.unwrap_or_default()))
+            }
+            SetExpr::Delete(Statement::Delete(delete)) => {
+                self.delete(delete, outer, ctes).map(|outputs| plain(outputs.unwrap_or_default()))
+            }
+            SetExpr::Table(_) => Err(Problem::not_understood("TABLE").hint("Write SELECT * FROM it.")),
+            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+                Err(Problem::not_understood("this statement inside a query"))
+            }
+        }
+    }
+
+    /// One column of a set operation: both sides sealed in one domain, or neither; a constant takes the other's form.
+    fn unite(
+        &mut self,
+        left: (&mut SetExpr, Shape),
+        right: (&mut SetExpr, Shape),
+        index: usize,
+        operation: &str,
+    ) -> Result<Shape, Problem> {
+        match (left, right) {
+            ((_, Shape::Sealed(a)), (_, Shape::Sealed(b))) => self.unite_sealed(a, b, operation),
+            ((_, Shape::Sealed(sealed)), (side, Shape::Adaptable))
+            | ((side, Shape::Adaptable), (_, Shape::Sealed(sealed))) => {
+                let Some(expr) = constant_at(side, index) else {
+                    return Err(Problem::sealed_use(sealed.column(), operation)
+                        .hint("Write the constant in the select list of the query that is combined."));
+                };
+                self.seal_moved(expr, &sealed)?;
+                Ok(Shape::Sealed(sealed))
+            }
+            ((_, Shape::Sealed(sealed)), (_, _)) | ((_, _), (_, Shape::Sealed(sealed))) => Err(
+                Problem::sealed_use(sealed.column(), &format!("{operation} with a column of another kind")),
+            ),
+            ((_, Shape::WholeRow(name)), _) | (_, (_, Shape::WholeRow(name))) => {
+                Err(Problem::whole_row(&name))
+            }
+            ((_, a), (_, b)) => {
+                self.refuse_sealed(&a, operation, None)?;
+                self.refuse_sealed(&b, operation, None)?;
+                Ok(Shape::Plain)
+            }
+        }
+    }
+
+    fn values(
+        &mut self,
+        values: &mut Values,
+        outer: Option<&Scope<'_>>,
+        ctes: &Ctes,
+        targets: Option<&[Target]>,
+    ) -> Result<Vec<Out>, Problem> {
+        let Values { explicit_row, value_keyword, rows } = values;
+        if *explicit_row || *value_keyword {
+            return Err(Problem::not_understood("VALUES ROW"));
+        }
+        let scope = Scope { outer, ctes: ctes.clone(), ..Scope::default() };
+        let mut width = 0;
+        for row in rows.iter_mut() {
+            width = width.max(row.content.len());
+            for (index, expr) in row.content.iter_mut().enumerate() {
+                match targets.and_then(|targets| targets.get(index)) {
+                    Some(target) => {
+                        self.assign(expr, target, &scope)?;
+                    }
+                    None => {
+                        let shape = self.expr(expr, &scope)?;
+                        self.refuse_sealed(&shape, "VALUES", None)?;
+                    }
+                }
+            }
+        }
+        let shape = if rows.len() == 1 { Shape::Adaptable } else { Shape::Plain };
+        Ok((1..=width).map(|n| Out::named(&format!("column{n}"), shape.clone())).collect())
+    }
+
+    fn select<'s>(
+        &mut self,
+        select: &mut Select,
+        outer: Option<&'s Scope<'s>>,
+        ctes: &Ctes,
+        targets: Option<&[Target]>,
+    ) -> Result<(Vec<Out>, Scope<'s>), Problem> {
+        only_postgres(select)?;
+        let Select { distinct, projection, from, selection, group_by, having, named_window, .. } = select;
+        let mut scope = Scope { outer, ctes: ctes.clone(), ..Scope::default() };
+        self.from(from, &mut scope)?;
+        if let Some(condition) = selection {
+            self.condition(condition, &scope, "WHERE")?;
+        }
+        let outputs = self.projection(projection, &scope, targets)?;
+        scope.outputs = outputs.clone();
+        self.group_by(group_by, &scope)?;
+        if let Some(condition) = having {
+            self.condition(condition, &scope, "HAVING")?;
+        }
+        for NamedWindowDefinition(_, window) in named_window {
+            match window {
+                NamedWindowExpr::NamedWindow(_) => {}
+                NamedWindowExpr::WindowSpec(spec) => self.window(spec, &scope)?,
+            }
+        }
+        match distinct {
+            None | Some(Distinct::All) => {}
+            Some(Distinct::Distinct) => {
+                for out in &outputs {
+                    self.compared(&out.shape, "DISTINCT", None)?;
+                }
+            }
+            Some(Distinct::On(exprs)) => {
+                for expr in exprs {
+                    let shape = self.sort_key(expr, &scope, true)?;
+                    self.compared(&shape, "DISTINCT ON", None)?;
+                }
+            }
+        }
+        Ok((outputs, scope))
+    }
+
+    /// A select or RETURNING list: its outputs, with `*` written out.
+    pub(super) fn projection(
+        &mut self,
+        items: &mut Vec<SelectItem>,
+        scope: &Scope<'_>,
+        targets: Option<&[Target]>,
+    ) -> Result<Vec<Out>, Problem> {
+        self.expand_wildcards(items, scope)?;
+        let mut outputs = Vec::with_capacity(items.len());
+        for (index, item) in items.iter_mut().enumerate() {
+            let (expr, alias) = match item {
+                SelectItem::UnnamedExpr(expr) => (expr, None),
+                SelectItem::ExprWithAlias { expr, alias } => (expr, Some(fold(alias))),
+                SelectItem::ExprWithAliases { .. } => return Err(Problem::not_understood("several aliases")),
+                // A function's result of unknown width; nothing tagged can stand in it.
+                SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(_, _) => {
+                    return Err(Problem::not_understood("* over a function whose columns are not named")
+                        .hint("Name the function's columns in its alias, or name the columns to select."));
+                }
+            };
+            let aliased = alias.is_some();
+            let name = alias.or_else(|| output_name(expr));
+            let substitutions = self.substitutions;
+            let shape = match targets.and_then(|targets| targets.get(index)) {
+                Some(target) => self.assign(expr, target, scope)?,
+                None => self.expr(expr, scope)?,
+            };
+            if self.substitutions != substitutions && !aliased {
+                // A mask in place of the column would change the column's name.
+                let alias = quoted_ident(name.as_deref().unwrap_or("?column?"));
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            }
+            outputs.push(Out { name, shape });
+        }
+        Ok(outputs)
+    }
+
+    /// Writes `*` and `t.*` out where a tagged relation is among what they mean, so that a column that comes or goes
+    /// later cannot shift what is opened.
+    fn expand_wildcards(&mut self, items: &mut Vec<SelectItem>, scope: &Scope<'_>) -> Result<(), Problem> {
+        let mut expanded = Vec::with_capacity(items.len());
+        for item in items.drain(..) {
+            let (qualifier, options) = match &item {
+                SelectItem::Wildcard(options) => (None, options),
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
+                    (Some(parts(name)?), options)
+                }
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(_), _) => {
+                    return Err(Problem::not_understood("(expression).*"));
+                }
+                _ => {
+                    expanded.push(item);
+                    continue;
+                }
+            };
+            if options.opt_ilike.is_some()
+                || options.opt_exclude.is_some()
+                || options.opt_except.is_some()
+                || options.opt_replace.is_some()
+                || options.opt_rename.is_some()
+                || options.opt_alias.is_some()
+            {
+                return Err(Problem::not_understood("an option of *"));
+            }
+            expanded.extend(star(qualifier.as_deref(), scope)?);
+        }
+        *items = expanded;
+        Ok(())
+    }
+
+    fn group_by(&mut self, group_by: &mut GroupByExpr, scope: &Scope<'_>) -> Result<(), Problem> {
+        let (exprs, modifiers) = match group_by {
+            GroupByExpr::All(_) => return Err(Problem::not_understood("GROUP BY ALL")),
+            GroupByExpr::Expressions(exprs, modifiers) => (exprs, modifiers),
+        };
+        for expr in exprs.iter_mut() {
+            self.group_key(expr, scope)?;
+        }
+        for modifier in modifiers {
+            match modifier {
+                GroupByWithModifier::GroupingSets(expr) => self.group_key(expr, scope)?,
+                GroupByWithModifier::Rollup | GroupByWithModifier::Cube | GroupByWithModifier::Totals => {
+                    return Err(Problem::not_understood("GROUP BY … WITH"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn group_key(&mut self, expr: &mut Expr, scope: &Scope<'_>) -> Result<(), Problem> {
+        if let Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) = expr {
+            return sets.iter_mut().flatten().try_for_each(|key| self.group_key(key, scope));
+        }
+        let shape = self.sort_key(expr, scope, false)?;
+        self.compared(&shape, "GROUP BY", None)
+    }
+
+    /// An expression of GROUP BY, ORDER BY or DISTINCT ON, which may mean an output by number or name
+    /// (SQL92 rules, `parse_clause.c` `findTargetlistEntrySQL92`).
+    fn sort_key(&mut self, expr: &mut Expr, scope: &Scope<'_>, output_first: bool) -> Result<Shape, Problem> {
+        if let Expr::Value(value) = &*expr
+            && let Value::Number(number, _) = &value.value
+            && let Ok(position) = number.parse::<usize>()
+        {
+            let out = position.checked_sub(1).and_then(|index| scope.outputs.get(index));
+            return Ok(out.map_or(Shape::Plain, |out| out.shape.clone()));
+        }
+        if let Expr::Identifier(ident) = &*expr {
+            let name = fold(ident);
+            let own = scope.outputs.iter().find(|out| out.name.as_deref() == Some(name.as_str()));
+            let input = scope
+                .entries
+                .iter()
+                .any(|entry| entry.columns.iter().any(|out| out.name.as_deref() == Some(name.as_str())));
+            if let Some(out) = own
+                && (output_first || !input)
+            {
+                return Ok(out.shape.clone());
+            }
+        }
+        self.expr(expr, scope)
+    }
+
+    pub(super) fn order_by(&mut self, order_by: &mut OrderBy, scope: &Scope<'_>) -> Result<(), Problem> {
+        let OrderBy { kind, interpolate } = order_by;
+        if interpolate.is_some() {
+            return Err(Problem::not_understood("INTERPOLATE"));
+        }
+        match kind {
+            OrderByKind::All(_) => Err(Problem::not_understood("ORDER BY ALL")),
+            OrderByKind::Expressions(exprs) => {
+                exprs.iter_mut().try_for_each(|key| self.order_key(key, scope))
+            }
+        }
+    }
+
+    pub(super) fn order_key(&mut self, key: &mut OrderByExpr, scope: &Scope<'_>) -> Result<(), Problem> {
+        let OrderByExpr { expr, options: _, with_fill } = key;
+        if with_fill.is_some() {
+            return Err(Problem::not_understood("WITH FILL"));
+        }
+        let at = expression_at(self, expr);
+        let shape = self.sort_key(expr, scope, true)?;
+        self.refuse_sealed(&shape, "ORDER BY", at)
+    }
+
+    fn limit(&mut self, limit: &mut LimitClause, scope: &Scope<'_>) -> Result<(), Problem> {
+        match limit {
+            LimitClause::LimitOffset { limit, offset, limit_by } => {
+                if !limit_by.is_empty() {
+                    return Err(Problem::not_understood("LIMIT BY"));
+                }
+                if let Some(limit) = limit {
+                    self.unsealed(limit, scope, "LIMIT")?;
+                }
+                if let Some(Offset { value, rows: _ }) = offset {
+                    self.unsealed(value, scope, "OFFSET")?;
+                }
+                Ok(())
+            }
+            LimitClause::OffsetCommaLimit { .. } => Err(Problem::not_understood("LIMIT with a comma")),
+        }
+    }
+}
+
+/// The columns that `*` or `qualifier.*` means, each by name.
+fn star(qualifier: Option<&[String]>, scope: &Scope<'_>) -> Result<Vec<SelectItem>, Problem> {
+    let unnamed = || {
+        Problem::not_understood("* over a column without a certain name")
+            .hint("Give the subquery's columns names with AS.")
+    };
+    let merged_name = |name: &str| scope.merged.iter().any(|out| out.name.as_deref() == Some(name));
+    let mut items = vec![];
+    let entries: Vec<_> = match qualifier {
+        None => {
+            for out in &scope.merged {
+                let name = out.name.as_deref().ok_or_else(unnamed)?;
+                items.push(SelectItem::UnnamedExpr(Expr::Identifier(quoted_ident(name))));
+            }
+            scope.entries.iter().collect()
+        }
+        Some(qualifier) => match scope.entry_outwards(qualifier) {
+            Some(entry) => vec![entry],
+            None => {
+                return Err(Problem::new(
+                    Trouble::Mismatch,
+                    "42P01",
+                    format!("missing FROM-clause entry for table \"{}\"", qualifier.join(".")),
+                ));
+            }
+        },
+    };
+    for entry in entries {
+        if !entry.complete {
+            return Err(Problem::not_understood("* over a function whose columns are not named")
+                .hint("Name the function's columns in its alias, or name the columns to select."));
+        }
+        for out in &entry.columns {
+            let name = out.name.as_deref().ok_or_else(unnamed)?;
+            if qualifier.is_none() && merged_name(name) {
+                continue;
+            }
+            let mut path: Vec<Ident> = vec![];
+            path.extend(entry.schema.iter().map(|schema| quoted_ident(schema)));
+            path.push(quoted_ident(&entry.alias));
+            path.push(quoted_ident(name));
+            items.push(SelectItem::UnnamedExpr(Expr::CompoundIdentifier(path)));
+        }
+    }
+    Ok(items)
+}
+
+/// The left-most term of a recursive CTE's query.
+fn first_term(query: &mut Query) -> &mut SetExpr {
+    let mut term = &mut *query.body;
+    while let SetExpr::SetOperation { left, .. } = term {
+        term = left;
+    }
+    term
+}
+
+fn renamed(mut outputs: Vec<Out>, columns: &[sqlparser::ast::TableAliasColumnDef]) -> Vec<Out> {
+    for (out, column) in outputs.iter_mut().zip(columns) {
+        out.name = Some(fold(&column.name));
+    }
+    outputs
+}
+
+/// The constant that stands at `index` of a simple SELECT or of a one-row VALUES.
+fn constant_at(side: &mut SetExpr, index: usize) -> Option<&mut Expr> {
+    match side {
+        SetExpr::Select(select) => match select.projection.get_mut(index)? {
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+            _ => None,
+        },
+        SetExpr::Values(values) if values.rows.len() == 1 => values.rows[0].content.get_mut(index),
+        SetExpr::Query(query) => constant_at(&mut query.body, index),
+        _ => None,
+    }
+}
+
+/// The name that PostgreSQL gives an output (`parse_target.c` `FigureColname`), where that is certain.
+pub(super) fn output_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(ident) => Some(fold(ident)),
+        Expr::CompoundIdentifier(path) => path.last().map(fold),
+        Expr::Nested(inner) => output_name(inner),
+        Expr::Collate { expr, collation: _ } => output_name(expr),
+        Expr::Cast { expr, .. } => output_name(expr),
+        Expr::Function(function) => parts(&function.name).ok()?.pop(),
+        Expr::Case { else_result, .. } => {
+            else_result.as_deref().and_then(named_only).or(Some("case".to_owned()))
+        }
+        Expr::Exists { .. } => Some("exists".to_owned()),
+        Expr::Array(_) => Some("array".to_owned()),
+        _ => None,
+    }
+}
+
+/// A name that comes from a column, not from a construct.
+fn named_only(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Function(_) => output_name(expr),
+        Expr::Nested(inner) => named_only(inner),
+        Expr::Cast { expr, .. } => named_only(expr),
+        _ => None,
+    }
+}
+
+/// Where an expression begins, when it is a name.
+pub(super) fn expression_at(analyst: &Analyst<'_>, expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Identifier(ident) => analyst.at(ident.span),
+        Expr::CompoundIdentifier(path) => path.first().and_then(|ident| analyst.at(ident.span)),
+        Expr::Nested(inner) => expression_at(analyst, inner),
+        Expr::Cast { expr, .. } => expression_at(analyst, expr),
+        _ => None,
+    }
+}
+
+/// Refuses the clauses of other dialects. Every field is named, so that a new one breaks the build.
+fn only_postgres(select: &Select) -> Result<(), Problem> {
+    let Select {
+        select_token: _,
+        optimizer_hints: _,
+        distinct: _,
+        select_modifiers,
+        top,
+        top_before_distinct: _,
+        projection: _,
+        exclude,
+        into,
+        from: _,
+        lateral_views,
+        prewhere,
+        selection: _,
+        connect_by,
+        group_by: _,
+        cluster_by,
+        distribute_by,
+        sort_by,
+        having: _,
+        named_window: _,
+        qualify,
+        window_before_qualify: _,
+        value_table_mode,
+        flavor,
+    } = select;
+    if into.is_some() {
+        return Err(Problem::not_understood("SELECT INTO"));
+    }
+    let foreign = select_modifiers.is_some()
+        || top.is_some()
+        || exclude.is_some()
+        || !lateral_views.is_empty()
+        || prewhere.is_some()
+        || !connect_by.is_empty()
+        || !cluster_by.is_empty()
+        || !distribute_by.is_empty()
+        || !sort_by.is_empty()
+        || qualify.is_some()
+        || value_table_mode.is_some()
+        || *flavor != SelectFlavor::Standard;
+    if foreign {
+        return Err(Problem::not_understood("this clause of SELECT"));
+    }
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! FROM: relations become entries of the scope, printed schema-qualified; joins compare what they join by.
+
+use super::print::quoted;
+use super::scope::{Entry, Found, Out, Scope, fold, parts, span_of};
+use super::{Analyst, Shape};
+use crate::catalog::Action;
+use crate::sql::problem::{Problem, Trouble};
+use sqlparser::ast::{
+    FunctionArg, Ident, Join, JoinConstraint, JoinOperator, ObjectName, TableAlias, TableAliasColumnDef,
+    TableFactor, TableWithJoins,
+};
+
+/// Functions whose result in FROM is one column for certain, named like the alias.
+const ONE_COLUMN: &[&str] = &[
+    "generate_series",
+    "generate_subscripts",
+    "json_array_elements",
+    "json_array_elements_text",
+    "json_object_keys",
+    "jsonb_array_elements",
+    "jsonb_array_elements_text",
+    "jsonb_object_keys",
+    "jsonb_path_query",
+    "regexp_matches",
+    "regexp_split_to_table",
+    "string_to_table",
+    "unnest",
+];
+
+impl Analyst<'_> {
+    /// A whole FROM list, joins and all, into `scope`.
+    pub(super) fn from(
+        &mut self,
+        tables: &mut [TableWithJoins],
+        scope: &mut Scope<'_>,
+    ) -> Result<(), Problem> {
+        for table in tables {
+            self.table_with_joins(table, scope)?;
+        }
+        Ok(())
+    }
+
+    fn table_with_joins(&mut self, table: &mut TableWithJoins, scope: &mut Scope<'_>) -> Result<(), Problem> {
+        let TableWithJoins { relation, joins } = table;
+        let start = scope.entries.len();
+        self.factor(relation, scope)?;
+        for join in joins {
+            self.join(join, scope, start)?;
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, join: &mut Join, scope: &mut Scope<'_>, start: usize) -> Result<(), Problem> {
+        let Join { relation, global, join_operator } = join;
+        if *global {
+            return Err(Problem::not_understood("GLOBAL JOIN"));
+        }
+        let right_start = scope.entries.len();
+        self.factor(relation, scope)?;
+        let constraint = match join_operator {
+            JoinOperator::Join(constraint)
+            | JoinOperator::Inner(constraint)
+            | JoinOperator::Left(constraint)
+            | JoinOperator::LeftOuter(constraint)
+            | JoinOperator::Right(constraint)
+            | JoinOperator::RightOuter(constraint)
+            | JoinOperator::FullOuter(constraint)
+            | JoinOperator::CrossJoin(constraint) => constraint,
+            other => {
+                return Err(Problem::not_understood(&format!("JOIN of kind {}", super::variant_name(other))));
+            }
+        };
+        match constraint {
+            JoinConstraint::On(condition) => self.condition(condition, scope, "JOIN"),
+            JoinConstraint::Using(names) => {
+                let names = names.iter().map(simple_name).collect::<Result<Vec<_>, _>>()?;
+                self.merge(&names, scope, start, right_start)
+            }
+            JoinConstraint::UsingAlias(_, _) => Err(Problem::not_understood("JOIN … USING (…) AS")),
+            JoinConstraint::Natural => {
+                let left: Vec<String> = names_of(&scope.entries[start..right_start], &scope.merged);
+                let right = &scope.entries[right_start..];
+                if scope.entries[start..].iter().any(|entry| !entry.complete) {
+                    return Err(Problem::not_understood("NATURAL JOIN with a function"));
+                }
+                let common: Vec<String> =
+                    names_of(right, &[]).into_iter().filter(|n| left.contains(n)).collect();
+                self.merge(&common, scope, start, right_start)
+            }
+            JoinConstraint::None => Ok(()),
+        }
+    }
+
+    /// Joins by equally named columns: both sides must be comparable, and the name means the merged column from now on.
+    fn merge(
+        &mut self,
+        names: &[String],
+        scope: &mut Scope<'_>,
+        start: usize,
+        right_start: usize,
+    ) -> Result<(), Problem> {
+        let mut merged = vec![];
+        for name in names {
+            let side = |entries: &[Entry]| {
+                entries.iter().find_map(|entry| {
+                    entry.columns.iter().find(|out| out.name.as_deref() == Some(name)).cloned()
+                })
+            };
+            let already = scope.merged.iter().position(|out| out.name.as_deref() == Some(name));
+            let left = match already {
+                Some(at) => Some(scope.merged.remove(at)),
+                None => side(&scope.entries[start..right_start]),
+            };
+            let right = side(&scope.entries[right_start..]);
+            let (Some(left), Some(right)) = (left, right) else {
+                return Err(Problem::new(
+                    Trouble::Mismatch,
+                    "42703",
+                    format!("column \"{name}\" specified in USING clause does not exist"),
+                ));
+            };
+            self.compare_shapes(&left.shape, &right.shape, "JOIN USING", None)?;
+            for shape in [&left.shape, &right.shape] {
+                if let Shape::Clear(column) = shape {
+                    self.note(column, Action::Read, true);
+                }
+            }
+            merged.push(Out::named(name, left.shape));
+        }
+        scope.merged.splice(0..0, merged);
+        Ok(())
+    }
+
+    fn factor(&mut self, factor: &mut TableFactor, scope: &mut Scope<'_>) -> Result<(), Problem> {
+        match factor {
+            TableFactor::Table {
+                name,
+                alias,
+                args,
+                with_hints,
+                version,
+                with_ordinality,
+                partitions,
+                json_path,
+                sample,
+                index_directives,
+                inheritance: _,
+            } => {
+                if !with_hints.is_empty()
+                    || version.is_some()
+                    || !partitions.is_empty()
+                    || json_path.is_some()
+                    || !index_directives.is_empty()
+                {
+                    return Err(Problem::not_understood("this form of table reference"));
+                }
+                if sample.is_some() {
+                    return Err(Problem::not_understood("TABLESAMPLE"));
+                }
+                match args {
+                    None if !*with_ordinality => self.table(name, alias.as_ref(), scope),
+                    None => Err(Problem::not_understood("WITH ORDINALITY on a table")),
+                    Some(args) => {
+                        if args.settings.is_some() {
+                            return Err(Problem::not_understood("SETTINGS"));
+                        }
+                        self.table_function(name, &mut args.args, *with_ordinality, alias.as_ref(), scope)
+                    }
+                }
+            }
+            TableFactor::Derived { lateral, subquery, alias, sample } => {
+                if sample.is_some() {
+                    return Err(Problem::not_understood("TABLESAMPLE of a subquery"));
+                }
+                let ctes = scope.ctes.clone();
+                let outputs = if *lateral {
+                    self.query(subquery, Some(&*scope), &ctes, None)?
+                } else {
+                    self.query(subquery, scope.outer, &ctes, None)?
+                };
+                let (name, columns) = aliased(alias.as_ref(), "", outputs)?;
+                scope.entries.push(Entry { alias: name, schema: None, columns, complete: true });
+                Ok(())
+            }
+            TableFactor::Function { lateral: _, name, args, with_ordinality, alias } => {
+                self.table_function(name, args, *with_ordinality, alias.as_ref(), scope)
+            }
+            TableFactor::UNNEST { alias, array_exprs, with_offset, with_offset_alias, with_ordinality } => {
+                if *with_offset || with_offset_alias.is_some() {
+                    return Err(Problem::not_understood("UNNEST WITH OFFSET"));
+                }
+                for array in array_exprs.iter_mut() {
+                    self.unsealed(array, scope, "unnest")?;
+                }
+                let count = array_exprs.len() + usize::from(*with_ordinality);
+                self.push_function("unnest", Some(count), alias.as_ref(), scope)
+            }
+            TableFactor::NestedJoin { table_with_joins, alias } => {
+                if alias.is_some() {
+                    return Err(Problem::not_understood("an alias on a parenthesised join"));
+                }
+                self.table_with_joins(table_with_joins, scope)
+            }
+            other => {
+                Err(Problem::not_understood(&format!("FROM item of kind {}", super::variant_name(other))))
+            }
+        }
+    }
+
+    fn table(
+        &mut self,
+        name: &mut ObjectName,
+        alias: Option<&TableAlias>,
+        scope: &mut Scope<'_>,
+    ) -> Result<(), Problem> {
+        let at = self.at(span_of(name));
+        match self.find_relation(name, &scope.ctes)? {
+            Found::Cte(outputs) => {
+                let own = parts(name)?.pop().unwrap_or_default();
+                let (alias, columns) = aliased(alias, &own, (*outputs).clone())?;
+                scope.entries.push(Entry { alias, schema: None, columns, complete: true });
+                Ok(())
+            }
+            Found::Relation(relation) => {
+                let columns = self.relation_columns(&relation).map_err(|problem| problem.at(at))?;
+                let schema = alias.is_none().then(|| relation.schema.clone());
+                let (alias, columns) = aliased(alias, &relation.name, columns)?;
+                if self.in_view == 0 {
+                    *name = ObjectName(vec![quoted(&relation.schema), quoted(&relation.name)]);
+                }
+                scope.entries.push(Entry { alias, schema, columns, complete: true });
+                Ok(())
+            }
+            Found::Unknown => Err(Problem::unresolved(&parts(name)?.join(".")).at(at)),
+        }
+    }
+
+    fn table_function(
+        &mut self,
+        name: &ObjectName,
+        args: &mut [FunctionArg],
+        with_ordinality: bool,
+        alias: Option<&TableAlias>,
+        scope: &mut Scope<'_>,
+    ) -> Result<(), Problem> {
+        let function = parts(name)?.pop().unwrap_or_default();
+        let arguments = args.len();
+        self.plain_arguments(&function, args, scope)?;
+        let known = ONE_COLUMN.contains(&function.as_str());
+        let count =
+            known.then(|| if function == "unnest" { arguments } else { 1 } + usize::from(with_ordinality));
+        self.push_function(&function, count, alias, scope)
+    }
+
+    fn push_function(
+        &mut self,
+        function: &str,
+        count: Option<usize>,
+        alias: Option<&TableAlias>,
+        scope: &mut Scope<'_>,
+    ) -> Result<(), Problem> {
+        let name = alias.map_or_else(|| function.to_owned(), |alias| fold(&alias.name));
+        let listed: Vec<String> = alias
+            .map(|alias| alias.columns.iter().map(|column| fold(&column.name)).collect())
+            .unwrap_or_default();
+        let typed = alias.is_some_and(|alias| alias.columns.iter().any(|column| column.data_type.is_some()));
+        let mut columns: Vec<Out> = listed.iter().map(|column| Out::named(column, Shape::Plain)).collect();
+        if let (Some(count), true) = (count, columns.is_empty()) {
+            columns.push(Out::named(&name, Shape::Plain));
+            columns.resize_with(count, || Out { name: None, shape: Shape::Plain });
+        }
+        let complete = typed || count.is_some_and(|count| count == columns.len());
+        scope.entries.push(Entry { alias: name, schema: None, columns, complete });
+        Ok(())
+    }
+}
+
+fn names_of(entries: &[Entry], merged: &[Out]) -> Vec<String> {
+    let own = entries.iter().flat_map(|entry| entry.columns.iter());
+    merged.iter().chain(own).filter_map(|out| out.name.clone()).collect()
+}
+
+fn simple_name(name: &ObjectName) -> Result<String, Problem> {
+    match parts(name)?.as_slice() {
+        [single] => Ok(single.clone()),
+        _ => Err(Problem::not_understood("a qualified name in USING")),
+    }
+}
+
+/// Applies an alias (and its column list) to a relation's outputs.
+fn aliased(
+    alias: Option<&TableAlias>,
+    own: &str,
+    mut columns: Vec<Out>,
+) -> Result<(String, Vec<Out>), Problem> {
+    let Some(TableAlias { explicit: _, name, columns: renamed, at }) = alias else {
+        return Ok((own.to_owned(), columns));
+    };
+    if at.is_some() {
+        return Err(Problem::not_understood("AT in an alias"));
+    }
+    for (out, TableAliasColumnDef { name, data_type }) in columns.iter_mut().zip(renamed) {
+        if data_type.is_some() {
+            return Err(Problem::not_understood("a column definition list on a table"));
+        }
+        out.name = Some(fold(name));
+    }
+    Ok((fold(name), columns))
+}
+
+/// A quoted identifier.
+pub(super) fn quoted_ident(name: &str) -> Ident {
+    Ident::with_quote('"', name)
+}

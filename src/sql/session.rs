@@ -1,0 +1,319 @@
+//! Statements about the session itself, read from their tokens: what they change that later plans depend on, what
+//! stops at the proxy, and what a session may not change.
+
+use super::lex::{Kind, Token};
+use super::lineage::Effects;
+use super::problem::{Problem, Trouble};
+use super::spelling::fold_identifier;
+use crate::catalog::Catalog;
+
+/// A command for the proxy itself.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Local {
+    SetPurpose(Option<String>),
+    /// The code is a secret of one use: no `Debug`.
+    SetOtp(String),
+    ShowStatus,
+    /// `DEALLOCATE name`: the statement has a name of ours in the server.
+    Deallocate(String),
+}
+
+impl std::fmt::Debug for Local {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Local::SetPurpose(_) => "SetPurpose",
+            Local::SetOtp(_) => "SetOtp",
+            Local::ShowStatus => "ShowStatus",
+            Local::Deallocate(_) => "Deallocate",
+        })
+    }
+}
+
+/// One statement's tokens over the client's text, read word by word.
+pub(super) struct Words<'a> {
+    pub(super) text: &'a str,
+    pub(super) tokens: &'a [Token],
+}
+
+impl<'a> Words<'a> {
+    /// The token's keyword or identifier, folded; empty for anything else.
+    pub(super) fn word(&self, index: usize) -> String {
+        match self.tokens.get(index) {
+            Some(token) if token.is_identifier() => fold_identifier(token.text(self.text)),
+            _ => String::new(),
+        }
+    }
+    /// The unquoted keyword at `index`, lower-case; a quoted identifier is none.
+    pub(super) fn keyword(&self, index: usize) -> String {
+        match self.tokens.get(index) {
+            Some(token) if token.kind == Kind::Word => token.text(self.text).to_ascii_lowercase(),
+            _ => String::new(),
+        }
+    }
+    fn symbol(&self, index: usize) -> &'a str {
+        match self.tokens.get(index) {
+            Some(token) if matches!(token.kind, Kind::Punct | Kind::Operator) => token.text(self.text),
+            _ => "",
+        }
+    }
+    /// A dotted name that starts at `index`, and the index after it.
+    fn dotted(&self, mut index: usize) -> (String, usize) {
+        let mut name = self.word(index);
+        index += 1;
+        while self.symbol(index) == "." {
+            name.push('.');
+            name.push_str(&self.word(index + 1));
+            index += 2;
+        }
+        (name, index)
+    }
+    /// A plain constant or word at `index`, without quotes.
+    fn value(&self, index: usize) -> Option<String> {
+        let token = self.tokens.get(index)?;
+        let text = token.text(self.text);
+        match token.kind {
+            Kind::String => Some(text.trim_matches('\'').replace("''", "'")),
+            Kind::Word | Kind::Number => Some(text.to_ascii_lowercase()),
+            Kind::QuotedIdent => Some(fold_identifier(text)),
+            _ => None,
+        }
+    }
+    pub(super) fn any_word(&self, mut test: impl FnMut(&str) -> bool) -> bool {
+        (0..self.tokens.len()).any(|index| {
+            let word = self.word(index);
+            !word.is_empty() && test(&word)
+        })
+    }
+}
+
+/// What the session's statement is.
+pub(super) enum Session {
+    Effects(Effects),
+    Local(Local),
+}
+
+/// Reads one statement. `tokens` has no comments.
+pub(super) fn read(words: &Words<'_>, catalog: &Catalog) -> Result<Session, Problem> {
+    let pinned = catalog.has_tags();
+    let effects = match words.keyword(0).as_str() {
+        "set" => return set(words, pinned),
+        "reset" => reset(words, pinned)?,
+        "show" => return show(words),
+        "discard" => Effects {
+            path: true,
+            discards_statements: words.keyword(1) == "all",
+            resets_session: words.keyword(1) == "all",
+            ..Effects::default()
+        },
+        "deallocate" => return Ok(deallocate(words)),
+        "rollback" | "abort" => Effects { path: words.any_word(|word| word == "to"), ..Effects::default() },
+        "do" | "call" | "execute" => Effects { path: true, writes: true, ..Effects::default() },
+        "create" | "alter" | "drop" => definition(words),
+        "import" | "security" => Effects { catalog: true, writes: true, ..Effects::default() },
+        "insert" | "update" | "delete" | "merge" | "truncate" | "copy" => {
+            Effects { writes: true, path: calls_user_function(words, catalog), ..Effects::default() }
+        }
+        _ => Effects { path: calls_user_function(words, catalog), ..Effects::default() },
+    };
+    let configured = set_config(words, pinned)?;
+    Ok(Session::Effects(Effects { path: effects.path || configured, ..effects }))
+}
+
+fn definition(words: &Words<'_>) -> Effects {
+    let mut schema = false;
+    let mut catalog = false;
+    for index in 1..words.tokens.len().min(6) {
+        match words.keyword(index).as_str() {
+            "schema" | "temp" | "temporary" => {
+                schema = true;
+                catalog = true;
+            }
+            "table" | "view" | "type" | "domain" | "function" | "procedure" | "extension" | "foreign"
+            | "column" | "owned" | "routine" => catalog = true,
+            _ => {}
+        }
+    }
+    Effects { path: schema, catalog, writes: true, ..Effects::default() }
+}
+
+fn calls_user_function(words: &Words<'_>, catalog: &Catalog) -> bool {
+    !catalog.functions.is_empty() && words.any_word(|word| catalog.functions.contains_key(word))
+}
+
+fn set(words: &Words<'_>, pinned: bool) -> Result<Session, Problem> {
+    let scoped = matches!(words.keyword(1).as_str(), "session" | "local") && words.symbol(2).is_empty();
+    let local = words.keyword(1) == "local";
+    let start = if scoped && !matches!(words.keyword(2).as_str(), "to" | "") { 2 } else { 1 };
+    let first = words.keyword(start);
+    let plain = |path| Ok(Session::Effects(Effects { path, ..Effects::default() }));
+    match first.as_str() {
+        "authorization" => {
+            return Err(setting(
+                "SET SESSION AUTHORIZATION",
+                "Log in as that user instead: rights are the session user's.",
+            ));
+        }
+        "session" if words.keyword(start + 1) == "authorization" => {
+            return Err(setting(
+                "SET SESSION AUTHORIZATION",
+                "Log in as that user instead: rights are the session user's.",
+            ));
+        }
+        "role" => return plain(true),
+        "transaction" | "constraints" | "characteristics" | "time" | "xml" => return plain(false),
+        "names" => {
+            let encoding = words.value(start + 1).unwrap_or_default();
+            return if pinned && !is_utf8(&encoding) { Err(encoding_refused()) } else { plain(false) };
+        }
+        "schema" => return plain(true),
+        _ => {}
+    }
+    let (name, after) = words.dotted(start);
+    let value_at = if words.symbol(after) == "=" || words.keyword(after) == "to" { after + 1 } else { after };
+    if let Some(own) = name.strip_prefix("pgveil.") {
+        return own_setting(own, local, words.value(value_at).filter(|_| value_at + 1 == words.tokens.len()));
+    }
+    if pinned {
+        let value = words.value(value_at).unwrap_or_default();
+        check_pinned(&name, &value)?;
+    }
+    plain(name == "search_path" || name == "role")
+}
+
+/// `SET pgveil.…`.
+fn own_setting(name: &str, local: bool, value: Option<String>) -> Result<Session, Problem> {
+    if local {
+        return Err(setting(&format!("SET LOCAL pgveil.{name}"), "It holds for the connection: use SET."));
+    }
+    let given = || {
+        value
+            .clone()
+            .ok_or_else(|| setting(&format!("this value of pgveil.{name}"), "Give one quoted value."))
+    };
+    match name {
+        "purpose" => {
+            let purpose = given()?;
+            let purpose = (!purpose.is_empty() && purpose != "default").then_some(purpose);
+            Ok(Session::Local(Local::SetPurpose(purpose)))
+        }
+        "otp" => Ok(Session::Local(Local::SetOtp(given()?))),
+        _ => Err(Problem::new(
+            Trouble::Setting,
+            "42704",
+            format!("unrecognized configuration parameter \"pgveil.{name}\""),
+        )
+        .hint("pgveil.purpose and pgveil.otp can be set.")),
+    }
+}
+
+fn reset(words: &Words<'_>, pinned: bool) -> Result<Effects, Problem> {
+    let (name, _) = words.dotted(1);
+    if pinned && matches!(name.as_str(), "bytea_output" | "standard_conforming_strings" | "client_encoding") {
+        return Err(setting(
+            &format!("RESET {name}"),
+            "This setting is fixed for connections through pgveil.",
+        ));
+    }
+    if name == "session" && words.keyword(2) == "authorization" {
+        return Ok(Effects { path: true, ..Effects::default() });
+    }
+    let all = name == "all";
+    let own = name.starts_with("pgveil.");
+    Ok(Effects {
+        path: all || name == "search_path" || name == "role",
+        resets_session: all || own,
+        ..Effects::default()
+    })
+}
+
+fn show(words: &Words<'_>) -> Result<Session, Problem> {
+    let (name, _) = words.dotted(1);
+    match name.strip_prefix("pgveil.") {
+        Some("status") => Ok(Session::Local(Local::ShowStatus)),
+        Some(other) => Err(Problem::new(
+            Trouble::Setting,
+            "42704",
+            format!("unrecognized configuration parameter \"pgveil.{other}\""),
+        )
+        .hint("SHOW pgveil.status tells what holds for this connection.")),
+        None => Ok(Session::Effects(Effects::default())),
+    }
+}
+
+fn deallocate(words: &Words<'_>) -> Session {
+    let at = if words.keyword(1) == "prepare" { 2 } else { 1 };
+    if words.keyword(at) == "all" {
+        return Session::Effects(Effects { discards_statements: true, ..Effects::default() });
+    }
+    Session::Local(Local::Deallocate(words.word(at)))
+}
+
+/// `set_config('name', …)`: the name must be a constant that can be judged. True when it was called.
+fn set_config(words: &Words<'_>, pinned: bool) -> Result<bool, Problem> {
+    let mut called = false;
+    for index in 0..words.tokens.len() {
+        let word = words.word(index);
+        if word == "current_setting" && words.symbol(index + 1) == "(" {
+            let name = words.value(index + 2).unwrap_or_default().to_ascii_lowercase();
+            if name.starts_with("pgveil.") {
+                return Err(setting(&format!("current_setting of {name}"), "Use SHOW pgveil.status."));
+            }
+        }
+        if word == "pg_settings" && words.keyword(0) == "update" && pinned {
+            return Err(setting("UPDATE of pg_settings", "Use SET."));
+        }
+        if word != "set_config" || words.symbol(index + 1) != "(" {
+            continue;
+        }
+        called = true;
+        let literal = words.tokens.get(index + 2).is_some_and(|token| token.kind == Kind::String);
+        let plain = literal && words.symbol(index + 3) == ",";
+        let name = words.value(index + 2).unwrap_or_default().to_ascii_lowercase();
+        if name.starts_with("pgveil.") {
+            return Err(setting("set_config of a pgveil setting", "Use SET."));
+        }
+        if pinned && !plain {
+            return Err(setting(
+                "set_config with a computed name",
+                "Give the setting's name as a quoted constant.",
+            ));
+        }
+        if pinned
+            && matches!(name.as_str(), "bytea_output" | "standard_conforming_strings" | "client_encoding")
+        {
+            return Err(setting(
+                &format!("set_config of {name}"),
+                "This setting is fixed for connections through pgveil.",
+            ));
+        }
+    }
+    Ok(called)
+}
+
+/// Settings that change what the proxy reads: only the value that it relies on.
+pub fn check_pinned(name: &str, value: &str) -> Result<(), Problem> {
+    let value = value.to_ascii_lowercase();
+    match name {
+        "standard_conforming_strings"
+            if !matches!(value.as_str(), "on" | "true" | "yes" | "1" | "default") =>
+        {
+            Err(setting("standard_conforming_strings = off", "Write backslash escapes as E'…'."))
+        }
+        "bytea_output" if value != "hex" => Err(setting("bytea_output other than hex", "Leave it at hex.")),
+        "client_encoding" if !is_utf8(&value) => Err(encoding_refused()),
+        _ => Ok(()),
+    }
+}
+
+fn is_utf8(encoding: &str) -> bool {
+    let squeezed: String = encoding.chars().filter(char::is_ascii_alphanumeric).collect();
+    matches!(squeezed.to_ascii_lowercase().as_str(), "utf8" | "unicode" | "default")
+}
+
+fn encoding_refused() -> Problem {
+    setting("client_encoding other than UTF8", "Set client_encoding to UTF8.")
+}
+
+fn setting(what: &str, hint: &str) -> Problem {
+    Problem::new(Trouble::Setting, "0A000", format!("{what} is not supported through pgveil")).hint(hint)
+}
