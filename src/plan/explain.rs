@@ -1,1 +1,137 @@
-//! The text form of a plan: what `pgveil explain` prints and golden files hold.
+//! The text form of a plan: what `pgveil explain` prints and golden files hold. One line a fact, in the plan's order;
+//! `‹n›` stands for the n-th sealed literal. Never a value: a plan holds none.
+
+use super::{ColumnSlot, ParameterUse, Planned, Recipe, Refusal, Ruling, Script, StatementPlan};
+use crate::catalog::Seal;
+use crate::sql::Local;
+use std::fmt::{self, Display, Formatter};
+
+/// Prints every statement of a script, with a blank line between them.
+pub struct Explained<'a>(pub &'a Script);
+
+impl Display for Explained<'_> {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        for (index, planned) in self.0.statements.iter().enumerate() {
+            if index > 0 {
+                writeln!(out)?;
+            }
+            match planned {
+                Planned::Pass(_) => writeln!(out, "pass       as it is: nothing tagged is in reach")?,
+                Planned::Plan(plan) => statement(plan, out)?,
+                Planned::Refuse(refusal) => refused(refusal, out)?,
+                Planned::Local(local) => writeln!(out, "local      {}", local_text(local))?,
+                Planned::Unresolved => {
+                    writeln!(out, "unresolved a relation of this name is not in the catalog")?
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn local_text(local: &Local) -> &'static str {
+    match local {
+        Local::SetPurpose(_) => "sets the purpose of this connection",
+        Local::SetOtp(_) => "gives the second factor",
+        Local::ShowStatus => "shows what holds for this connection",
+        Local::Deallocate(_) => "deallocates a prepared statement",
+    }
+}
+
+fn statement(plan: &StatementPlan, out: &mut Formatter<'_>) -> fmt::Result {
+    let Ok(sent) = plan.render(|index, text| -> Result<(), fmt::Error> {
+        text.push_str(&format!("‹{}›", index + 1));
+        Ok(())
+    }) else {
+        return Err(fmt::Error);
+    };
+    writeln!(out, "send       {sent}")?;
+    for (index, slot) in plan.literals.iter().enumerate() {
+        let rule = rule_of(plan, &slot.recipe);
+        writeln!(out, "literal {:<2} seal {}{rule}", index + 1, recipe(&slot.recipe))?;
+    }
+    for (index, slot) in plan.parameters.iter().enumerate() {
+        let (what, recipe_used) = match &slot.what {
+            ParameterUse::Pass => continue,
+            ParameterUse::Seal(recipe) => ("seal", recipe),
+            ParameterUse::SealElements(recipe) => ("seal each element", recipe),
+        };
+        let from = if slot.client == index {
+            String::new()
+        } else {
+            format!(" (the client's ${})", slot.client + 1)
+        };
+        let rule = rule_of(plan, recipe_used);
+        writeln!(out, "param ${:<3} {what} {}{from}{rule}", index + 1, recipe(recipe_used))?;
+    }
+    for (index, slot) in plan.columns.iter().flatten().enumerate() {
+        if let ColumnSlot::Open { domain, data_type, ruling, column_names } = slot {
+            let ruling = plan.rulings.get(*ruling);
+            let shown = ruling.map_or("nothing", |ruling| ruling.disclosure.name());
+            let names = column_names.join(", ");
+            let rule = ruling.map(rule_text).unwrap_or_default();
+            writeln!(
+                out,
+                "column {:<3} open {names} ({}, {}) as {shown}{rule}",
+                index + 1,
+                domain.label,
+                data_type.sql()
+            )?;
+        }
+    }
+    for (used, ruling) in plan.uses.iter().zip(&plan.rulings) {
+        let oracle = if ruling.oracle { ", counted" } else { "" };
+        let clear = if used.sealed { "" } else { ", stored in clear" };
+        let shown = match used.action {
+            crate::catalog::Action::Read => format!(" as {}", ruling.disclosure.name()),
+            crate::catalog::Action::Compare | crate::catalog::Action::Write => String::new(),
+        };
+        writeln!(
+            out,
+            "record     {} {}{shown}{clear}{oracle}{}",
+            used.action.name(),
+            used.column_name(),
+            rule_text(ruling)
+        )?;
+    }
+    Ok(())
+}
+
+fn recipe(recipe: &Recipe) -> String {
+    let mode = match recipe.domain.seal {
+        Seal::Deterministic => "deterministic",
+        Seal::Randomized => "randomized",
+        Seal::None => "clear",
+    };
+    format!("as {} ({mode}) for {}", recipe.domain.name, recipe.column_name)
+}
+
+fn rule_of(plan: &StatementPlan, recipe: &Recipe) -> String {
+    let found = plan
+        .uses
+        .iter()
+        .zip(&plan.rulings)
+        .find(|(used, _)| used.domain.0.name == recipe.domain.name && used.action == recipe.action);
+    found.map(|(_, ruling)| rule_text(ruling)).unwrap_or_default()
+}
+
+fn rule_text(ruling: &Ruling) -> String {
+    match &ruling.rule {
+        Some(rule) => format!("  rule {}", rule.name),
+        None => "  default".to_owned(),
+    }
+}
+
+fn refused(refusal: &Refusal, out: &mut Formatter<'_>) -> fmt::Result {
+    writeln!(out, "refuse     {}  {}", refusal.sqlstate, refusal.message)?;
+    if let Some(detail) = &refusal.detail {
+        writeln!(out, "detail     {detail}")?;
+    }
+    if let Some(hint) = &refusal.hint {
+        writeln!(out, "hint       {hint}")?;
+    }
+    for (column, label, action) in &refusal.uses {
+        writeln!(out, "record     refused {} {column} ({label})", action.name())?;
+    }
+    Ok(())
+}

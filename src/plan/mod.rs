@@ -1,18 +1,27 @@
 //! What we decided for one statement: a small, printable value that everything after it only carries out.
 //!
 //! lineage + rulings → [`StatementPlan`] or [`Refusal`]; its text form (`explain`), and the cache. Guarantees: a plan
-//! holds no key and no plaintext of sealed slots (literals are named by where they stand in the client's text).
+//! holds no key and no plaintext of sealed slots (literals are named by where they stand in the client's text); every
+//! use of a tagged column has a ruling, and what no ruling allows is a refusal.
 //! Deliberately absent: sockets, frames, keys, values.
 
 pub mod cache;
 pub mod explain;
+pub mod judge;
 pub mod refusal;
 
+pub use crate::sql::lineage::{
+    Effects, LiteralSlot, ParameterSlot, ParameterUse, Piece, Recipe, Use, UseDomain,
+};
+pub use crate::sql::{Local, check_pinned};
 pub use refusal::{Reason, Refusal};
 
-use crate::catalog::{Catalog, ColumnId, Domain};
-use crate::policy::{Action, Circumstances, Disclosure, Policy, Principal, RowLimits, RuleRef};
+use crate::catalog::{Action, Catalog, ColumnId, Domain};
+use crate::policy::{Circumstances, Disclosure, Form, Policy, Principal, RowLimits, RuleRef};
+use crate::sql::lineage::Output;
+use crate::sql::{self, Context, Lineage, StatementText, Understood};
 use crate::value::DataType;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -43,40 +52,6 @@ pub struct Pass {
     pub effects: Effects,
 }
 
-/// What a statement may change that later plans depend on, and how it ends transactions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Effects {
-    /// The search path must be asked again before the next plan.
-    pub path: bool,
-    /// The catalog must be read again before the next plan.
-    pub catalog: bool,
-    /// Writes rows or schema: a failing reply must be rolled back.
-    pub writes: bool,
-    /// `DISCARD ALL`, `DEALLOCATE ALL`: server statements of the session are gone.
-    pub discards_statements: bool,
-    /// `DISCARD ALL`, `RESET ALL`: session state of ours (purpose, second factor) ends.
-    pub resets_session: bool,
-}
-
-/// A command for the proxy itself.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Local {
-    SetPurpose(Option<String>),
-    /// The code is a secret of one use: no `Debug`.
-    SetOtp(String),
-    ShowStatus,
-}
-
-impl std::fmt::Debug for Local {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(match self {
-            Local::SetPurpose(_) => "SetPurpose",
-            Local::SetOtp(_) => "SetOtp",
-            Local::ShowStatus => "ShowStatus",
-        })
-    }
-}
-
 /// A statement that goes to the server, and everything that carrying it out needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatementPlan {
@@ -100,54 +75,8 @@ pub struct StatementPlan {
     pub effects: Effects,
     /// Whether guarded clear columns were substituted: such a plan is bound to its rulings' disclosures.
     pub guarded: bool,
-    /// Sealed type OIDs and columns (with their type) that the plan relies on.
+    /// The catalog that the plan was made for.
     pub catalog_generation: u64,
-}
-
-/// The statement to send, in pieces.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
-    Text(String),
-    /// Index into `literals`. A sealed literal is printed as `'\x…'` followed by its cast in the next piece.
-    Literal(usize),
-}
-
-/// Bytes of one value and what is done with them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recipe {
-    pub domain: Arc<Domain>,
-    /// The column's logical type (the domain's or narrower).
-    pub data_type: DataType,
-    /// Key version to seal with; `None`: the keyring's current one (randomized).
-    pub version: Option<u16>,
-    /// `Compare` slots under an oracle are counted.
-    pub action: Action,
-    pub column: ColumnId,
-    /// `schema.table.column` for messages and records.
-    pub column_name: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LiteralSlot {
-    /// Where the literal's token stands in the client's text (byte offsets into the whole message text).
-    pub span: Range<usize>,
-    pub recipe: Recipe,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParameterSlot {
-    /// Zero-based client parameter.
-    pub client: usize,
-    pub what: ParameterUse,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ParameterUse {
-    /// Bytes pass.
-    Pass,
-    Seal(Recipe),
-    /// Every element of a one-dimensional array is sealed: `= ANY($1)`. Sent in text format.
-    SealElements(Recipe),
 }
 
 /// One result column.
@@ -164,40 +93,10 @@ pub enum ColumnSlot {
     },
 }
 
-/// One use of one tagged column that policy must allow.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Use {
-    pub column: ColumnId,
-    pub schema: String,
-    pub table: String,
-    pub name: String,
-    pub domain: UseDomain,
-    pub action: Action,
-    /// The value is used as it is (assigned to another column, computed with): only a clear ruling will do.
-    pub must_be_clear: bool,
-    /// Whether the column is sealed (or clear and guarded).
-    pub sealed: bool,
-}
-
-/// A domain by identity, for hashing and comparing uses.
-#[derive(Clone, Debug)]
-pub struct UseDomain(pub Arc<Domain>);
-
-impl PartialEq for UseDomain {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.name == other.0.name
-    }
-}
-impl Eq for UseDomain {}
-impl std::hash::Hash for UseDomain {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.0.name.hash(state);
-    }
-}
-
 /// The policy's allowing answer for one use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruling {
+    pub action: Action,
     pub rule: Option<RuleRef>,
     pub disclosure: Disclosure,
     pub limits: RowLimits,
@@ -210,28 +109,12 @@ pub struct Judgement {
     pub rulings: Vec<Ruling>,
 }
 
-impl Judgement {
-    /// The fewest rows that any ruling of a disclosing read allows in one statement.
-    pub fn rows_per_statement(&self) -> Option<u64> {
-        self.rulings.iter().filter_map(|ruling| ruling.limits.rows_per_statement).min()
-    }
-}
-
 impl StatementPlan {
-    /// Judges every use again under `circumstances` (at each Bind, Execute and FETCH).
-    ///
-    /// # Errors
-    /// The refusal that the client gets when a ruling no longer allows its use.
-    pub fn judge(
-        &self,
-        _policy: &Policy,
-        _principal: &Principal,
-        _circumstances: &Circumstances,
-    ) -> Result<Judgement, Refusal> {
-        todo!()
-    }
     /// The statement as sent, with literals filled in by `literal` (which appends to the text).
-    pub fn render<E>(&self, mut literal: impl FnMut(usize, &mut String) -> Result<(), E>) -> Result<String, E> {
+    pub fn render<E>(
+        &self,
+        mut literal: impl FnMut(usize, &mut String) -> Result<(), E>,
+    ) -> Result<String, E> {
         let mut text = String::new();
         for piece in &self.template {
             match piece {
@@ -251,6 +134,180 @@ pub struct Script {
 }
 
 /// Plans a whole text (several statements in the simple protocol, at most one in the extended one).
-pub fn plan(_text: &str, _declared: &[u32], _catalog: &Catalog, _policy: &Policy, _session: &Session<'_>) -> Script {
-    todo!()
+///
+/// `declared` are the parameter types that the client declared, 0 for none.
+pub fn plan(
+    text: &str,
+    declared: &[u32],
+    catalog: &Catalog,
+    policy: &Policy,
+    session: &Session<'_>,
+) -> Script {
+    let Some(script) = sql::split(text) else {
+        return Script { statements: vec![unreadable(catalog)], spans: vec![0..text.len()] };
+    };
+    let mut planned = Script { statements: vec![], spans: vec![] };
+    for statement in &script.statements {
+        let one = one(text, statement, declared, catalog, policy, session);
+        planned.statements.push(one);
+        planned.spans.push(statement.span.clone());
+    }
+    planned
+}
+
+/// A text that does not lex is a syntax error to the server, too; it is passed for the server to say so only where
+/// nothing is stored in clear.
+fn unreadable(catalog: &Catalog) -> Planned {
+    if catalog.has_clear_tags() {
+        return Planned::Refuse(Refusal::new(
+            Reason::NotUnderstood,
+            "42601",
+            "syntax error: unterminated quote or comment",
+        ));
+    }
+    Planned::Pass(Pass::default())
+}
+
+fn one(
+    text: &str,
+    statement: &StatementText,
+    declared: &[u32],
+    catalog: &Catalog,
+    policy: &Policy,
+    session: &Session<'_>,
+) -> Planned {
+    let guards = match guards(catalog, policy, session) {
+        Ok(guards) => guards,
+        Err(refusal) => return Planned::Refuse(refusal),
+    };
+    let shape = || sql::shape::shape(text, &statement.tokens);
+    if guards.any_hidden
+        && let Some(what) = sql::unguarded_call(text, &statement.tokens, catalog)
+    {
+        return Planned::Refuse(
+            Refusal::new(
+                Reason::NotUnderstood,
+                "0A000",
+                format!("{what} is not supported while tagged columns are stored in clear"),
+            )
+            .hint("It could read them unseen. A user who may read them all in clear can use it, or seal the columns."),
+        );
+    }
+    let guard = |column: ColumnId, printed: &str| guards.expression(column, printed);
+    let context = Context { catalog, path: session.search_path, guard: &guard };
+    match sql::understand(text, statement, declared.len(), &context) {
+        Ok(Understood::Pass(effects)) => Planned::Pass(Pass { effects }),
+        Ok(Understood::Local(local)) => Planned::Local(local),
+        Ok(Understood::Lineage(lineage)) => {
+            match decide(*lineage, shape(), &guards, catalog, policy, session) {
+                Ok(plan) => Planned::Plan(Arc::new(plan)),
+                Err(refusal) => Planned::Refuse(refusal),
+            }
+        }
+        Err(problem) if problem.trouble == sql::Trouble::Unresolved => Planned::Unresolved,
+        Err(problem) => Planned::Refuse(problem.into()),
+    }
+}
+
+/// How the clear tagged columns are shown to this principal now.
+struct Guards {
+    /// Columns that are not shown in clear: how, and of which type. `None`: by no rule, refused when used.
+    hidden: HashMap<ColumnId, Option<(Disclosure, DataType)>>,
+    any_hidden: bool,
+}
+
+impl Guards {
+    /// What stands for `printed`, a reference to `column`; `None` when it is shown in clear.
+    fn expression(&self, column: ColumnId, printed: &str) -> Option<String> {
+        let (disclosure, data_type) = self.hidden.get(&column)?.as_ref()?;
+        match disclosure.form() {
+            Form::Clear => None,
+            Form::Withheld => Some(format!("NULL::{}", data_type.sql())),
+            Form::Masked(mask) => {
+                let masked = mask.sql(data_type, printed);
+                Some(masked.unwrap_or_else(|| format!("NULL::{}", data_type.sql())))
+            }
+        }
+    }
+}
+
+fn guards(catalog: &Catalog, policy: &Policy, session: &Session<'_>) -> Result<Guards, Refusal> {
+    let mut guards = Guards { hidden: HashMap::new(), any_hidden: false };
+    if !catalog.has_clear_tags() {
+        return Ok(guards);
+    }
+    for relation in catalog.relations.values() {
+        guards.any_hidden |= relation.unreadable.is_some();
+        for column in &relation.columns {
+            let Some(tag) =
+                column.tag.as_ref().filter(|tag| matches!(tag.state, crate::catalog::State::Clear))
+            else {
+                continue;
+            };
+            let decision = policy.decide(session.principal, &tag.domain, Action::Read, session.circumstances);
+            let id = ColumnId { relation: relation.oid, number: column.number };
+            let shown = judge::disclosure(&decision);
+            if shown.is_some_and(|shown| shown.is_clear()) {
+                continue;
+            }
+            guards.any_hidden = true;
+            guards.hidden.insert(id, shown.map(|shown| (shown, tag.data_type)));
+        }
+    }
+    Ok(guards)
+}
+
+/// Lineage and rulings → the plan.
+fn decide(
+    lineage: Lineage,
+    shape: String,
+    guards: &Guards,
+    catalog: &Catalog,
+    policy: &Policy,
+    session: &Session<'_>,
+) -> Result<StatementPlan, Refusal> {
+    let rulings = judge::rulings(&lineage.uses, policy, session.principal, session.circumstances)?;
+    for (used, ruling) in lineage.uses.iter().zip(&rulings) {
+        let masked = !used.sealed && used.action == Action::Read && !ruling.disclosure.is_clear();
+        if masked && let Form::Masked(mask) = ruling.disclosure.form() {
+            let hidden = guards.hidden.get(&used.column).and_then(|hidden| hidden.as_ref());
+            let expressible = hidden.is_some_and(|(_, data_type)| mask.sql(data_type, "x").is_some());
+            if !expressible {
+                return Err(Refusal::new(
+                    Reason::NotUnderstood,
+                    "0A000",
+                    format!("mask of column {} of table {} needs a sealed column", used.name, used.table),
+                ));
+            }
+        }
+    }
+    let columns =
+        lineage.columns.map(|outputs| outputs.iter().map(|output| column(output, &lineage.uses)).collect());
+    Ok(StatementPlan {
+        kind: lineage.kind,
+        template: lineage.pieces,
+        literals: lineage.literals,
+        parameters: lineage.parameters,
+        client_parameters: lineage.client_parameters,
+        columns,
+        uses: lineage.uses,
+        rulings,
+        shape,
+        effects: lineage.effects,
+        guarded: lineage.guarded,
+        catalog_generation: catalog.generation,
+    })
+}
+
+fn column(output: &Output, uses: &[Use]) -> ColumnSlot {
+    match output {
+        Output::Verbatim => ColumnSlot::Pass,
+        Output::Sealed { domain, data_type, reads } => ColumnSlot::Open {
+            domain: domain.clone(),
+            data_type: *data_type,
+            // All columns of a domain have its label, and so one ruling.
+            ruling: reads.first().copied().unwrap_or(usize::MAX),
+            column_names: reads.iter().filter_map(|read| uses.get(*read)).map(Use::column_name).collect(),
+        },
+    }
 }

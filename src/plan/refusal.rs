@@ -56,7 +56,15 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn new(reason: Reason, sqlstate: &'static str, message: impl Into<String>) -> Refusal {
-        Refusal { reason, sqlstate, message: message.into(), detail: None, hint: None, position: None, uses: vec![] }
+        Refusal {
+            reason,
+            sqlstate,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            position: None,
+            uses: vec![],
+        }
     }
     pub fn hint(mut self, hint: impl Into<String>) -> Refusal {
         self.hint = Some(hint.into());
@@ -69,5 +77,27 @@ impl Refusal {
     pub fn at(mut self, position: usize) -> Refusal {
         self.position.get_or_insert(position);
         self
+    }
+}
+
+impl From<crate::sql::Problem> for Refusal {
+    fn from(problem: crate::sql::Problem) -> Refusal {
+        use crate::sql::Trouble;
+        let reason = match problem.trouble {
+            Trouble::SealedUse => Reason::SealedUse,
+            Trouble::NotUnderstood => Reason::NotUnderstood,
+            Trouble::Setting => Reason::Setting,
+            Trouble::Broken => Reason::Broken,
+            Trouble::Unresolved | Trouble::Mismatch => Reason::Value,
+        };
+        Refusal {
+            reason,
+            sqlstate: problem.sqlstate,
+            message: problem.message,
+            detail: problem.detail,
+            hint: problem.hint,
+            position: problem.position,
+            uses: vec![],
+        }
     }
 }
