@@ -1,1 +1,237 @@
-//! Rows of the database and tags → [`Catalog`](super::Catalog). Pure.
+//! Rows of the database and tags → [`Catalog`]. Pure.
+//!
+//! Guarantees: a tagged column's state is what its type in the rows says and nothing else; what cannot be said is
+//! broken or unreadable, never untagged. Partitions and children have their parents' tags.
+
+use super::queries::{RawCatalog, RawColumn, RawRelation};
+use super::{
+    Catalog, Column, ColumnTag, Domain, Function, Relation, RelationKind, Seal, SealedType, State, Tag, Tags,
+};
+use crate::value::DataType;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// The schema of the sealed types.
+pub const SCHEMA: &str = "pgveil";
+
+/// The name, without schema, of a domain's sealed type. `None` for a domain that is not sealed.
+pub fn sealed_type_name(domain: &Domain, version: u16) -> Option<String> {
+    match domain.seal {
+        Seal::Randomized => Some(domain.name.clone()),
+        Seal::Deterministic => Some(format!("{}_{version}", domain.name)),
+        Seal::None => None,
+    }
+}
+
+/// The picture of `database` that the rows and the tags give.
+pub fn build(raw: RawCatalog, tags: &Tags, database: &str, generation: u64) -> Catalog {
+    let sealed_types = sealed_types(&raw, tags);
+    let tags = tags_of(tags, database);
+    let ancestors = ancestors(&raw);
+    let mut columns: HashMap<u32, Vec<RawColumn>> = HashMap::new();
+    for column in raw.columns {
+        columns.entry(column.relation).or_default().push(column);
+    }
+    let mut definitions: HashMap<u32, Option<String>> = raw.definitions.into_iter().collect();
+    let names: HashMap<u32, (String, String)> =
+        raw.relations.iter().map(|row| (row.oid, (row.schema.clone(), row.name.clone()))).collect();
+
+    let mut catalog = Catalog {
+        generation,
+        database: database.to_owned(),
+        schemas: raw.schemas,
+        functions: HashMap::new(),
+        ..Catalog::default()
+    };
+    for function in raw.functions {
+        let row =
+            Function { schema: function.schema, name: function.name.clone(), language: function.language };
+        catalog.functions.entry(function.name).or_default().push(row);
+    }
+    for row in raw.relations {
+        let Some(kind) = kind(row.kind) else { continue };
+        // Itself first: a tag of its own wins over one that it inherits.
+        let own = std::iter::once(row.oid).chain(ancestors.get(&row.oid).into_iter().flatten().copied());
+        let tags: Vec<&Tag> =
+            own.filter_map(|oid| names.get(&oid)).filter_map(|name| tags.get(name)).flatten().collect();
+        let columns = columns.remove(&row.oid).unwrap_or_default();
+        let definition = definitions.remove(&row.oid);
+        let relation = relation(row, kind, columns, &tags, definition, &sealed_types);
+        catalog.names.insert((relation.schema.clone(), relation.name.clone()), relation.oid);
+        catalog.relations.insert(relation.oid, Arc::new(relation));
+    }
+    catalog.sealed_types = sealed_types;
+    catalog.tags = tags;
+    catalog
+}
+
+fn kind(relkind: char) -> Option<RelationKind> {
+    Some(match relkind {
+        'r' => RelationKind::Table,
+        'p' => RelationKind::Partitioned,
+        'v' => RelationKind::View,
+        'm' => RelationKind::MaterializedView,
+        'f' => RelationKind::Foreign,
+        'S' => RelationKind::Sequence,
+        'c' => RelationKind::Composite,
+        _ => return None,
+    })
+}
+
+/// Tags of this database by (schema, table); one for this database alone wins over one for every database.
+fn tags_of(tags: &Tags, database: &str) -> HashMap<(String, String), Vec<Tag>> {
+    let mut found: HashMap<(String, String), Vec<Tag>> = HashMap::new();
+    let here = tags.tags.iter().filter(|tag| tag.database.as_deref().is_none_or(|name| name == database));
+    for tag in here {
+        let columns = found.entry((tag.schema.clone(), tag.table.clone())).or_default();
+        match columns.iter_mut().find(|other| other.column == tag.column) {
+            Some(other) if tag.database.is_some() => *other = tag.clone(),
+            Some(_) => {}
+            None => columns.push(tag.clone()),
+        }
+    }
+    found
+}
+
+fn sealed_types(raw: &RawCatalog, tags: &Tags) -> HashMap<u32, SealedType> {
+    let mut found = HashMap::new();
+    for row in &raw.sealed_types {
+        let owner = tags.domains.iter().find_map(|domain| match domain.seal {
+            Seal::Randomized => (domain.name == row.name).then_some((domain, None)),
+            Seal::Deterministic => {
+                let version = row.name.strip_prefix(&domain.name)?.strip_prefix('_')?.parse::<u16>().ok()?;
+                (sealed_type_name(domain, version)? == row.name).then_some((domain, Some(version)))
+            }
+            Seal::None => None,
+        });
+        if let Some((domain, version)) = owner {
+            let (name, domain) = (row.name.clone(), domain.name.clone());
+            found.insert(
+                row.oid,
+                SealedType { oid: row.oid, array_oid: row.array_oid, name, domain, version },
+            );
+        }
+    }
+    found
+}
+
+/// Every parent, grandparent … of each child, nearest first.
+fn ancestors(raw: &RawCatalog) -> HashMap<u32, Vec<u32>> {
+    let mut parents: HashMap<u32, Vec<u32>> = HashMap::new();
+    for (child, parent) in &raw.parents {
+        parents.entry(*child).or_default().push(*parent);
+    }
+    let mut found = HashMap::new();
+    for child in parents.keys() {
+        let mut seen = BTreeSet::new();
+        let mut order: Vec<u32> = Vec::new();
+        let mut waiting = vec![*child];
+        while let Some(oid) = waiting.pop() {
+            for parent in parents.get(&oid).into_iter().flatten() {
+                // PostgreSQL keeps inheritance free of cycles; rows read one after the other may not be.
+                if seen.insert(*parent) {
+                    order.push(*parent);
+                    waiting.push(*parent);
+                }
+            }
+        }
+        found.insert(*child, order);
+    }
+    found
+}
+
+fn relation(
+    row: RawRelation,
+    kind: RelationKind,
+    raw_columns: Vec<RawColumn>,
+    tags: &[&Tag],
+    definition: Option<Option<String>>,
+    sealed_types: &HashMap<u32, SealedType>,
+) -> Relation {
+    let tag_of = |name: &str| tags.iter().find(|tag| tag.column == name).copied();
+    let mut unreadable = missing_column(&raw_columns, tags, sealed_types);
+    if matches!(definition, Some(None)) {
+        unreadable.get_or_insert_with(|| {
+            "its definition could not be read while its tables were locked".to_owned()
+        });
+    }
+    let columns = raw_columns
+        .into_iter()
+        .map(|column| Column {
+            tag: tag_of(&column.name).map(|tag| column_tag(tag, &column, sealed_types)),
+            number: column.number,
+            name: column.name,
+            type_oid: column.type_oid,
+            type_name: column.type_name,
+            not_null: column.not_null,
+            generated: column.generated,
+        })
+        .collect();
+    Relation {
+        oid: row.oid,
+        schema: row.schema,
+        name: row.name,
+        kind,
+        columns,
+        definition: definition.flatten(),
+        unreadable,
+    }
+}
+
+/// A tag without its column is normal (not added yet, dropped, another database) unless a column stands there that may
+/// be it under a new name: untagged, in clear, of the tagged type, and altered since the table was created.
+fn missing_column(
+    columns: &[RawColumn],
+    tags: &[&Tag],
+    sealed_types: &HashMap<u32, SealedType>,
+) -> Option<String> {
+    let suspects: Vec<&RawColumn> = columns
+        .iter()
+        .filter(|column| column.altered && !sealed_types.contains_key(&column.type_oid))
+        .filter(|column| tags.iter().all(|tag| tag.column != column.name))
+        .collect();
+    let missing = tags.iter().filter(|tag| columns.iter().all(|column| column.name != tag.column));
+    missing.into_iter().find_map(|tag| {
+        let suspect = suspects.iter().find(|column| could_hold(&column.type_name, &tag.data_type))?;
+        Some(format!(
+            "its tagged column \"{}\" is gone and column \"{}\" may be it, renamed",
+            tag.column, suspect.name
+        ))
+    })
+}
+
+/// Whether a clear column of this type may hold what was tagged as `tagged`.
+fn could_hold(type_name: &str, tagged: &DataType) -> bool {
+    match DataType::parse(type_name) {
+        Some(found) => found.narrows(tagged) || tagged.narrows(&found),
+        // Types that a tag cannot have (`character(n)`, a domain of the user's): text may hide in any of them.
+        None => matches!(tagged, DataType::Text | DataType::Varchar(_)),
+    }
+}
+
+fn column_tag(tag: &Tag, column: &RawColumn, sealed_types: &HashMap<u32, SealedType>) -> ColumnTag {
+    let with = |data_type, state| ColumnTag { domain: tag.domain.clone(), data_type, state };
+    match sealed_types.get(&column.type_oid) {
+        Some(sealed) if sealed.domain == tag.domain.name => {
+            with(tag.data_type, State::Sealed { version: sealed.version })
+        }
+        Some(sealed) => {
+            let why =
+                format!("its type is {SCHEMA}.{}, which is not of domain {}", sealed.name, tag.domain.name);
+            with(tag.data_type, State::Broken(why))
+        }
+        None => match DataType::parse(&column.type_name) {
+            // Stored in clear, the column's own type is the truth about its values.
+            Some(own) if own.narrows(&tag.data_type) => with(own, State::Clear),
+            Some(_) | None => {
+                let why = format!(
+                    "its type is {}, neither {} nor the sealed type of domain {}",
+                    column.type_name,
+                    tag.data_type.sql(),
+                    tag.domain.name
+                );
+                with(tag.data_type, State::Broken(why))
+            }
+        },
+    }
+}

@@ -1,3 +1,4 @@
 //! Sockets, TLS, the pump, upstream, cancel keys, reload, admin endpoint, shutdown.
 
+pub mod service;
 pub mod settings;

@@ -1,0 +1,254 @@
+//! The service user's connections, and administrators': what the proxy itself asks of the database.
+//!
+//! Guarantees: errors name the server and the user, never a password; the catalog's rows come from one snapshot.
+//! Deliberately absent: clients' traffic (that is upstream's), and any decision about what was read.
+
+use super::settings::{DatabaseAddress, DatabaseSettings, DatabaseTls};
+use crate::catalog::queries::{self, RawCatalog, RawColumn, RawFunction, RawRelation, RawType};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+use tokio_postgres::{Client, Config, IsolationLevel, NoTls, Transaction};
+
+/// Longest wait for a connection to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Name of the look-up function of `auth.source = "database"`, in schema `pgveil`.
+pub const VERIFIER_FUNCTION: &str = "verifier";
+
+/// The database did not do what the proxy itself asked of it. Holds no secret and no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceError {
+    /// `None` when there was no answer at all.
+    pub sqlstate: Option<String>,
+    pub message: String,
+}
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ServiceError {}
+
+impl From<tokio_postgres::Error> for ServiceError {
+    fn from(error: tokio_postgres::Error) -> ServiceError {
+        match error.as_db_error() {
+            Some(answer) => ServiceError {
+                sqlstate: Some(answer.code().code().to_owned()),
+                message: answer.message().to_owned(),
+            },
+            None => {
+                let cause =
+                    std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                ServiceError { sqlstate: None, message: format!("{error}{cause}") }
+            }
+        }
+    }
+}
+
+/// A connection of the service user for reading the catalog: read-only, with an empty search path.
+///
+/// # Errors
+/// The server is not there, or does not let the service user in.
+pub async fn service(settings: &DatabaseSettings, database: &str) -> Result<Client, ServiceError> {
+    let password = settings.service_password.as_ref().map(|password| password.as_str());
+    let client = connect(settings, database, &settings.service_user, password).await?;
+    client.batch_execute(queries::SESSION).await?;
+    Ok(client)
+}
+
+/// A connection as any user to the server that `[database]` names. It lives until the client is dropped.
+///
+/// # Errors
+/// As [`service`].
+pub async fn connect(
+    settings: &DatabaseSettings,
+    database: &str,
+    user: &str,
+    password: Option<&str>,
+) -> Result<Client, ServiceError> {
+    let mut config = Config::new();
+    match &settings.address {
+        DatabaseAddress::Tcp(host, port) => config.host(host).port(*port),
+        DatabaseAddress::Unix(directory, port) => config.host_path(directory).port(*port),
+    };
+    config.user(user).dbname(database);
+    if let Some(password) = password {
+        config.password(password);
+    }
+    open(config, settings).await
+}
+
+/// An administrator's connection. `[database] tls` says how far the server is checked, unless the URL turns TLS off;
+/// `database` replaces the URL's.
+///
+/// # Errors
+/// As [`service`], and a URL that cannot be read (which is not quoted: it may hold a password).
+pub async fn connect_url(
+    settings: &DatabaseSettings,
+    url: &str,
+    database: Option<&str>,
+) -> Result<Client, ServiceError> {
+    // libpq's two strictest modes are what `[database] tls` is for; the parser does not know them.
+    let url =
+        url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
+    let unreadable = |_| ServiceError {
+        sqlstate: None,
+        message: "the database URL cannot be read (postgresql://user:password@host:port/database)".to_owned(),
+    };
+    let mut config: Config = url.parse().map_err(unreadable)?;
+    if let Some(database) = database {
+        config.dbname(database);
+    }
+    open(config, settings).await
+}
+
+async fn open(mut config: Config, settings: &DatabaseSettings) -> Result<Client, ServiceError> {
+    config.connect_timeout(CONNECT_TIMEOUT).application_name("pgveil");
+    if settings.tls == DatabaseTls::Off {
+        config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+    }
+    let context = format!(
+        "could not connect to {} as {}",
+        address(&config),
+        config.get_user().unwrap_or("the operating system's user")
+    );
+    let explain =
+        |error: ServiceError| ServiceError { message: format!("{context}: {}", error.message), ..error };
+    let (client, connection) = config.connect(NoTls).await.map_err(ServiceError::from).map_err(explain)?;
+    // Ends when the client is dropped; what goes wrong, the client's next call says.
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+fn address(config: &Config) -> String {
+    let port = config.get_ports().first().copied().unwrap_or(5432);
+    match config.get_hosts().first() {
+        Some(tokio_postgres::config::Host::Tcp(host)) => format!("{host}:{port}"),
+        Some(tokio_postgres::config::Host::Unix(directory)) => {
+            format!("{}/.s.PGSQL.{port}", directory.display())
+        }
+        None => format!("localhost:{port}"),
+    }
+}
+
+/// The rows of this connection's database, from one snapshot. The connection must be [`service`]'s.
+///
+/// # Errors
+/// The connection is gone or the database refuses; never because a view is locked (see [`RawCatalog::definitions`]).
+pub async fn read_catalog(client: &mut Client) -> Result<RawCatalog, ServiceError> {
+    let snapshot = client
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await?;
+    let mut raw = read_rows(&snapshot).await?;
+    snapshot.commit().await?;
+    raw.definitions = definitions(client).await?;
+    Ok(raw)
+}
+
+async fn read_rows(client: &Transaction<'_>) -> Result<RawCatalog, ServiceError> {
+    let mut raw = RawCatalog::default();
+    for row in client.query(queries::SCHEMAS, &[]).await? {
+        raw.schemas.push(row.try_get(0)?);
+    }
+    for row in client.query(queries::RELATIONS, &[]).await? {
+        let kind: &str = row.try_get(3)?;
+        raw.relations.push(RawRelation {
+            oid: row.try_get(0)?,
+            schema: row.try_get(1)?,
+            name: row.try_get(2)?,
+            kind: kind.chars().next().unwrap_or(' '),
+        });
+    }
+    for row in client.query(queries::COLUMNS, &[]).await? {
+        raw.columns.push(RawColumn {
+            relation: row.try_get(0)?,
+            number: row.try_get(1)?,
+            name: row.try_get(2)?,
+            type_oid: row.try_get(3)?,
+            type_name: row.try_get(4)?,
+            not_null: row.try_get(5)?,
+            generated: row.try_get(6)?,
+            altered: row.try_get(7)?,
+        });
+    }
+    for row in client.query(queries::PARENTS, &[]).await? {
+        raw.parents.push((row.try_get(0)?, row.try_get(1)?));
+    }
+    for row in client.query(queries::SEALED_TYPES, &[]).await? {
+        raw.sealed_types.push(RawType {
+            oid: row.try_get(0)?,
+            array_oid: row.try_get(1)?,
+            name: row.try_get(2)?,
+        });
+    }
+    for row in client.query(queries::FUNCTIONS, &[]).await? {
+        raw.functions.push(RawFunction {
+            schema: row.try_get(0)?,
+            name: row.try_get(1)?,
+            language: row.try_get(2)?,
+        });
+    }
+    Ok(raw)
+}
+
+/// All definitions at once; one at a time when some view's tables are locked, so that only that view is missing.
+async fn definitions(client: &Client) -> Result<Vec<(u32, Option<String>)>, ServiceError> {
+    let mut views: Vec<u32> = Vec::new();
+    for row in client.query(queries::VIEWS, &[]).await? {
+        views.push(row.try_get(0)?);
+    }
+    match definitions_of(client, &views).await {
+        Err(error) if error.sqlstate.is_some() => {}
+        answer => return answer,
+    }
+    let mut found = Vec::new();
+    for view in views {
+        match definitions_of(client, &[view]).await {
+            Ok(definition) => found.extend(definition),
+            Err(error) if error.sqlstate.is_some() => found.push((view, None)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+async fn definitions_of(client: &Client, views: &[u32]) -> Result<Vec<(u32, Option<String>)>, ServiceError> {
+    if views.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = client.query(queries::DEFINITIONS, &[&views]).await?;
+    rows.into_iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// A short text that changes whenever [`read_catalog`] may answer differently: for polling.
+///
+/// # Errors
+/// The connection is gone or the database refuses.
+pub async fn signature(client: &Client) -> Result<String, ServiceError> {
+    Ok(client.query_one(queries::SIGNATURE, &[]).await?.try_get(0)?)
+}
+
+/// The roles that `user` is a member of, directly or not.
+///
+/// # Errors
+/// The connection is gone or the database refuses.
+pub async fn roles_of(client: &Client, user: &str) -> Result<BTreeSet<String>, ServiceError> {
+    let rows = client.query(queries::ROLES_OF, &[&user]).await?;
+    rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// PostgreSQL's own verifier of `user`, as text, through the look-up function that `init` makes in the service database
+/// for `auth.source = "database"`. `None`: no such user, or one without a SCRAM password that still holds.
+///
+/// # Errors
+/// The connection is gone, or there is no such function (42883), or it may not be called (42501).
+pub async fn verifier_text(client: &Client, user: &str) -> Result<Option<String>, ServiceError> {
+    let call = format!("SELECT {}.{VERIFIER_FUNCTION}($1)", crate::catalog::build::SCHEMA);
+    Ok(client.query_one(&call, &[&user]).await?.try_get(0)?)
+}
