@@ -6,3 +6,4 @@
 
 mod postgres;
 mod postgres_test;
+mod tidy;
