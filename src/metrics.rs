@@ -1,1 +1,411 @@
 //! Every counter, in one struct, with its help text.
+//!
+//! Guarantees: exactly the metrics of the contract, prefix `pgveil_`; label values come from closed lists or from the
+//! configuration (labels, columns), never from what a client sent. Only this file names `prometheus`. Deliberately
+//! absent: serving them (`server::admin`), and measuring: whoever does the work says how long it took.
+
+use prometheus::core::Collector;
+use prometheus::{GaugeVec, exponential_buckets};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The content type of what [`Metrics::render`] returns.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
+
+/// Values of `kind`; what is not among them counts as `other`, so that no statement can add a time series.
+pub const KINDS: &[&str] = &[
+    "alter table",
+    "begin",
+    "call",
+    "close",
+    "commit",
+    "copy",
+    "create index",
+    "create table",
+    "create view",
+    "deallocate",
+    "declare",
+    "delete",
+    "discard",
+    "drop",
+    "execute",
+    "explain",
+    "fetch",
+    "insert",
+    "listen",
+    "lock",
+    "merge",
+    "notify",
+    "prepare",
+    "release",
+    "reset",
+    "rollback",
+    "savepoint",
+    "select",
+    "set",
+    "show",
+    "truncate",
+    "unlisten",
+    "update",
+    "vacuum",
+    "values",
+];
+
+/// Where a client's connection stands; values of `connections{state}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// Accepted, not yet ReadyForQuery.
+    LoggingIn,
+    /// Nothing is owed to the client.
+    Idle,
+    /// A reply is owed.
+    Active,
+}
+
+impl ConnectionState {
+    const ALL: [ConnectionState; 3] =
+        [ConnectionState::LoggingIn, ConnectionState::Idle, ConnectionState::Active];
+
+    fn name(self) -> &'static str {
+        match self {
+            ConnectionState::LoggingIn => "logging_in",
+            ConnectionState::Idle => "idle",
+            ConnectionState::Active => "active",
+        }
+    }
+}
+
+/// How a statement ended; values of `statements_total{outcome}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The server ended it with success and the reply left.
+    Succeeded,
+    /// The server or we ended it with an error after it was sent.
+    Failed,
+    /// It was never sent.
+    Refused,
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Outcome::Succeeded => "succeeded",
+            Outcome::Failed => "failed",
+            Outcome::Refused => "refused",
+        }
+    }
+}
+
+/// Values of `cell_seconds{operation}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellOperation {
+    Seal,
+    Open,
+}
+
+impl CellOperation {
+    const ALL: [CellOperation; 2] = [CellOperation::Seal, CellOperation::Open];
+
+    fn name(self) -> &'static str {
+        match self {
+            CellOperation::Seal => "seal",
+            CellOperation::Open => "open",
+        }
+    }
+}
+
+/// Values of `bytes_total{direction}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    FromClient,
+    ToClient,
+    FromServer,
+    ToServer,
+}
+
+impl Direction {
+    const ALL: [Direction; 4] =
+        [Direction::FromClient, Direction::ToClient, Direction::FromServer, Direction::ToServer];
+
+    fn name(self) -> &'static str {
+        match self {
+            Direction::FromClient => "from_client",
+            Direction::ToClient => "to_client",
+            Direction::FromServer => "from_server",
+            Direction::ToServer => "to_server",
+        }
+    }
+}
+
+/// All counters of one proxy. A clone counts into the same ones.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    connections: IntGaugeVec,
+    statements: IntCounterVec,
+    refusals: IntCounterVec,
+    cells_sealed: IntCounterVec,
+    cells_opened: IntCounterVec,
+    rows_released: IntCounterVec,
+    cell_seconds: HistogramVec,
+    statement_overhead_seconds: Histogram,
+    comparisons: IntCounterVec,
+    plan_cache_hits: IntCounter,
+    plan_cache_misses: IntCounter,
+    plan_cache_entries: IntGauge,
+    audit_records: IntCounter,
+    audit_append_seconds: Histogram,
+    audit_behind_records: IntGauge,
+    bytes: IntCounterVec,
+    config_generation: IntGauge,
+    sealed_ratio: GaugeVec,
+}
+
+/// Why building the fixed set below cannot fail.
+const WELL_FORMED: &str = "the names, labels and buckets in this file are well formed and distinct";
+
+/// Makes metrics of the prefix and registers each, so that none is forgotten.
+struct Maker(Registry);
+
+impl Maker {
+    fn register<M: Collector + Clone + 'static>(&self, metric: M) -> M {
+        self.0.register(Box::new(metric.clone())).expect(WELL_FORMED);
+        metric
+    }
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::with_opts(Opts::new(name, help)).expect(WELL_FORMED))
+    }
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels).expect(WELL_FORMED))
+    }
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::with_opts(Opts::new(name, help)).expect(WELL_FORMED))
+    }
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels).expect(WELL_FORMED))
+    }
+    /// `count` buckets that begin at `first` seconds, each `factor` times the one before.
+    fn seconds(&self, name: &str, help: &str, first: f64, factor: f64, count: usize) -> HistogramOpts {
+        let buckets = exponential_buckets(first, factor, count).expect(WELL_FORMED);
+        HistogramOpts::new(name, help).buckets(buckets)
+    }
+    fn histogram(&self, options: HistogramOpts) -> Histogram {
+        self.register(Histogram::with_opts(options).expect(WELL_FORMED))
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// All counters at zero.
+    pub fn new() -> Metrics {
+        let registry = Registry::new_custom(Some("pgveil".to_owned()), None).expect(WELL_FORMED);
+        let m = Maker(registry.clone());
+        let build = m.gauges("build_info", "Always 1; the label says which version runs.", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let metrics = Metrics(Arc::new(Inner {
+            connections: m.gauges("connections", "Client connections now, by state.", &["state"]),
+            statements: m.counters(
+                "statements_total",
+                "Statements that clients sent, by kind and how they ended.",
+                &["kind", "outcome"],
+            ),
+            refusals: m.counters("refusals_total", "Statements refused, by reason.", &["reason"]),
+            cells_sealed: m.counters("cells_sealed_total", "Cells sealed on their way in.", &["label"]),
+            cells_opened: m.counters(
+                "cells_opened_total",
+                "Cells opened on their way out, by the form in which they were shown.",
+                &["label", "disclosure"],
+            ),
+            rows_released: m.counters(
+                "rows_released_total",
+                "Rows that reached a client and disclosed at least one cell of the label.",
+                &["label"],
+            ),
+            cell_seconds: m.register(
+                HistogramVec::new(
+                    m.seconds(
+                        "cell_seconds",
+                        "Time to seal or open one cell: the mean of the batch it was in, in seconds.",
+                        25e-9,
+                        2.0,
+                        14,
+                    ),
+                    &["operation"],
+                )
+                .expect(WELL_FORMED),
+            ),
+            statement_overhead_seconds: m.histogram(m.seconds(
+                "statement_overhead_seconds",
+                "Time that pgveil added to a statement, without the database's, in seconds.",
+                5e-6,
+                2.0,
+                16,
+            )),
+            comparisons: m.counters(
+                "comparisons_total",
+                "Values that a statement compared with a column its user may not read in clear.",
+                &["label"],
+            ),
+            plan_cache_hits: m.counter("plan_cache_hits_total", "Statements whose plan was in the cache."),
+            plan_cache_misses: m.counter("plan_cache_misses_total", "Statements that had to be planned."),
+            plan_cache_entries: m.gauge("plan_cache_entries", "Plans in the cache now."),
+            audit_records: m.counter("audit_records_total", "Records that are on disk in the audit log."),
+            audit_append_seconds: m.histogram(m.seconds(
+                "audit_append_seconds",
+                "Time to bring one group of records to disk, in seconds.",
+                50e-6,
+                2.0,
+                16,
+            )),
+            audit_behind_records: m.gauge("audit_behind_records", "Records that wait to reach the disk."),
+            bytes: m.counters("bytes_total", "Bytes relayed, by where they came from or went.", &["direction"]),
+            config_generation: m
+                .gauge("config_generation", "How many configurations have held since the start."),
+            sealed_ratio: m.register(
+                GaugeVec::new(
+                    Opts::new(
+                        "sealed_ratio",
+                        "1 when the tagged column is sealed, 0 when it is clear, between them while it is converted.",
+                    ),
+                    &["column"],
+                )
+                .expect(WELL_FORMED),
+            ),
+            registry,
+        }));
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// Shows the series of closed labels from the start: a rate over a series that appears late misses its first count.
+    fn begin_at_zero(&self) {
+        for state in ConnectionState::ALL {
+            self.0.connections.with_label_values(&[state.name()]).set(0);
+        }
+        for direction in Direction::ALL {
+            self.0.bytes.with_label_values(&[direction.name()]).reset();
+        }
+        for operation in CellOperation::ALL {
+            self.0.cell_seconds.with_label_values(&[operation.name()]);
+        }
+    }
+
+    /// Counts a connection in `state` for as long as the result lives.
+    pub fn connection(&self, state: ConnectionState) -> Connection {
+        self.0.connections.with_label_values(&[state.name()]).inc();
+        Connection { metrics: self.clone(), state }
+    }
+    /// Connections in `state` now.
+    pub fn connections(&self, state: ConnectionState) -> i64 {
+        self.0.connections.with_label_values(&[state.name()]).get()
+    }
+    /// A statement ended. `kind` as in `StatementPlan::kind`; outside [`KINDS`] it counts as `other`.
+    pub fn statement(&self, kind: &str, outcome: Outcome) {
+        let kind = KINDS.iter().find(|known| **known == kind).copied().unwrap_or("other");
+        self.0.statements.with_label_values(&[kind, outcome.name()]).inc();
+    }
+    /// A statement was refused; `reason` is `plan::refusal::Reason::name`.
+    pub fn refused(&self, reason: &'static str) {
+        self.0.refusals.with_label_values(&[reason]).inc();
+    }
+    /// `cells` of `label` (a domain's, from policy) were sealed.
+    pub fn cells_sealed(&self, label: &str, cells: u64) {
+        self.0.cells_sealed.with_label_values(&[label]).inc_by(cells);
+    }
+    /// `cells` of `label` were opened and shown as `disclosure` (`policy::Disclosure::name`).
+    pub fn cells_opened(&self, label: &str, disclosure: &'static str, cells: u64) {
+        self.0.cells_opened.with_label_values(&[label, disclosure]).inc_by(cells);
+    }
+    /// `rows` that disclosed a cell of `label` reached the client.
+    pub fn rows_released(&self, label: &str, rows: u64) {
+        self.0.rows_released.with_label_values(&[label]).inc_by(rows);
+    }
+    /// A batch of `cells` took `elapsed`. Nothing is observed for an empty batch.
+    pub fn cells_took(&self, operation: CellOperation, cells: u64, elapsed: Duration) {
+        if cells > 0 {
+            let mean = elapsed.as_secs_f64() / cells as f64;
+            self.0.cell_seconds.with_label_values(&[operation.name()]).observe(mean);
+        }
+    }
+    /// What we added to one statement, without the database's time.
+    pub fn statement_overhead(&self, overhead: Duration) {
+        self.0.statement_overhead_seconds.observe(overhead.as_secs_f64());
+    }
+    /// `values` were compared with a column of `label` under an oracle ruling.
+    pub fn comparisons(&self, label: &str, values: u64) {
+        self.0.comparisons.with_label_values(&[label]).inc_by(values);
+    }
+    /// A plan was found in the cache, or was not.
+    pub fn plan_looked_up(&self, found: bool) {
+        if found { &self.0.plan_cache_hits } else { &self.0.plan_cache_misses }.inc();
+    }
+    /// Plans in the cache now.
+    pub fn plan_cache_entries(&self, entries: usize) {
+        self.0.plan_cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+    /// A group of `records` reached the disk after `took`.
+    pub fn audit_appended(&self, records: u64, took: Duration) {
+        self.0.audit_records.inc_by(records);
+        self.0.audit_append_seconds.observe(took.as_secs_f64());
+    }
+    /// Records that wait to reach the disk now.
+    pub fn audit_behind(&self, records: u64) {
+        self.0.audit_behind_records.set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+    /// `count` bytes of the protocol (before TLS) went `direction`.
+    pub fn bytes(&self, direction: Direction, count: u64) {
+        self.0.bytes.with_label_values(&[direction.name()]).inc_by(count);
+    }
+    /// The generation of the configuration that holds now; the first is 1.
+    pub fn config_generation(&self, generation: u64) {
+        self.0.config_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+    }
+    /// The tagged columns (`schema.table.column`) and how far each is sealed, 0 to 1; forgets all others.
+    pub fn sealed_ratios<'a>(&self, columns: impl IntoIterator<Item = (&'a str, f64)>) {
+        self.0.sealed_ratio.reset();
+        for (column, ratio) in columns {
+            self.0.sealed_ratio.with_label_values(&[column]).set(ratio);
+        }
+    }
+    /// The text exposition format, version 0.0.4.
+    pub fn render(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.0.registry.gather())
+            .expect("every family here has samples, and writing to a String cannot fail")
+    }
+}
+
+/// One connection's place in `connections{state}`; leaves it when dropped, however the connection ends.
+pub struct Connection {
+    metrics: Metrics,
+    state: ConnectionState,
+}
+
+impl Connection {
+    /// Moves the connection to `state`.
+    pub fn enter(&mut self, state: ConnectionState) {
+        if state != self.state {
+            let connections = &self.metrics.0.connections;
+            connections.with_label_values(&[self.state.name()]).dec();
+            connections.with_label_values(&[state.name()]).inc();
+            self.state = state;
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.metrics.0.connections.with_label_values(&[self.state.name()]).dec();
+    }
+}
