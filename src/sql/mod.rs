@@ -125,7 +125,10 @@ pub fn understand(
         return Ok(Understood::Pass(effects));
     }
     let sensitive = context.catalog.sensitive_names();
-    if !words.any_word(|word| sensitive.contains(word)) {
+    // Behind an escape character of its own choice, a name could be any name.
+    let disguised = statement.tokens.iter().any(|token| token.kind == Kind::UnicodeIdent)
+        && words.any_word(|word| word == "uescape");
+    if !disguised && !words.any_word(|word| sensitive.contains(word)) {
         return Ok(Understood::Pass(effects));
     }
     let first = words.keyword(0);
