@@ -1,1 +1,160 @@
-//! Files → serde shapes → validated domain values; the only place with serde shapes.
+//! Files → validated domain values; the only place that knows what the files look like.
+//!
+//! One folder, four TOML files, one per person: `proxy.toml` (the SRE's), `tags.toml` (the DBA's), `policy.toml` (the
+//! privacy officer's), `users.toml` (kept by `pgveil users`). Guarantees: [`load`] reports every mistake of all files in
+//! one run, with file, line and remedy, or gives a configuration in which every name leads somewhere; relative paths
+//! are relative to the folder. Deliberately absent: the database (`check` asks it), keys (only where they are).
+
+mod document;
+mod policy;
+mod proxy;
+mod tags;
+pub mod users;
+
+use crate::auth::Verifiers;
+use crate::catalog::Tags;
+use crate::policy::Policy;
+use crate::server::settings::Settings;
+use document::Document;
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use proxy::{KeySettings, MasterKey};
+
+/// The four files' names.
+pub const PROXY: &str = "proxy.toml";
+pub const TAGS: &str = "tags.toml";
+pub const POLICY: &str = "policy.toml";
+pub const USERS: &str = "users.toml";
+
+/// Everything that the folder says.
+pub struct Config {
+    pub dir: PathBuf,
+    pub settings: Settings,
+    pub keys: KeySettings,
+    pub policy: Policy,
+    pub tags: Tags,
+    pub users: Verifiers,
+    /// What is said of `tags.tags[i]`, by the same index.
+    pub tag_places: Vec<Place>,
+    /// What is said of `policy.rules[i]`, by the same index.
+    pub rule_places: Vec<Place>,
+    /// Lighter than mistakes: the configuration holds, but someone should look.
+    pub remarks: Vec<Mistake>,
+    /// SHA-256 over the four files, hexadecimal: what the audit log calls this configuration.
+    pub digest: String,
+}
+
+/// Where something stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub file: PathBuf,
+    /// 1-based.
+    pub line: usize,
+}
+
+/// What is wrong with a configuration, where, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    pub weight: Weight,
+    pub file: PathBuf,
+    /// 1-based.
+    pub line: usize,
+    pub message: String,
+    /// A sentence.
+    pub hint: String,
+}
+
+/// How much a mistake matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// The configuration does not hold: nothing starts with it.
+    Mistake,
+    /// Something can never take effect as the files stand. `check` fails; `serve` goes on, because two people write
+    /// `policy.toml` and `tags.toml` one after the other.
+    Idle,
+    /// Worth a look: `check` prints it and passes.
+    Advice,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}: {}", self.file.display(), self.line, self.message)
+    }
+}
+
+/// Reads and validates the folder.
+///
+/// # Errors
+/// Every mistake of all files, in their order.
+pub fn load(dir: &Path) -> Result<Config, Vec<Mistake>> {
+    load_with(dir, Missing::Mistake)
+}
+
+/// As [`load`], before `init` has run: files that it makes (passwords, keys) may be missing.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_unprepared(dir: &Path) -> Result<Config, Vec<Mistake>> {
+    load_with(dir, Missing::Allowed)
+}
+
+/// What the absence of a file that `init` makes is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Mistake,
+    Allowed,
+}
+
+fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
+    let [proxy, tags, policy] = [PROXY, TAGS, POLICY].map(|name| Document::read(dir, name, false));
+    let users = Document::read(dir, USERS, true);
+    let digest = digest(&[&proxy, &tags, &policy, &users]);
+
+    let (settings, keys) = proxy::read(&proxy, dir, missing);
+    let rules = policy::read(&policy);
+    let columns = tags::read(&tags, &rules.domains);
+    policy::note_idle_domains(&policy, &rules, &columns);
+    let verifiers = users::read(&users);
+
+    let rule_places = rules.places.iter().map(|span| place(&policy, span.start)).collect();
+    let tag_places = columns.places.iter().map(|span| place(&tags, span.start)).collect();
+    let domains = rules.policy.domains.clone();
+    let mut remarks = Vec::new();
+    for document in [proxy, tags, policy, users] {
+        remarks.extend(document.into_mistakes());
+    }
+    remarks.sort_by(|one, other| one.file.cmp(&other.file).then(one.line.cmp(&other.line)));
+    match (settings, keys) {
+        (Some(settings), Some(keys)) if remarks.iter().all(|remark| remark.weight != Weight::Mistake) => {
+            Ok(Config {
+                dir: dir.to_owned(),
+                settings,
+                keys,
+                policy: rules.policy,
+                tags: Tags { tags: columns.tags, domains },
+                users: verifiers,
+                tag_places,
+                rule_places,
+                remarks,
+                digest,
+            })
+        }
+        _ => Err(remarks),
+    }
+}
+
+fn place(document: &Document, offset: usize) -> Place {
+    Place { file: document.path.clone(), line: document.line(offset) }
+}
+
+/// Lengths go in too, so that moving a line from one file to the next is another configuration.
+fn digest(documents: &[&Document]) -> String {
+    let mut hash = Sha256::new();
+    for document in documents {
+        hash.update((document.text.len() as u64).to_be_bytes());
+        hash.update(document.text.as_bytes());
+    }
+    faster_hex::hex_string(hash.finalize().as_slice())
+}

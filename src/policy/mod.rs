@@ -6,6 +6,7 @@
 pub mod decide;
 pub mod hours;
 pub mod mask;
+pub mod shadow;
 
 use crate::catalog::Domain;
 use std::collections::BTreeSet;

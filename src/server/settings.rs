@@ -49,7 +49,7 @@ pub enum DatabaseAddress {
 }
 
 /// `[database]`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DatabaseSettings {
     pub address: DatabaseAddress,
     pub tls: DatabaseTls,
@@ -57,6 +57,8 @@ pub struct DatabaseSettings {
     pub service_user: String,
     /// `None`: no password is needed (trust, peer).
     pub service_password: Option<zeroize::Zeroizing<String>>,
+    /// Where it was read from, or where `init` writes it.
+    pub service_password_file: Option<PathBuf>,
     /// Where `init`, `check` and `users` connect by default: `postgres` unless set.
     pub service_database: String,
 }
@@ -70,7 +72,7 @@ pub enum AuthSource {
 }
 
 /// Everything `serve` needs besides policy, tags, keys and users.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     pub listen: ListenSettings,
     pub database: DatabaseSettings,

@@ -1,0 +1,181 @@
+//! `tags.toml`, the DBA's file: which column is in which domain → [`Tag`]s.
+
+use super::document::{At, Document, Named, Section};
+use super::policy::data_type;
+use crate::catalog::{Domain, Seal, Tag};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What the file says, and where.
+#[derive(Default)]
+pub(super) struct Columns {
+    pub(super) tags: Vec<Tag>,
+    /// Of each tag.
+    pub(super) places: Vec<Range<usize>>,
+}
+
+type Domains = BTreeMap<String, (Arc<Domain>, Range<usize>)>;
+
+pub(super) fn read(document: &Document, domains: &Domains) -> Columns {
+    let table = document.parse();
+    let mut top = document.top(&table);
+    let mut columns = Columns::default();
+    let everywhere = top.section("columns");
+    read_columns(document, everywhere, None, domains, &mut columns);
+    for (database, named) in top.section("database").named() {
+        let Some(mut section) = named.section() else {
+            named.wrong("a table", "Write: [database.NAME.columns].");
+            continue;
+        };
+        let here = section.section("columns");
+        read_columns(document, here, Some(database.value), domains, &mut columns);
+        section.finish();
+    }
+    top.finish();
+    columns
+}
+
+fn read_columns(
+    document: &Document,
+    mut section: Section<'_>,
+    database: Option<String>,
+    domains: &Domains,
+    columns: &mut Columns,
+) {
+    for (key, named) in section.named() {
+        let Some(names) = column_name(document, &key) else { continue };
+        let Some(tag) = tag(document, names, database.clone(), &named, domains) else { continue };
+        check_twice(document, &key, &tag, columns);
+        columns.tags.push(tag);
+        columns.places.push(key.span);
+    }
+}
+
+/// Two tags of one column must agree, wherever both hold.
+fn check_twice(document: &Document, key: &At<String>, tag: &Tag, columns: &Columns) {
+    let same = |(other, _): &(&Tag, &Range<usize>)| {
+        (&other.schema, &other.table, &other.column) == (&tag.schema, &tag.table, &tag.column)
+            && (other.database == tag.database || other.database.is_none() || tag.database.is_none())
+    };
+    if let Some((other, place)) = columns.tags.iter().zip(&columns.places).find(same) {
+        document.mistake(
+            &key.span,
+            format!("column \"{}\" is tagged twice (line {})", key.value, document.line(place.start)),
+            if other.database == tag.database {
+                "Keep one of the two tags."
+            } else {
+                "[columns] holds in every database: keep that tag, or one for each [database.NAME.columns]."
+            },
+        );
+    }
+}
+
+fn tag(
+    document: &Document,
+    (schema, table, column): (String, String, String),
+    database: Option<String>,
+    named: &Named<'_>,
+    domains: &Domains,
+) -> Option<Tag> {
+    let (domain, narrower) = match (named.text(), named.section()) {
+        (Some(domain), _) => (domain, None),
+        (None, Some(mut section)) => {
+            let domain =
+                section.required("domain", "Write: { domain = \"email\", type = \"varchar(320)\" }.");
+            let narrower = section.text("type");
+            section.finish();
+            (domain?, narrower)
+        }
+        (None, None) => {
+            named.wrong("a domain's name", "Write: \"schema.table.column\" = \"email\".");
+            return None;
+        }
+    };
+    let Some((found, _)) = domains.get(&domain.value) else {
+        let known: Vec<&str> = domains.keys().map(String::as_str).collect();
+        document.mistake(
+            &domain.span,
+            format!("there is no domain \"{}\"", domain.spelling),
+            format!("Domains of policy.toml: {}.", known.join(", ")),
+        );
+        return None;
+    };
+    let data_type = match &narrower {
+        None => found.data_type,
+        Some(text) => {
+            let narrow = data_type(document, text)?;
+            if !narrow.narrows(&found.data_type) {
+                document.mistake(
+                    &text.span,
+                    format!(
+                        "{} is not a narrower type of domain {}'s {}",
+                        narrow.sql(),
+                        found.name,
+                        found.data_type.sql()
+                    ),
+                    "A column's type is its domain's, or one of the same family that holds less.",
+                );
+            } else if let (Seal::Deterministic, Err(why)) = (found.seal, narrow.deterministic()) {
+                let message = format!("{} cannot be sealed deterministically: {why}", narrow.sql());
+                document.mistake(&text.span, message, "Leave the type out, or use a randomized domain.");
+            }
+            narrow
+        }
+    };
+    Some(Tag { schema, table, column, domain: found.clone(), data_type, database })
+}
+
+/// `schema.table.column` as PostgreSQL reads names: folded to lower case, unless in double quotes.
+fn column_name(document: &Document, key: &At<String>) -> Option<(String, String, String)> {
+    let parts = names(&key.value);
+    match parts.as_deref() {
+        Some([schema, table, column]) => Some((schema.clone(), table.clone(), column.clone())),
+        _ => {
+            document.mistake(
+                &key.span,
+                format!("\"{}\" is not schema.table.column", key.value),
+                "Write all three names in one pair of quotes: \"public.customers.email\" (\"public.\\\"User\\\".email\" for \
+                 names that need quotes in SQL).",
+            );
+            None
+        }
+    }
+}
+
+/// The parts of a dotted name; `None` when a part is empty or a quote stays open.
+fn names(text: &str) -> Option<Vec<String>> {
+    let mut parts = vec![String::new()];
+    let mut characters = text.chars().peekable();
+    let mut quoted = false;
+    while let Some(character) = characters.next() {
+        let part = parts.last_mut()?;
+        match character {
+            '"' if quoted && characters.peek() == Some(&'"') => {
+                characters.next();
+                part.push('"');
+            }
+            '"' => quoted = !quoted,
+            '.' if !quoted => parts.push(String::new()),
+            // PostgreSQL folds ASCII only in a UTF-8 database (downcase_identifier in scansup.c).
+            plain if !quoted => part.push(plain.to_ascii_lowercase()),
+            inside => part.push(inside),
+        }
+    }
+    (!quoted && parts.iter().all(|part| !part.is_empty())).then_some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    #[test]
+    fn names_read_as_postgresql_reads_them() {
+        let read = |text| names(text).map(|parts| parts.join("|"));
+        assert_eq!(read("public.customers.email").as_deref(), Some("public|customers|email"));
+        assert_eq!(read("Public.\"User\".eMail").as_deref(), Some("public|User|email"));
+        assert_eq!(read("a.\"b.\"\"c\".d").as_deref(), Some("a|b.\"c|d"));
+        assert_eq!(read("a..b"), None);
+        assert_eq!(read("a.\"b"), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! `users.toml`: who may log in, by PostgreSQL's own verifiers. Read with the other files; written by `pgveil users`.
+//!
+//! Guarantees: the file is replaced whole or not at all, and only its owner reads it. Deliberately absent: passwords.
+
+use super::document::Document;
+use super::{Mistake, USERS};
+use crate::auth::{Verifier, Verifiers};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::fmt::Write;
+use std::path::Path;
+
+/// What stands above the users in the file.
+const HEADER: &str = "\
+# users.toml: the people and applications that may log in. Kept by `pgveil users`; edit it only to remove a line.
+# Each value is PostgreSQL's own SCRAM-SHA-256 verifier, identical to the one in pg_authid: no password can be read
+# from it, but whoever has it can test guesses, so keep the file to its owner (mode 0600).
+
+[users]
+";
+
+/// The verifiers of `document`; each that cannot be read is a mistake.
+pub(super) fn read(document: &Document) -> Verifiers {
+    let table = document.parse();
+    let mut top = document.top(&table);
+    let mut found = Verifiers::new();
+    for (name, named) in top.section("users").named() {
+        match named.text().and_then(|text| parse_verifier(&text.value)) {
+            Some(verifier) => {
+                found.insert(name.value, verifier);
+            }
+            None => document.mistake(
+                &name.span,
+                format!("users.{} is not a SCRAM-SHA-256 verifier", name.value),
+                format!("Run: pgveil users add {}", name.value),
+            ),
+        }
+    }
+    top.finish();
+    found
+}
+
+/// Reads the file alone: `pgveil users` must work while other files have mistakes.
+///
+/// # Errors
+/// Its mistakes.
+pub fn read_file(dir: &Path) -> Result<Verifiers, Vec<Mistake>> {
+    let document = Document::read(dir, USERS, true);
+    let users = read(&document);
+    let mistakes = document.into_mistakes();
+    if mistakes.is_empty() { Ok(users) } else { Err(mistakes) }
+}
+
+/// The file's text for these users.
+pub fn print(users: &Verifiers) -> String {
+    let mut text = HEADER.to_owned();
+    for (name, verifier) in users {
+        let key = toml::Value::String(name.clone());
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{key} = \"{}\"", print_verifier(verifier));
+    }
+    text
+}
+
+/// Replaces the file: written beside it, on disk, then renamed over it, mode 0600.
+///
+/// # Errors
+/// What the file system says.
+pub fn write_file(dir: &Path, users: &Verifiers) -> std::io::Result<()> {
+    write_private(&dir.join(USERS), print(users).as_bytes())
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+///
+/// # Errors
+/// What the file system says.
+pub fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    // Made with mode 0600.
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    std::fs::File::open(dir)?.sync_all()
+}
+
+fn parse_verifier(text: &str) -> Option<Verifier> {
+    let rest = text.strip_prefix("SCRAM-SHA-256$")?;
+    let (head, keys) = rest.split_once('$')?;
+    let (iterations, salt) = head.split_once(':')?;
+    let (stored, server) = keys.split_once(':')?;
+    let key = |text: &str| STANDARD.decode(text).ok()?.try_into().ok();
+    Some(Verifier {
+        iterations: iterations.parse().ok().filter(|iterations| *iterations > 0)?,
+        salt: STANDARD.decode(salt).ok()?,
+        stored_key: key(stored)?,
+        server_key: key(server)?,
+    })
+}
+
+fn print_verifier(verifier: &Verifier) -> String {
+    let Verifier { iterations, salt, stored_key, server_key } = verifier;
+    let [salt, stored, server] = [&salt[..], stored_key, server_key].map(|bytes| STANDARD.encode(bytes));
+    format!("SCRAM-SHA-256${iterations}:{salt}${stored}:{server}")
+}
