@@ -1,27 +1,232 @@
 //! What each mask shows of a value. Works on canonical bytes and keeps the value's logical type.
+//!
+//! | mask | fits | shows |
+//! |---|---|---|
+//! | `redact` | every type | `***`, 0, the epoch, `false`, nothing of the value |
+//! | `partial` | text | first and last character around `***`; all of three characters or fewer hidden |
+//! | `email` | text | `a***@e***.com`; as `redact` when it is no address |
+//! | `card` | text | `**** **** **** 1234`; as `redact` with fewer than 12 digits |
+//! | `year` | date, timestamp, timestamptz | January 1st of the year |
+//! | `hash` | text, uuid, bytea | a keyed fingerprint: equal values look equal |
+//!
+//! The number of characters never shows. Deliberately absent: random noise, which averages away.
 
 use super::Mask;
-use crate::value::DataType;
+use crate::value::{DataType, start_of_year};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+const HIDDEN: &str = "***";
 
 impl Mask {
     /// Whether the mask can be shown as `data_type` (a partial text mask of an integer cannot).
-    pub fn fits(&self, _data_type: &DataType) -> bool {
-        todo!()
+    pub fn fits(&self, data_type: &DataType) -> bool {
+        let text = matches!(data_type, DataType::Text | DataType::Varchar(_));
+        match self {
+            Mask::Redact => true,
+            Mask::Partial | Mask::Email | Mask::Card => text,
+            Mask::Year => matches!(data_type, DataType::Date | DataType::Timestamp | DataType::Timestamptz),
+            Mask::Hash => text || matches!(data_type, DataType::Uuid | DataType::Bytea),
+        }
     }
+
     /// Appends the canonical bytes of the masked value. `fingerprint_key` is for `hash`.
-    /// `None` when the masked value is NULL.
+    /// `None` when the mask does not fit the type: nothing may be shown then.
     pub fn apply(
         &self,
-        _data_type: &DataType,
-        _canonical: &[u8],
-        _fingerprint_key: &[u8],
-        _out: &mut Vec<u8>,
+        data_type: &DataType,
+        canonical: &[u8],
+        fingerprint_key: &[u8],
+        out: &mut Vec<u8>,
     ) -> Option<()> {
-        todo!()
+        let text = || std::str::from_utf8(canonical).ok();
+        match self {
+            _ if !self.fits(data_type) => return None,
+            Mask::Redact => redacted(data_type, out),
+            Mask::Partial => put(data_type, &partial(text()?), out),
+            Mask::Email => put(data_type, &email(text()?), out),
+            Mask::Card => put(data_type, &card(text()?), out),
+            Mask::Year => out.extend_from_slice(&start_of_year(*data_type, canonical)?),
+            Mask::Hash => hash(data_type, canonical, fingerprint_key, out)?,
+        }
+        Some(())
     }
+
     /// The same mask as an SQL expression over `column` (already quoted), of the logical type, for guarded clear columns.
-    /// `None` when SQL cannot express it (`hash`).
-    pub fn sql(&self, _data_type: &DataType, _column: &str) -> Option<String> {
-        todo!()
+    /// `None` when SQL cannot express it (`hash`) or it does not fit.
+    pub fn sql(&self, data_type: &DataType, column: &str) -> Option<String> {
+        if !self.fits(data_type) {
+            return None;
+        }
+        let shown = match self {
+            Mask::Redact => {
+                let constant = redacted_sql(data_type);
+                return Some(format!(
+                    "CASE WHEN {column} IS NOT NULL THEN {constant}::{} END",
+                    data_type.sql()
+                ));
+            }
+            Mask::Partial => format!(
+                "CASE WHEN pg_catalog.length({column}) <= 3 THEN '{HIDDEN}' \
+                 WHEN {column} IS NOT NULL THEN pg_catalog.left({column}, 1) OPERATOR(pg_catalog.||) '{HIDDEN}' \
+                 OPERATOR(pg_catalog.||) pg_catalog.right({column}, 1) END"
+            ),
+            Mask::Email => format!(
+                "CASE WHEN {column} OPERATOR(pg_catalog.~) '^[^@]+@[^@]*[.][^.@]+$' \
+                 THEN pg_catalog.regexp_replace({column}, '^(.)[^@]*@(.)[^@]*([.][^.@]+)$', '\\1{HIDDEN}@\\2{HIDDEN}\\3') \
+                 WHEN {column} IS NOT NULL THEN '{HIDDEN}' END"
+            ),
+            Mask::Card => format!(
+                "CASE WHEN pg_catalog.length(pg_catalog.regexp_replace({column}, '[^0-9]', '', 'g')) >= 12 \
+                 THEN '**** **** **** ' OPERATOR(pg_catalog.||) \
+                 pg_catalog.right(pg_catalog.regexp_replace({column}, '[^0-9]', '', 'g'), 4) \
+                 WHEN {column} IS NOT NULL THEN '{HIDDEN}' END"
+            ),
+            Mask::Year => format!("pg_catalog.date_trunc('year', {column})"),
+            Mask::Hash => return None,
+        };
+        Some(format!("({shown})::{}", data_type.sql()))
+    }
+}
+
+/// Text that obeys the column's length.
+fn put(data_type: &DataType, shown: &str, out: &mut Vec<u8>) {
+    let length = match data_type {
+        DataType::Varchar(Some(length)) => usize::try_from(*length).unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    };
+    let end = shown.char_indices().nth(length).map_or(shown.len(), |(end, _)| end);
+    out.extend_from_slice(&shown.as_bytes()[..end]);
+}
+
+fn redacted(data_type: &DataType, out: &mut Vec<u8>) {
+    match data_type {
+        DataType::Text | DataType::Varchar(_) => put(data_type, HIDDEN, out),
+        DataType::Smallint | DataType::Integer | DataType::Bigint => {
+            out.extend_from_slice(&0i64.to_be_bytes())
+        }
+        DataType::Numeric(Some((_, scale))) if *scale > 0 => {
+            out.extend_from_slice(format!("0.{}", "0".repeat(scale.unsigned_abs().into())).as_bytes());
+        }
+        DataType::Numeric(_) => out.push(b'0'),
+        DataType::Real => out.extend_from_slice(&0f32.to_be_bytes()),
+        DataType::DoublePrecision => out.extend_from_slice(&0f64.to_be_bytes()),
+        DataType::Boolean => out.push(0),
+        // 2000-01-01, PostgreSQL's own epoch.
+        DataType::Date => out.extend_from_slice(&0i32.to_be_bytes()),
+        DataType::Time | DataType::Timestamp | DataType::Timestamptz => {
+            out.extend_from_slice(&0i64.to_be_bytes())
+        }
+        DataType::Interval | DataType::Uuid => out.extend_from_slice(&[0; 16]),
+        DataType::Bytea => {}
+        DataType::Json | DataType::Jsonb => out.extend_from_slice(b"{}"),
+        DataType::Inet => out.extend_from_slice(&[2, 32, 0, 4, 0, 0, 0, 0]),
+    }
+}
+
+fn redacted_sql(data_type: &DataType) -> &'static str {
+    match data_type {
+        DataType::Text | DataType::Varchar(_) => "'***'",
+        DataType::Boolean => "'false'",
+        DataType::Date => "'2000-01-01'",
+        DataType::Time => "'00:00:00'",
+        DataType::Timestamp => "'2000-01-01 00:00:00'",
+        DataType::Timestamptz => "'2000-01-01 00:00:00+00'",
+        DataType::Interval => "'0'",
+        DataType::Uuid => "'00000000-0000-0000-0000-000000000000'",
+        DataType::Bytea => "''",
+        DataType::Json | DataType::Jsonb => "'{}'",
+        DataType::Inet => "'0.0.0.0'",
+        _ => "'0'",
+    }
+}
+
+fn partial(text: &str) -> String {
+    let mut chars = text.chars();
+    match (chars.next(), chars.next_back(), text.chars().count()) {
+        (Some(first), Some(last), 4..) => format!("{first}{HIDDEN}{last}"),
+        _ => HIDDEN.to_owned(),
+    }
+}
+
+fn email(text: &str) -> String {
+    let parts = || {
+        let (local, domain) = text.split_once('@')?;
+        let (host, top) = domain.rsplit_once('.')?;
+        let no_more = !domain.contains('@') && !top.is_empty();
+        Some((local.chars().next()?, host.chars().next()?, top)).filter(|_| no_more)
+    };
+    match parts() {
+        Some((local, host, top)) => format!("{local}{HIDDEN}@{host}{HIDDEN}.{top}"),
+        None => HIDDEN.to_owned(),
+    }
+}
+
+fn card(text: &str) -> String {
+    let digits: Vec<char> = text.chars().filter(char::is_ascii_digit).collect();
+    if digits.len() < 12 {
+        return HIDDEN.to_owned();
+    }
+    let last: String = digits[digits.len() - 4..].iter().collect();
+    format!("**** **** **** {last}")
+}
+
+fn hash(data_type: &DataType, canonical: &[u8], key: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).ok()?;
+    mac.update(canonical);
+    let digest = mac.finalize().into_bytes();
+    match data_type {
+        DataType::Uuid => out.extend_from_slice(digest.get(..16)?),
+        DataType::Bytea => out.extend_from_slice(&digest),
+        _ => {
+            let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            put(data_type, &hex, out);
+        }
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(mask: Mask, value: &str) -> String {
+        let mut out = vec![];
+        mask.apply(&DataType::Text, value.as_bytes(), b"key", &mut out).expect("fits text");
+        String::from_utf8(out).expect("masks of text are text")
+    }
+
+    #[test]
+    fn masks_of_text() {
+        let cases = [
+            (Mask::Partial, "Annabelle", "A***e"),
+            (Mask::Partial, "Ann", "***"),
+            (Mask::Partial, "", "***"),
+            (Mask::Email, "anna@example.org", "a***@e***.org"),
+            (Mask::Email, "not an address", "***"),
+            (Mask::Email, "a@b@c.org", "***"),
+            (Mask::Card, "4111-1111-1111-1234", "**** **** **** 1234"),
+            (Mask::Card, "1234", "***"),
+            (Mask::Redact, "anything", "***"),
+        ];
+        for (mask, value, expected) in cases {
+            assert_eq!(shown(mask, value), expected, "{mask:?}");
+        }
+    }
+
+    #[test]
+    fn a_mask_keeps_to_the_columns_length() {
+        let mut out = vec![];
+        Mask::Card.apply(&DataType::Varchar(Some(4)), b"4111111111111234", b"", &mut out).expect("fits");
+        assert_eq!(out, b"****");
+    }
+
+    #[test]
+    fn equal_values_hash_alike_under_one_key_only() {
+        assert_eq!(shown(Mask::Hash, "x"), shown(Mask::Hash, "x"));
+        assert_ne!(shown(Mask::Hash, "x"), shown(Mask::Hash, "y"));
+        let mut other = vec![];
+        Mask::Hash.apply(&DataType::Text, b"x", b"other key", &mut other).expect("fits");
+        assert_ne!(shown(Mask::Hash, "x").as_bytes(), other);
     }
 }
