@@ -1,8 +1,119 @@
 //! The command line: one file per command, no logic of its own.
+//!
+//! Guarantees: an error goes to stderr as `error: …`, with a `hint: …` line where something can be done, and exit code
+//! 1; output meant for programs has `--json`; no secret is taken from an argument. Deliberately absent: decisions.
 
+pub mod check;
+pub mod init;
+pub mod users;
+
+use crate::config::{self, Config, Mistake, Weight};
+use clap::{Args, Parser, Subcommand};
+use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// Makes customer data in PostgreSQL private without changing the application.
+#[derive(Parser)]
+#[command(name = "pgveil", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Init(init::Init),
+    Check(check::Check),
+    #[command(subcommand)]
+    Users(users::Users),
+}
+
+impl Command {
+    fn run(self) -> Result<ExitCode, CliError> {
+        match self {
+            Command::Init(command) => command.run(),
+            Command::Check(command) => command.run(),
+            Command::Users(command) => command.run(),
+        }
+    }
+}
+
+/// Where the configuration is: every command takes it.
+#[derive(Args)]
+pub struct ConfigDir {
+    /// Folder with proxy.toml, tags.toml, policy.toml and users.toml
+    #[arg(long = "config", value_name = "DIR", env = "PGVEIL_CONFIG")]
+    pub dir: PathBuf,
+}
+
+impl ConfigDir {
+    /// Loads and validates the folder; remarks go to stderr as `warning: …`.
+    ///
+    /// # Errors
+    /// All mistakes, in one error.
+    pub fn load(&self) -> Result<Config, CliError> {
+        let config = config::load(&self.dir).map_err(|mistakes| CliError::from_mistakes(&mistakes))?;
+        for remark in &config.remarks {
+            eprintln!("warning: {remark}\nhint: {}", remark.hint);
+        }
+        Ok(config)
+    }
+}
+
+/// Why a command failed, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CliError {
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl CliError {
+    pub fn new(message: impl Into<String>) -> CliError {
+        CliError { message: message.into(), hint: None }
+    }
+    pub fn hint(mut self, hint: impl Into<String>) -> CliError {
+        self.hint = Some(hint.into());
+        self
+    }
+    /// One error for a configuration that does not hold: each mistake with its own hint.
+    pub fn from_mistakes(mistakes: &[Mistake]) -> CliError {
+        let mistakes = mistakes.iter().filter(|mistake| mistake.weight == Weight::Mistake);
+        let lines: Vec<String> =
+            mistakes.map(|mistake| format!("{mistake}\nhint: {}", mistake.hint)).collect();
+        CliError::new(lines.join("\nerror: "))
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "error: {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(out, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Runs a command's asynchronous part.
+///
+/// # Errors
+/// The command's own, or that no thread can be had.
+pub fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(format!("no runtime: {error}")))?
+        .block_on(work)
+}
 
 /// Parses the command line, runs the command, and reports its error as `error: …` with a `hint:` line.
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    match Cli::parse().command.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
