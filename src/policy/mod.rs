@@ -28,6 +28,11 @@ impl Principal {
     pub(crate) fn authenticated(user: String, database_roles: BTreeSet<String>) -> Principal {
         Principal { user, database_roles }
     }
+    /// A principal for planning without a session: what `explain` and golden plans judge by. Nothing is disclosed to it,
+    /// since there is no connection to disclose to.
+    pub fn assumed(user: String) -> Principal {
+        Principal { user, database_roles: BTreeSet::new() }
+    }
     pub fn user(&self) -> &str {
         &self.user
     }

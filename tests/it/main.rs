@@ -4,6 +4,7 @@
 // Tests may unwrap: a panic is how they fail.
 #![allow(clippy::unwrap_used)]
 
+mod golden;
 mod metrics;
 mod postgres;
 mod postgres_test;
