@@ -10,14 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write;
 use std::path::Path;
 
-/// What stands above the users in the file.
-const HEADER: &str = "\
-# users.toml: the people and applications that may log in. Kept by `pgveil users`; edit it only to remove a line.
-# Each value is PostgreSQL's own SCRAM-SHA-256 verifier, identical to the one in pg_authid: no password can be read
-# from it, but whoever has it can test guesses, so keep the file to its owner (mode 0600).
-
-[users]
-";
+/// What stands above the users in the file: the commented example, which has none.
+pub const EXAMPLE: &str = include_str!("../../config/users.toml");
 
 /// The verifiers of `document`; each that cannot be read is a mistake.
 pub(super) fn read(document: &Document) -> Verifiers {
@@ -53,9 +47,10 @@ pub fn read_file(dir: &Path) -> Result<Verifiers, Vec<Mistake>> {
 
 /// The file's text for these users.
 pub fn print(users: &Verifiers) -> String {
-    let mut text = HEADER.to_owned();
+    let mut text = EXAMPLE.to_owned();
     for (name, verifier) in users {
-        let key = toml::Value::String(name.clone());
+        // JSON's strings are TOML's basic strings but for U+007F, which `users add` does not let in.
+        let key = serde_json::Value::String(name.clone());
         // Writing to a String does not fail.
         let _ = writeln!(text, "{key} = \"{}\"", print_verifier(verifier));
     }
