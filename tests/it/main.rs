@@ -6,6 +6,7 @@
 
 mod golden;
 mod metrics;
+mod catalog;
 mod config;
 mod postgres;
 mod postgres_test;
