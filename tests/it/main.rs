@@ -4,10 +4,12 @@
 // Tests may unwrap: a panic is how they fail.
 #![allow(clippy::unwrap_used)]
 
-mod golden;
-mod metrics;
 mod catalog;
 mod config;
+mod docker;
+mod golden;
+mod metrics;
 mod postgres;
 mod postgres_test;
+mod python;
 mod tidy;
