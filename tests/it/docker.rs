@@ -222,3 +222,22 @@ fn prepare_makes_secrets_once() {
     assert_eq!(first, secrets());
     assert!(Path::new(&script).exists());
 }
+
+#[test]
+fn the_images_configuration_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["proxy.toml", "tags.toml", "policy.toml"] {
+        // What compose gives by environment.
+        let text = read(&format!("docker/pgveil/{name}"))
+            .replace("${PGVEIL_MASTER_KEY}", &"5a".repeat(32))
+            .replace("${PGVEIL_SERVICE_PASSWORD}", "x");
+        assert!(!text.contains("${"), "{name}: compose sets no other variable");
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    let config =
+        pgveil::config::load_unprepared(dir.path()).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    assert_eq!(config.policy.rules.len(), 2);
+    // The service user reads the catalog of the database that compose makes.
+    assert_eq!(config.settings.database.service_database, "app");
+    assert!(read("docker/compose.yaml").contains("POSTGRES_DB: app\n"));
+}
