@@ -1,8 +1,20 @@
 //! Evidence: records, their canonical form (FORMAT.md), the hash chain, checkpoints, the writer and the verifier.
 //!
-//! Guarantees: a record is on disk before [`Log::submit`]'s ticket counts as recorded; the file verifies with the
-//! public key alone. Deliberately absent: values, literals, SQL other than shapes.
+//! Guarantees: a record is on disk, under a signed checkpoint, before [`writer::Log`] gives a [`Ticket`] for it; the file
+//! verifies with the public key alone. Deliberately absent: values, literals, SQL other than shapes. Only [`writer`]
+//! (which owns the file), [`resume`] (which reads its end at the start) and [`keys`] touch the disk; the rest is pure.
 
+pub mod canonical;
+pub mod chain;
+pub mod checkpoint;
+pub mod keys;
+pub mod record;
+pub mod resume;
+pub mod show;
+pub mod verify;
+pub mod writer;
+
+use std::fmt;
 use std::time::Duration;
 
 /// One entry. Never a value: nothing here may come from a literal, a parameter or a cell.
@@ -22,14 +34,27 @@ pub struct AuditRecord {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The proxy or a configuration began to hold.
-    Started { version: String, configuration: String },
+    /// The proxy runs and accepts connections.
+    Started {
+        version: String,
+        configuration: String,
+    },
     Stopped,
-    Reloaded { configuration: String },
+    Reloaded {
+        configuration: String,
+    },
     LoggedIn,
-    LogInFailed { reason: String },
+    LogInFailed {
+        reason: String,
+    },
     /// A statement with sensitive uses went to the server.
-    Intent { statement: u64, kind: String, shape: String, purpose: Option<String>, uses: Vec<UsedColumn> },
+    Intent {
+        statement: u64,
+        kind: String,
+        shape: String,
+        purpose: Option<String>,
+        uses: Vec<UsedColumn>,
+    },
     /// How it ended.
     Outcome {
         statement: u64,
@@ -43,9 +68,24 @@ pub enum Event {
         sqlstate: String,
         duration: Duration,
     },
-    Refused { kind: String, shape: String, sqlstate: String, reason: String, uses: Vec<UsedColumn> },
+    /// A statement that was not sent.
+    Refused {
+        kind: String,
+        shape: String,
+        sqlstate: String,
+        reason: String,
+        uses: Vec<UsedColumn>,
+    },
+    /// Written by the log itself after an unclean end: nobody had been told that what is named here was recorded.
+    Recovered {
+        /// Whole records that had no checkpoint yet; they stand before this one.
+        unsigned: u64,
+        /// Bytes of a torn end that were cut off.
+        cut: u64,
+    },
 }
 
+/// One use of one tagged column, and what policy said of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsedColumn {
     /// `schema.table.column`.
@@ -59,10 +99,36 @@ pub struct UsedColumn {
     pub disclosure: String,
 }
 
-/// Position of a record in the log, and proof that it was accepted.
+/// Position of a record in the log (how many lines stand before it), and proof that it is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
 /// The log cannot be written; says why for our own log (never for clients).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unrecorded(pub String);
+
+impl fmt::Display for Unrecorded {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unrecorded {}
+
+/// The log or a key cannot be used; for the operator, with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl Fault {
+    pub fn new(message: impl Into<String>) -> Fault {
+        Fault { message: message.into(), hint: None }
+    }
+    pub fn hint(mut self, hint: impl Into<String>) -> Fault {
+        self.hint = Some(hint.into());
+        self
+    }
+}

@@ -1,0 +1,348 @@
+#![doc = include_str!("FORMAT.md")]
+//!
+//! # This module
+//!
+//! Guarantees: [`Line::parse`] is total and accepts exactly the bytes that writing the same line gives, so that one
+//! line has one spelling. Deliberately absent: hashing, signing, files.
+
+use super::chain::{Chain, Hash, bytes_from_hex};
+use super::checkpoint::{Checkpoint, KeyId, LogId};
+use super::{AuditRecord, Event, UsedColumn};
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// The version of the format that this program writes and reads.
+pub const FORMAT_VERSION: u64 = 1;
+
+/// The longest line, without its line feed, in bytes.
+pub const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// The first line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub log: LogId,
+    pub key: KeyId,
+    /// When the log was made, Unix microseconds.
+    pub time: i64,
+}
+
+/// One line of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    Header(Header),
+    Record(Chain, Box<AuditRecord>),
+    Checkpoint(Checkpoint),
+}
+
+/// Why bytes are not a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// A header of another version of the format.
+    Version(u64),
+    Bytes,
+}
+
+impl Line {
+    /// What the line says of the lines before it; `None` for a header.
+    pub fn chain(&self) -> Option<Chain> {
+        match self {
+            Line::Header(_) => None,
+            Line::Record(chain, _) => Some(*chain),
+            Line::Checkpoint(checkpoint) => Some(checkpoint.chain),
+        }
+    }
+    /// Appends the line without a line feed.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Line::Header(header) => write_header(header, out),
+            Line::Record(chain, record) => write_record(*chain, record, out),
+            Line::Checkpoint(checkpoint) => write_checkpoint(checkpoint, out),
+        }
+    }
+    /// Reads one line, without its line feed.
+    pub fn parse(line: &[u8]) -> Result<Line, Malformed> {
+        let Ok(Value::Object(map)) = serde_json::from_slice(line) else { return Err(Malformed::Bytes) };
+        if let Some(version) = map.get("pgveil_audit").and_then(Value::as_u64)
+            && version != FORMAT_VERSION
+        {
+            return Err(Malformed::Version(version));
+        }
+        let parsed = read_line(map).ok_or(Malformed::Bytes)?;
+        let mut spelled = Vec::with_capacity(line.len());
+        parsed.write(&mut spelled);
+        if spelled == line { Ok(parsed) } else { Err(Malformed::Bytes) }
+    }
+}
+
+pub fn write_header(header: &Header, out: &mut Vec<u8>) {
+    let mut object = Object::open(out);
+    object.unsigned("pgveil_audit", FORMAT_VERSION);
+    object.text("log", &faster_hex::hex_string(&header.log.0));
+    object.text("key", &faster_hex::hex_string(&header.key.0));
+    object.signed("time", header.time);
+    object.close();
+}
+
+pub fn write_checkpoint(checkpoint: &Checkpoint, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"checkpoint\":");
+    let mut object = Object::open(out);
+    object.unsigned("size", checkpoint.chain.size);
+    object.text("head", &checkpoint.chain.head.hex());
+    object.signed("time", checkpoint.time);
+    object.text("signature", &faster_hex::hex_string(&checkpoint.signature));
+    object.close();
+    out.push(b'}');
+}
+
+/// Appends `record` as the line that follows `chain`.
+pub fn write_record(chain: Chain, record: &AuditRecord, out: &mut Vec<u8>) {
+    let mut object = Object::open(out);
+    object.unsigned("sequence", chain.size);
+    object.text("previous", &chain.head.hex());
+    object.signed("time", record.time);
+    object.unsigned("connection", record.connection);
+    object.text("user", &record.user);
+    object.text("database", &record.database);
+    object.text("application", &record.application);
+    object.text("address", &record.address);
+    object.text("event", record.event.name());
+    write_event(&record.event, &mut object);
+    object.close();
+}
+
+fn write_event(event: &Event, object: &mut Object<'_>) {
+    match event {
+        Event::Started { version, configuration } => {
+            object.text("version", version);
+            object.text("configuration", configuration);
+        }
+        Event::Stopped | Event::LoggedIn => {}
+        Event::Reloaded { configuration } => object.text("configuration", configuration),
+        Event::LogInFailed { reason } => object.text("reason", reason),
+        Event::Intent { statement, kind, shape, purpose, uses } => {
+            object.unsigned("statement", *statement);
+            object.text("kind", kind);
+            object.text("shape", shape);
+            match purpose {
+                Some(purpose) => object.text("purpose", purpose),
+                None => object.null("purpose"),
+            }
+            object.list("uses", uses, write_use);
+        }
+        Event::Outcome { statement, rows, cells, comparisons, sqlstate, duration } => {
+            object.unsigned("statement", *statement);
+            object.unsigned("rows", *rows);
+            object.list("cells", cells, |(label, disclosure, cells), object| {
+                object.text("label", label);
+                object.text("disclosure", disclosure);
+                object.unsigned("cells", *cells);
+            });
+            object.unsigned("comparisons", *comparisons);
+            object.text("sqlstate", sqlstate);
+            object.unsigned("nanoseconds", u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        }
+        Event::Refused { kind, shape, sqlstate, reason, uses } => {
+            object.text("kind", kind);
+            object.text("shape", shape);
+            object.text("sqlstate", sqlstate);
+            object.text("reason", reason);
+            object.list("uses", uses, write_use);
+        }
+        Event::Recovered { unsigned, cut } => {
+            object.unsigned("unsigned", *unsigned);
+            object.unsigned("cut", *cut);
+        }
+    }
+}
+
+fn write_use(used: &UsedColumn, object: &mut Object<'_>) {
+    object.text("column", &used.column);
+    object.text("label", &used.label);
+    object.text("action", &used.action);
+    object.text("rule", &used.rule);
+    object.text("disclosure", &used.disclosure);
+}
+
+/// Writes one JSON object: no white space, fields in the order of the calls.
+struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    empty: bool,
+}
+
+impl<'a> Object<'a> {
+    fn open(out: &'a mut Vec<u8>) -> Object<'a> {
+        out.push(b'{');
+        Object { out, empty: true }
+    }
+    fn name(&mut self, name: &str) {
+        if !std::mem::replace(&mut self.empty, false) {
+            self.out.push(b',');
+        }
+        write_text(name, self.out);
+        self.out.push(b':');
+    }
+    fn unsigned(&mut self, name: &str, number: u64) {
+        self.name(name);
+        self.out.extend_from_slice(number.to_string().as_bytes());
+    }
+    fn signed(&mut self, name: &str, number: i64) {
+        self.name(name);
+        self.out.extend_from_slice(number.to_string().as_bytes());
+    }
+    fn text(&mut self, name: &str, text: &str) {
+        self.name(name);
+        write_text(text, self.out);
+    }
+    fn null(&mut self, name: &str) {
+        self.name(name);
+        self.out.extend_from_slice(b"null");
+    }
+    /// A list of objects, one for each item.
+    fn list<T>(&mut self, name: &str, items: &[T], write: impl Fn(&T, &mut Object<'_>)) {
+        self.name(name);
+        self.out.push(b'[');
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            let mut object = Object::open(self.out);
+            write(item, &mut object);
+            object.close();
+        }
+        self.out.push(b']');
+    }
+    fn close(self) {
+        self.out.push(b'}');
+    }
+}
+
+/// A JSON string; FORMAT.md, "Strings", says which characters are escaped and how.
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.push(b'"');
+    for &byte in text.as_bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0..0x20 | 0x7f => {
+                let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+            }
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+fn read_line(map: Map<String, Value>) -> Option<Line> {
+    let mut fields = Fields(map);
+    if fields.0.contains_key("pgveil_audit") {
+        let log = LogId(bytes_from_hex(&fields.text("log")?)?);
+        let key = KeyId(bytes_from_hex(&fields.text("key")?)?);
+        return Some(Line::Header(Header { log, key, time: fields.signed("time")? }));
+    }
+    if let Some(checkpoint) = fields.0.remove("checkpoint") {
+        let Value::Object(map) = checkpoint else { return None };
+        let mut fields = Fields(map);
+        let chain = Chain { size: fields.unsigned("size")?, head: Hash::from_hex(&fields.text("head")?)? };
+        let (time, signature) = (fields.signed("time")?, bytes_from_hex(&fields.text("signature")?)?);
+        return Some(Line::Checkpoint(Checkpoint { chain, time, signature }));
+    }
+    let chain =
+        Chain { size: fields.unsigned("sequence")?, head: Hash::from_hex(&fields.text("previous")?)? };
+    let record = AuditRecord {
+        time: fields.signed("time")?,
+        connection: fields.unsigned("connection")?,
+        user: fields.text("user")?,
+        database: fields.text("database")?,
+        application: fields.text("application")?,
+        address: fields.text("address")?,
+        event: read_event(&mut fields)?,
+    };
+    Some(Line::Record(chain, Box::new(record)))
+}
+
+fn read_event(fields: &mut Fields) -> Option<Event> {
+    Some(match fields.text("event")?.as_str() {
+        "started" => {
+            Event::Started { version: fields.text("version")?, configuration: fields.text("configuration")? }
+        }
+        "stopped" => Event::Stopped,
+        "reloaded" => Event::Reloaded { configuration: fields.text("configuration")? },
+        "logged_in" => Event::LoggedIn,
+        "log_in_failed" => Event::LogInFailed { reason: fields.text("reason")? },
+        "intent" => Event::Intent {
+            statement: fields.unsigned("statement")?,
+            kind: fields.text("kind")?,
+            shape: fields.text("shape")?,
+            purpose: fields.text_or_null("purpose")?,
+            uses: fields.list("uses", read_use)?,
+        },
+        "outcome" => Event::Outcome {
+            statement: fields.unsigned("statement")?,
+            rows: fields.unsigned("rows")?,
+            cells: fields.list("cells", |fields| {
+                Some((fields.text("label")?, fields.text("disclosure")?, fields.unsigned("cells")?))
+            })?,
+            comparisons: fields.unsigned("comparisons")?,
+            sqlstate: fields.text("sqlstate")?,
+            duration: Duration::from_nanos(fields.unsigned("nanoseconds")?),
+        },
+        "refused" => Event::Refused {
+            kind: fields.text("kind")?,
+            shape: fields.text("shape")?,
+            sqlstate: fields.text("sqlstate")?,
+            reason: fields.text("reason")?,
+            uses: fields.list("uses", read_use)?,
+        },
+        "recovered" => {
+            Event::Recovered { unsigned: fields.unsigned("unsigned")?, cut: fields.unsigned("cut")? }
+        }
+        _ => return None,
+    })
+}
+
+fn read_use(fields: &mut Fields) -> Option<UsedColumn> {
+    Some(UsedColumn {
+        column: fields.text("column")?,
+        label: fields.text("label")?,
+        action: fields.text("action")?,
+        rule: fields.text("rule")?,
+        disclosure: fields.text("disclosure")?,
+    })
+}
+
+/// Takes fields out of a JSON object. What is left over, repeated or out of order shows when the line is written again.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn text(&mut self, name: &str) -> Option<String> {
+        match self.0.get_mut(name)?.take() {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+    fn text_or_null(&mut self, name: &str) -> Option<Option<String>> {
+        match self.0.get_mut(name)?.take() {
+            Value::String(text) => Some(Some(text)),
+            Value::Null => Some(None),
+            _ => None,
+        }
+    }
+    fn unsigned(&mut self, name: &str) -> Option<u64> {
+        self.0.get(name)?.as_u64()
+    }
+    fn signed(&mut self, name: &str) -> Option<i64> {
+        self.0.get(name)?.as_i64()
+    }
+    fn list<T>(&mut self, name: &str, read: impl Fn(&mut Fields) -> Option<T>) -> Option<Vec<T>> {
+        let Value::Array(items) = self.0.get_mut(name)?.take() else { return None };
+        let objects = items.into_iter().map(|item| match item {
+            Value::Object(map) => read(&mut Fields(map)),
+            _ => None,
+        });
+        objects.collect()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

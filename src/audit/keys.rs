@@ -1,0 +1,161 @@
+//! The signing key's files.
+//!
+//! Guarantees: the signing key is never read from a file that others may read, and never replaced once it exists.
+//! Deliberately absent: changing the key of a log (a log has one key; a new key needs a new log).
+
+use super::Fault;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// File names in the log's folder.
+pub const SIGNING_KEY_FILE: &str = "audit.key";
+pub const PUBLIC_KEY_FILE: &str = "audit.pub";
+
+/// What [`ensure_keys`] found or made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFiles {
+    pub signing_key: PathBuf,
+    pub public_key: PathBuf,
+    /// The signing key did not exist and was made.
+    pub created: bool,
+}
+
+/// Makes what is missing of `folder` (mode 0700), its signing key (0600) and public key (0644). Changes nothing that
+/// exists, so it is safe to run again.
+pub fn ensure_keys(folder: &Path) -> Result<KeyFiles, Fault> {
+    ensure_folder(folder)?;
+    let files = KeyFiles {
+        signing_key: folder.join(SIGNING_KEY_FILE),
+        public_key: folder.join(PUBLIC_KEY_FILE),
+        created: !folder.join(SIGNING_KEY_FILE).exists(),
+    };
+    if files.created {
+        let mut secret = Zeroizing::new([0; 32]);
+        getrandom::fill(secret.as_mut())
+            .map_err(|error| Fault::new(format!("could not get random bytes for a key: {error}")))?;
+        let pem = SigningKey::from_bytes(&secret).to_pkcs8_pem(LineEnding::LF);
+        let pem = pem.map_err(|error| Fault::new(format!("could not encode a signing key: {error}")))?;
+        create(&files.signing_key, 0o600, pem.as_bytes())?;
+    }
+    if !files.public_key.exists() {
+        let public = signing_key(folder)?.verifying_key().to_public_key_pem(LineEnding::LF);
+        let pem = public.map_err(|error| Fault::new(format!("could not encode a public key: {error}")))?;
+        create(&files.public_key, 0o644, pem.as_bytes())?;
+    }
+    Ok(files)
+}
+
+/// The signing key in `folder`; refused when others than its owner may touch the file.
+pub fn signing_key(folder: &Path) -> Result<SigningKey, Fault> {
+    let path = folder.join(SIGNING_KEY_FILE);
+    let mut file = File::open(&path).map_err(|error| {
+        let fault = Fault::new(format!("could not read {}: {error}", path.display()));
+        match error.kind() {
+            ErrorKind::NotFound => fault.hint("`pgveil init` makes the audit signing key."),
+            _ => fault,
+        }
+    })?;
+    let cannot = |error| Fault::new(format!("could not read {}: {error}", path.display()));
+    let mode = file.metadata().map_err(cannot)?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let message = format!("others may read the signing key {} (mode {mode:04o})", path.display());
+        return Err(Fault::new(message).hint(format!("Run `chmod 600 {}`.", path.display())));
+    }
+    let mut pem = Zeroizing::new(String::new());
+    file.read_to_string(&mut pem).map_err(cannot)?;
+    SigningKey::from_pkcs8_pem(&pem).map_err(|_| {
+        Fault::new(format!("{} is not an Ed25519 signing key in PKCS#8 PEM", path.display()))
+            .hint("A log keeps its key for life. Restore the file from a backup, or begin a new log in another folder.")
+    })
+}
+
+/// The public key in a PEM file.
+pub fn public_key(path: &Path) -> Result<VerifyingKey, Fault> {
+    let pem = fs::read_to_string(path)
+        .map_err(|error| Fault::new(format!("could not read {}: {error}", path.display())))?;
+    VerifyingKey::from_public_key_pem(&pem).map_err(|_| {
+        Fault::new(format!("{} is not an Ed25519 public key in PEM", path.display()))
+            .hint(format!("It is the file {PUBLIC_KEY_FILE} that `pgveil init` wrote."))
+    })
+}
+
+/// Makes the folder with mode 0700 unless it exists; an existing one must not be open to others.
+pub(super) fn ensure_folder(folder: &Path) -> Result<(), Fault> {
+    let cannot = |error| Fault::new(format!("could not make the audit folder {}: {error}", folder.display()));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(cannot)?;
+    let metadata = fs::metadata(folder).map_err(cannot)?;
+    if metadata.mode() & 0o022 != 0 {
+        let message = format!("others may write to the audit folder {}", folder.display());
+        return Err(Fault::new(message).hint(format!("Run `chmod 700 {}`.", folder.display())));
+    }
+    Ok(())
+}
+
+/// Writes a new file durably: under a passing name first, so that a crash leaves no half of it.
+pub(super) fn create(path: &Path, mode: u32, content: &[u8]) -> Result<(), Fault> {
+    let cannot = |error| Fault::new(format!("could not write {}: {error}", path.display()));
+    let mut passing = path.as_os_str().to_owned();
+    passing.push(".new");
+    let passing = PathBuf::from(passing);
+    match fs::remove_file(&passing) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(cannot(error)),
+        _ => {}
+    }
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(&passing).map_err(cannot)?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(cannot)?;
+    // A link, unlike a rename, never replaces what another process made meanwhile.
+    fs::hard_link(&passing, path).and_then(|()| fs::remove_file(&passing)).map_err(cannot)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(cannot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn keys_are_made_once_and_fit_each_other() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("audit");
+        let files = ensure_keys(&folder).unwrap();
+        assert!(files.created);
+        assert_eq!((mode(&folder), mode(&files.signing_key), mode(&files.public_key)), (0o700, 0o600, 0o644));
+        let key = signing_key(&folder).unwrap();
+        assert_eq!(public_key(&files.public_key).unwrap(), key.verifying_key());
+        fs::remove_file(&files.public_key).unwrap();
+        assert!(!ensure_keys(&folder).unwrap().created);
+        assert_eq!(public_key(&files.public_key).unwrap(), key.verifying_key());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_signing_key_that_others_may_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ensure_keys(folder.path()).unwrap();
+        fs::set_permissions(&files.signing_key, fs::Permissions::from_mode(0o640)).unwrap();
+        let fault = signing_key(folder.path()).unwrap_err();
+        assert!(fault.message.contains("mode 0640"), "{fault}");
+        assert!(fault.hint.unwrap().contains("chmod 600"));
+    }
+
+    #[test]
+    fn nonsense_is_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ensure_keys(folder.path()).unwrap();
+        let fault = public_key(&files.signing_key).unwrap_err();
+        assert!(fault.message.ends_with("is not an Ed25519 public key in PEM"), "{fault}");
+        assert!(signing_key(&folder.path().join("none")).unwrap_err().hint.unwrap().contains("pgveil init"));
+    }
+}

@@ -1,0 +1,79 @@
+//! What can be asked of a record: its event's name, the columns and labels it speaks of, and a bound on its size.
+//!
+//! Guarantees: [`bounded`](AuditRecord::bounded) cuts only the statement's shape. Deliberately absent: the form on disk
+//! ([`super::canonical`]).
+
+use super::{AuditRecord, Event, UsedColumn};
+
+/// Bytes of a statement's shape that a record keeps.
+pub const SHAPE_BYTES_MAX: usize = 64 * 1024;
+
+impl Event {
+    /// As the log spells it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Started { .. } => "started",
+            Event::Stopped => "stopped",
+            Event::Reloaded { .. } => "reloaded",
+            Event::LoggedIn => "logged_in",
+            Event::LogInFailed { .. } => "log_in_failed",
+            Event::Intent { .. } => "intent",
+            Event::Outcome { .. } => "outcome",
+            Event::Refused { .. } => "refused",
+            Event::Recovered { .. } => "recovered",
+        }
+    }
+    /// The uses of columns that it speaks of.
+    pub fn uses(&self) -> &[UsedColumn] {
+        match self {
+            Event::Intent { uses, .. } | Event::Refused { uses, .. } => uses,
+            _ => &[],
+        }
+    }
+    /// The labels that it speaks of, in order, without repetition.
+    pub fn labels(&self) -> Vec<&str> {
+        let mut labels: Vec<&str> = match self {
+            Event::Outcome { cells, .. } => cells.iter().map(|(label, _, _)| label.as_str()).collect(),
+            event => event.uses().iter().map(|used| used.label.as_str()).collect(),
+        };
+        labels.sort_unstable();
+        labels.dedup();
+        labels
+    }
+    /// The statement's number in its connection.
+    pub fn statement(&self) -> Option<u64> {
+        match self {
+            Event::Intent { statement, .. } | Event::Outcome { statement, .. } => Some(*statement),
+            _ => None,
+        }
+    }
+}
+
+impl AuditRecord {
+    /// The same record with a shape of at most [`SHAPE_BYTES_MAX`] bytes; a cut shape ends with `…`.
+    pub fn bounded(mut self) -> AuditRecord {
+        if let Event::Intent { shape, .. } | Event::Refused { shape, .. } = &mut self.event
+            && shape.len() > SHAPE_BYTES_MAX
+        {
+            let end = shape.floor_char_boundary(SHAPE_BYTES_MAX - '…'.len_utf8());
+            shape.truncate(end);
+            shape.push('…');
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::canonical::tests::samples;
+    use super::*;
+
+    #[test]
+    fn a_long_shape_is_cut_between_characters() {
+        let mut record = samples().swap_remove(4);
+        let Event::Intent { shape, .. } = &mut record.event else { panic!("{record:?}") };
+        *shape = "ä".repeat(SHAPE_BYTES_MAX);
+        let Event::Intent { shape, .. } = record.bounded().event else { panic!() };
+        assert!(shape.len() <= SHAPE_BYTES_MAX && shape.len() > SHAPE_BYTES_MAX - 8 && shape.ends_with("ä…"));
+    }
+}
