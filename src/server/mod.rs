@@ -1,4 +1,5 @@
 //! Sockets, TLS, the pump, upstream, cancel keys, reload, admin endpoint, shutdown.
 
+pub mod prepare;
 pub mod service;
 pub mod settings;
