@@ -4,8 +4,19 @@
 //! Guarantees: a cell opens only under the domain and key version its envelope names; an altered cell never opens;
 //! secrets are zeroised and have no `Debug`. Deliberately absent: policy, columns, types, I/O (but in `provider`).
 
+#[doc = include_str!("FORMAT.md")]
+pub mod format {}
+
+mod cipher;
+pub mod envelope;
+pub mod keyring;
+pub mod provider;
+
+pub use cipher::CellCipher;
+
 use std::collections::HashMap;
 use std::sync::Arc;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Given out by the keyring, bound into every envelope, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,15 +53,52 @@ impl Cells {
         self.ends.is_empty()
     }
     pub fn push(&mut self, cell: &[u8]) {
-        self.bytes.extend_from_slice(cell);
-        self.ends.push(self.bytes.len());
+        self.push_with(|bytes| bytes.extend_from_slice(cell));
     }
+    /// Pushes a cell that `write` appends to the buffer. What was there before must be left alone.
+    pub fn push_with<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        self.make_room();
+        let written = write(&mut self.bytes);
+        self.ends.push(self.bytes.len());
+        written
+    }
+    /// Panics when there is no such cell, as a slice does.
     pub fn get(&self, index: usize) -> &[u8] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.bytes[start..self.ends[index]]
     }
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map(|index| self.get(index))
+    }
+    /// Forgets all cells, and their bytes.
+    pub fn clear(&mut self) {
+        self.truncate(0);
+    }
+    /// Forgets the cells from `length` on, and their bytes.
+    pub fn truncate(&mut self, length: usize) {
+        let kept =
+            if length == 0 { 0 } else { self.ends.get(length - 1).copied().unwrap_or(self.bytes.len()) };
+        if let Some(forgotten) = self.bytes.get_mut(kept..) {
+            forgotten.zeroize();
+        }
+        self.bytes.truncate(kept);
+        self.ends.truncate(length);
+    }
+    /// Grows in large steps into a new buffer, so that an outgrown one can be zeroised instead of left behind.
+    fn make_room(&mut self) {
+        const STEP: usize = 16 * 1024;
+        if self.bytes.capacity() - self.bytes.len() < STEP / 4 {
+            let mut larger = Vec::with_capacity((self.bytes.capacity() * 2).max(STEP));
+            larger.extend_from_slice(&self.bytes);
+            self.bytes.zeroize();
+            self.bytes = larger;
+        }
+    }
+}
+
+impl Drop for Cells {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
     }
 }
 
@@ -78,40 +126,10 @@ pub enum OpenCause {
     Altered,
 }
 
-/// Seals and opens the cells of one domain: all versions of its key for opening, one for sealing.
-pub struct CellCipher {
-    _private: (),
-}
-
-impl CellCipher {
-    pub fn domain(&self) -> DomainId {
-        todo!()
-    }
-    pub fn mode(&self) -> Mode {
-        todo!()
-    }
-    /// The version that [`seal`](Self::seal) uses for new randomized cells.
-    pub fn current(&self) -> KeyVersion {
-        todo!()
-    }
-    pub fn has(&self, _version: KeyVersion) -> bool {
-        todo!()
-    }
-    /// Seals every cell of `plain` under `version` and appends the envelopes to `sealed`, in order.
-    pub fn seal(&self, _version: KeyVersion, _plain: &Cells, _random: &mut dyn Random, _sealed: &mut Cells) {
-        todo!()
-    }
-    /// Opens every envelope of `sealed` and appends the plaintexts to `plain`, in order. On the first cell that does
-    /// not open, nothing of the batch is left in `plain`.
-    pub fn open(&self, _sealed: &Cells, _plain: &mut Cells) -> Result<(), OpenError> {
-        todo!()
-    }
-}
-
 /// The ciphers of all domains that the policy names, by domain name. Immutable; part of a generation.
 #[derive(Default)]
 pub struct Ciphers {
     pub by_domain: HashMap<String, Arc<CellCipher>>,
-    /// For keyed fingerprints (masks of kind `hash`, statement fingerprints): 32 bytes, own derivation.
-    pub fingerprint_key: zeroize::Zeroizing<Vec<u8>>,
+    /// For keyed fingerprints (masks of kind `hash`): 32 bytes, own derivation.
+    pub fingerprint_key: Zeroizing<Vec<u8>>,
 }

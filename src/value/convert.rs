@@ -1,7 +1,7 @@
 //! Wire forms → canonical bytes and back, for every type, with PostgreSQL's assignment casts between types.
 
 use super::families::{
-    boolean_text, bytea_text, fit, float_output, float_text, integer_binary, integer_of, integer_text,
+    boolean_text, bytea_text, fit, float_output, float_text, integer_binary, integer_text,
     out_of_range, ranged, text_input, uuid_output, uuid_text, write_integer,
 };
 use super::{DataType, Format, Malformed, Style, ValueError, datetime, inet, interval, json, numeric};
@@ -372,9 +372,4 @@ fn bare_element(rest: &str) -> Option<Element<'_>> {
     }
     let null = !escaped && trimmed.eq_ignore_ascii_case("null");
     Some(((!null).then(|| trimmed.as_bytes().to_vec()), &rest[end..]))
-}
-
-/// The integer of canonical bytes, for masks.
-pub(crate) fn canonical_integer(canonical: &[u8]) -> Option<i64> {
-    integer_of(canonical).ok()
 }

@@ -1,0 +1,353 @@
+//! The keyring: named data keys with versions, and the ids of domains; its JSON form, wrapped by the master key.
+//!
+//! Guarantees: a data key leaves this module only as a domain's derived key; a domain id is never given out twice, not
+//! even after its domain is gone; a wrong master key is told apart from a damaged file.
+//! Deliberately absent: files (see `provider`), rotation policy.
+
+use super::cipher::{CellCipher, KEY_BYTES};
+use super::{Ciphers, DomainId, KeyVersion, Mode, Random, envelope};
+use aes_siv::siv::Aes256Siv;
+use aes_siv::{Key, KeyInit};
+use hkdf::Hkdf;
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// Bytes of the master key.
+pub const MASTER_KEY_BYTES: usize = 32;
+
+/// 32 bytes that wrap the data keys. No `Debug`.
+pub struct MasterKey(Zeroizing<[u8; MASTER_KEY_BYTES]>);
+
+/// Why a keyring cannot be used. Never holds key material.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyringError {
+    #[error("the master key is not 32 bytes in hexadecimal or base64")]
+    MasterKeySyntax,
+    #[error("the keyring was wrapped by another master key")]
+    WrongMasterKey,
+    #[error("the keyring is damaged: {0}")]
+    Damaged(&'static str),
+    #[error("the keyring has no key named \"{0}\"")]
+    UnknownKey(String),
+    #[error("the keyring has given no id to domain \"{0}\"")]
+    UnknownDomain(String),
+    #[error("all 65,535 domain ids are given out")]
+    DomainsExhausted,
+}
+
+impl MasterKey {
+    pub fn new(bytes: [u8; MASTER_KEY_BYTES]) -> MasterKey {
+        MasterKey(Zeroizing::new(bytes))
+    }
+
+    /// Reads 32 bytes in hexadecimal or base64 (with or without padding); white space around them is ignored.
+    ///
+    /// # Errors
+    /// [`KeyringError::MasterKeySyntax`].
+    pub fn parse(text: &str) -> Result<MasterKey, KeyringError> {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+        let text = text.trim();
+        let mut bytes = Zeroizing::new([0; MASTER_KEY_BYTES]);
+        if text.len() == 2 * MASTER_KEY_BYTES
+            && faster_hex::hex_decode(text.as_bytes(), bytes.as_mut()).is_ok()
+        {
+            return Ok(MasterKey(bytes));
+        }
+        let decoded = STANDARD.decode(text).or_else(|_| STANDARD_NO_PAD.decode(text));
+        let decoded = Zeroizing::new(decoded.map_err(|_| KeyringError::MasterKeySyntax)?);
+        let exact = <[u8; MASTER_KEY_BYTES]>::try_from(decoded.as_slice());
+        exact.map(MasterKey::new).map_err(|_| KeyringError::MasterKeySyntax)
+    }
+
+    /// The key that wraps data keys: the master key itself encrypts nothing.
+    fn wrapping(&self) -> Aes256Siv {
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        expand(self.0.as_ref(), &[b"pgveil keyring v1"], key.as_mut());
+        Aes256Siv::new(&Key::<Aes256Siv>::from(*key))
+    }
+}
+
+fn expand(ikm: &[u8], info: &[&[u8]], out: &mut [u8]) {
+    Hkdf::<Sha256>::new(None, ikm).expand_multi_info(info, out).expect("HKDF-SHA256 gives up to 8,160 bytes");
+}
+
+struct DataKey {
+    /// Unix seconds.
+    created: i64,
+    secret: Zeroizing<[u8; KEY_BYTES]>,
+}
+
+/// What `keys list` shows of one version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeySummary {
+    pub name: String,
+    pub version: u16,
+    /// Unix seconds.
+    pub created: i64,
+}
+
+/// Data keys and domain ids, unwrapped. No `Debug`.
+#[derive(Default)]
+pub struct Keyring {
+    keys: BTreeMap<String, BTreeMap<KeyVersion, DataKey>>,
+    domains: BTreeMap<String, DomainId>,
+    /// The next id to give out; ids below it were given out once.
+    next_domain: u16,
+}
+
+/// The JSON form.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    format: u32,
+    /// A known text under the wrapping key: tells a wrong master key from a damaged file.
+    check: String,
+    next_domain: u16,
+    domains: BTreeMap<String, u16>,
+    keys: BTreeMap<String, Vec<StoredKey>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredKey {
+    version: u16,
+    created: i64,
+    wrapped: String,
+}
+
+const CHECK_TEXT: &[u8] = b"pgveil keyring";
+
+impl Keyring {
+    /// An empty keyring; the first domain gets id 1.
+    pub fn create() -> Keyring {
+        Keyring { next_domain: 1, ..Keyring::default() }
+    }
+
+    /// Reads the JSON form.
+    ///
+    /// # Errors
+    /// [`KeyringError::WrongMasterKey`] or [`KeyringError::Damaged`].
+    pub fn unwrap_json(json: &str, master: &MasterKey) -> Result<Keyring, KeyringError> {
+        let stored: Stored =
+            serde_json::from_str(json).map_err(|_| KeyringError::Damaged("not the JSON of a keyring"))?;
+        if stored.format != 1 {
+            return Err(KeyringError::Damaged("a newer format"));
+        }
+        let mut siv = master.wrapping();
+        let check = unhex(&stored.check)?;
+        match siv.decrypt([b"check".as_slice()], &check) {
+            Ok(text) if text == CHECK_TEXT => {}
+            _ => return Err(KeyringError::WrongMasterKey),
+        }
+        let mut keyring = Keyring { next_domain: stored.next_domain, ..Keyring::default() };
+        for (name, versions) in stored.keys {
+            for key in versions {
+                let opened = siv.decrypt(binding(&name, key.version), &unhex(&key.wrapped)?);
+                let opened =
+                    Zeroizing::new(opened.map_err(|_| KeyringError::Damaged("a key does not unwrap"))?);
+                let secret = <[u8; KEY_BYTES]>::try_from(opened.as_slice());
+                let secret =
+                    Zeroizing::new(secret.map_err(|_| KeyringError::Damaged("a key of another length"))?);
+                let data_key = DataKey { created: key.created, secret };
+                keyring.keys.entry(name.clone()).or_default().insert(KeyVersion(key.version), data_key);
+            }
+        }
+        for (name, id) in stored.domains {
+            let twice = keyring.domains.values().any(|known| known.0 == id);
+            if twice || id == 0 || id >= stored.next_domain {
+                return Err(KeyringError::Damaged("a domain id that was not given out"));
+            }
+            keyring.domains.insert(name, DomainId(id));
+        }
+        Ok(keyring)
+    }
+
+    /// The JSON form, every key wrapped by `master`.
+    pub fn wrap_json(&self, master: &MasterKey) -> String {
+        let mut siv = master.wrapping();
+        let mut wrap = |ad: Vec<Vec<u8>>, secret: &[u8]| {
+            faster_hex::hex_string(
+                &siv.encrypt(ad, secret).expect("three associated data are below the limit of S2V"),
+            )
+        };
+        let check = wrap(vec![b"check".to_vec()], CHECK_TEXT);
+        let mut keys: BTreeMap<String, Vec<StoredKey>> = BTreeMap::new();
+        for (name, versions) in &self.keys {
+            for (version, key) in versions {
+                let wrapped = wrap(binding(name, version.0), key.secret.as_ref());
+                let stored = StoredKey { version: version.0, created: key.created, wrapped };
+                keys.entry(name.clone()).or_default().push(stored);
+            }
+        }
+        let domains = self.domains.iter().map(|(name, id)| (name.clone(), id.0)).collect();
+        let stored = Stored { format: 1, check, next_domain: self.next_domain, domains, keys };
+        let mut json = serde_json::to_string_pretty(&stored).expect("strings and numbers are JSON");
+        json.push('\n');
+        json
+    }
+
+    /// The id of a domain, given out now if it has none. True when it was given out now.
+    ///
+    /// # Errors
+    /// [`KeyringError::DomainsExhausted`].
+    pub fn ensure_domain(&mut self, name: &str) -> Result<bool, KeyringError> {
+        if self.domains.contains_key(name) {
+            return Ok(false);
+        }
+        let id = self.next_domain;
+        self.next_domain = id.checked_add(1).ok_or(KeyringError::DomainsExhausted)?;
+        self.domains.insert(name.to_owned(), DomainId(id));
+        Ok(true)
+    }
+
+    pub fn domain_id(&self, name: &str) -> Option<DomainId> {
+        self.domains.get(name).copied()
+    }
+
+    /// Every domain that has an id, by name.
+    pub fn domains(&self) -> impl Iterator<Item = (&str, DomainId)> {
+        self.domains.iter().map(|(name, id)| (name.as_str(), *id))
+    }
+
+    /// Makes version 1 of a data key when there is none of that name. `now` is Unix seconds. True when it was made.
+    pub fn ensure_key(&mut self, name: &str, now: i64, random: &mut dyn Random) -> bool {
+        if self.keys.contains_key(name) {
+            return false;
+        }
+        let mut secret = Zeroizing::new([0; KEY_BYTES]);
+        random.fill(secret.as_mut());
+        self.keys
+            .insert(name.to_owned(), BTreeMap::from([(KeyVersion(1), DataKey { created: now, secret })]));
+        true
+    }
+
+    /// The newest version of a data key.
+    pub fn current_version(&self, name: &str) -> Option<KeyVersion> {
+        self.keys.get(name)?.keys().next_back().copied()
+    }
+
+    pub fn key_versions(&self) -> Vec<KeySummary> {
+        let versions = self.keys.iter().flat_map(|(name, versions)| versions.iter().map(move |v| (name, v)));
+        versions
+            .map(|(name, (version, key))| KeySummary {
+                name: name.clone(),
+                version: version.0,
+                created: key.created,
+            })
+            .collect()
+    }
+
+    /// The ciphers of `domains`: (name, mode, name of its data key).
+    ///
+    /// # Errors
+    /// The first domain or key that the keyring does not have.
+    pub fn ciphers<'a>(
+        &self,
+        domains: impl IntoIterator<Item = (&'a str, Mode, &'a str)>,
+    ) -> Result<Ciphers, KeyringError> {
+        let mut ciphers = Ciphers { fingerprint_key: self.fingerprint_key(), ..Ciphers::default() };
+        for (name, mode, key_name) in domains {
+            let id = self.domain_id(name).ok_or_else(|| KeyringError::UnknownDomain(name.to_owned()))?;
+            let versions =
+                self.keys.get(key_name).ok_or_else(|| KeyringError::UnknownKey(key_name.to_owned()))?;
+            let current =
+                *versions.keys().next_back().ok_or_else(|| KeyringError::UnknownKey(key_name.to_owned()))?;
+            let derived = versions.iter().map(|(version, key)| (*version, cell_key(key, id, mode))).collect();
+            ciphers.by_domain.insert(name.to_owned(), Arc::new(CellCipher::new(id, mode, current, derived)));
+        }
+        Ok(ciphers)
+    }
+
+    /// From the oldest version of the first key: it must not change when keys rotate.
+    fn fingerprint_key(&self) -> Zeroizing<Vec<u8>> {
+        let mut out = Zeroizing::new(vec![0; 32]);
+        if let Some(key) = self.keys.values().next().and_then(|versions| versions.values().next()) {
+            expand(key.secret.as_ref(), &[b"pgveil fingerprint v1"], &mut out);
+        }
+        out
+    }
+}
+
+fn cell_key(key: &DataKey, domain: DomainId, mode: Mode) -> Zeroizing<[u8; KEY_BYTES]> {
+    let mut out = Zeroizing::new([0; KEY_BYTES]);
+    let info: [&[u8]; 3] = [b"pgveil cell v1", &domain.0.to_be_bytes(), &[envelope::mode_byte(mode)]];
+    expand(key.secret.as_ref(), &info, out.as_mut());
+    out
+}
+
+/// A wrapped key opens only under its own name and version.
+fn binding(name: &str, version: u16) -> Vec<Vec<u8>> {
+    vec![b"key".to_vec(), name.as_bytes().to_vec(), version.to_be_bytes().to_vec()]
+}
+
+fn unhex(text: &str) -> Result<Vec<u8>, KeyringError> {
+    let mut bytes = vec![0; text.len() / 2];
+    faster_hex::hex_decode(text.as_bytes(), &mut bytes)
+        .map_err(|_| KeyringError::Damaged("not hexadecimal"))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed(u8);
+    impl Random for Fixed {
+        fn fill(&mut self, bytes: &mut [u8]) {
+            bytes.fill(self.0);
+        }
+    }
+
+    fn sample() -> Keyring {
+        let mut keyring = Keyring::create();
+        keyring.ensure_key("default", 1_795_000_000, &mut Fixed(7));
+        keyring.ensure_domain("email").expect("room");
+        keyring.ensure_domain("card").expect("room");
+        keyring
+    }
+
+    #[test]
+    fn a_keyring_comes_back_from_its_json() {
+        let master = MasterKey::new([3; 32]);
+        let json = sample().wrap_json(&master);
+        assert!(!json.contains(&"07".repeat(16)), "keys are wrapped");
+        let again = Keyring::unwrap_json(&json, &master).expect("unwraps");
+        assert_eq!(again.domain_id("email"), Some(DomainId(1)));
+        assert_eq!(again.domain_id("card"), Some(DomainId(2)));
+        assert_eq!(again.key_versions(), sample().key_versions());
+        assert_eq!(again.wrap_json(&master), json);
+    }
+
+    #[test]
+    fn a_wrong_master_key_is_told_apart_from_damage() {
+        let json = sample().wrap_json(&MasterKey::new([3; 32]));
+        let error = |json: &str, master: u8| Keyring::unwrap_json(json, &MasterKey::new([master; 32])).err();
+        assert_eq!(error(&json, 4), Some(KeyringError::WrongMasterKey));
+        let renamed = json.replace("\"default\"", "\"other\"");
+        assert_eq!(error(&renamed, 3), Some(KeyringError::Damaged("a key does not unwrap")));
+        assert!(matches!(error("{}", 3), Some(KeyringError::Damaged(_))));
+    }
+
+    #[test]
+    fn a_domain_id_is_never_given_out_twice() {
+        let mut keyring = sample();
+        assert!(!keyring.ensure_domain("email").expect("room"));
+        keyring.domains.remove("card");
+        keyring.ensure_domain("phone").expect("room");
+        assert_eq!(keyring.domain_id("phone"), Some(DomainId(3)));
+    }
+
+    #[test]
+    fn master_keys_read_as_hex_and_base64() {
+        for text in ["03".repeat(32), "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=\n".to_owned()] {
+            assert_eq!(*MasterKey::parse(&text).expect("a key").0, [3; 32]);
+        }
+        for text in ["", "03", "not a key", &"03".repeat(33)] {
+            assert_eq!(MasterKey::parse(text).err(), Some(KeyringError::MasterKeySyntax));
+        }
+    }
+}
