@@ -7,6 +7,7 @@
 mod catalog;
 mod config;
 mod docker;
+mod drivers;
 mod golden;
 mod metrics;
 mod postgres;
