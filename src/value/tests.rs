@@ -1,3 +1,5 @@
+//! What each type reads and prints, in text and binary, and what it refuses.
+
 use super::*;
 
 fn style(date: &str, zone: &str) -> Style {

@@ -1,3 +1,5 @@
+//! Vectors, round trips and everything that must not open.
+
 use super::*;
 
 struct Counter(u8);
