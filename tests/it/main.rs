@@ -9,6 +9,7 @@ mod config;
 mod docker;
 mod drivers;
 mod golden;
+mod lexer;
 mod metrics;
 mod postgres;
 mod postgres_test;
