@@ -5,7 +5,9 @@
 //! one run, with file, line and remedy, or gives a configuration in which every name leads somewhere; relative paths
 //! are relative to the folder. Deliberately absent: the database (`check` asks it), keys (only where they are).
 
+pub mod against;
 mod document;
+pub mod keys;
 mod policy;
 mod proxy;
 mod tags;
@@ -20,7 +22,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use proxy::{KeySettings, MasterKey};
+pub use keys::{KeySettings, KeysUnusable, MasterKeySource};
 
 /// The four files' names.
 pub const PROXY: &str = "proxy.toml";
@@ -36,14 +38,23 @@ pub struct Config {
     pub policy: Policy,
     pub tags: Tags,
     pub users: Verifiers,
-    /// What is said of `tags.tags[i]`, by the same index.
-    pub tag_places: Vec<Place>,
-    /// What is said of `policy.rules[i]`, by the same index.
-    pub rule_places: Vec<Place>,
+    pub places: Places,
     /// Lighter than mistakes: the configuration holds, but someone should look.
     pub remarks: Vec<Mistake>,
     /// SHA-256 over the four files, hexadecimal: what the audit log calls this configuration.
     pub digest: String,
+}
+
+/// Where the files say what, for messages about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// `[database]` and `[keys]`, or the file's first line.
+    pub database: Place,
+    pub keys: Place,
+    /// Of `tags.tags[i]`, `policy.rules[i]` and `policy.domains[i]`, by the same index.
+    pub tags: Vec<Place>,
+    pub rules: Vec<Place>,
+    pub domains: Vec<Place>,
 }
 
 /// Where something stands.
@@ -112,35 +123,37 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
     let users = Document::read(dir, USERS, true);
     let digest = digest(&[&proxy, &tags, &policy, &users]);
 
-    let (settings, keys) = proxy::read(&proxy, dir, missing);
+    let read = proxy::read(&proxy, dir, missing);
     let rules = policy::read(&policy);
     let columns = tags::read(&tags, &rules.domains);
     policy::note_idle_domains(&policy, &rules, &columns);
     let verifiers = users::read(&users);
 
-    let rule_places = rules.places.iter().map(|span| place(&policy, span.start)).collect();
-    let tag_places = columns.places.iter().map(|span| place(&tags, span.start)).collect();
+    let places = Places {
+        database: place(&proxy, read.database_span.start),
+        keys: place(&proxy, read.keys_span.start),
+        tags: columns.places.iter().map(|span| place(&tags, span.start)).collect(),
+        rules: rules.places.iter().map(|span| place(&policy, span.start)).collect(),
+        domains: rules.domains.values().map(|(_, span)| place(&policy, span.start)).collect(),
+    };
     let domains = rules.policy.domains.clone();
     let mut remarks = Vec::new();
     for document in [proxy, tags, policy, users] {
         remarks.extend(document.into_mistakes());
     }
     remarks.sort_by(|one, other| one.file.cmp(&other.file).then(one.line.cmp(&other.line)));
-    match (settings, keys) {
-        (Some(settings), Some(keys)) if remarks.iter().all(|remark| remark.weight != Weight::Mistake) => {
-            Ok(Config {
-                dir: dir.to_owned(),
-                settings,
-                keys,
-                policy: rules.policy,
-                tags: Tags { tags: columns.tags, domains },
-                users: verifiers,
-                tag_places,
-                rule_places,
-                remarks,
-                digest,
-            })
-        }
+    match read.settings {
+        Some(settings) if remarks.iter().all(|remark| remark.weight != Weight::Mistake) => Ok(Config {
+            dir: dir.to_owned(),
+            settings,
+            keys: read.keys,
+            policy: rules.policy,
+            tags: Tags { tags: columns.tags, domains },
+            users: verifiers,
+            places,
+            remarks,
+            digest,
+        }),
         _ => Err(remarks),
     }
 }

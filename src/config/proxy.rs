@@ -1,11 +1,14 @@
 //! `proxy.toml`, the SRE's file: listening, the database, keys, audit and administration → [`Settings`].
 
 use super::document::{Document, Section, Text};
+use super::keys::{KeySettings, MasterKeySource};
 use super::{Missing, Weight};
+use crate::crypto::keyring::MasterKey;
 use crate::server::settings::{
     AuthSource, DatabaseAddress, DatabaseSettings, DatabaseTls, ListenSettings, Settings, TlsMode,
 };
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,30 +19,27 @@ const MESSAGE_BYTES_MAX: u64 = 0x3fff_ffff;
 /// PostgreSQL's own limit of a start-up packet: fewer would cut log-ins off.
 const MESSAGE_BYTES_MIN: u64 = 10_000;
 
-/// `[keys]`: where the keyring is and what unwraps it.
-pub struct KeySettings {
-    pub path: PathBuf,
-    pub master_key: MasterKey,
+/// What the file says, and where its two sections that others ask about stand.
+pub(super) struct Proxy {
+    /// `None` after a mistake without which there is no address.
+    pub(super) settings: Option<Settings>,
+    pub(super) keys: KeySettings,
+    pub(super) database_span: Range<usize>,
+    pub(super) keys_span: Range<usize>,
 }
 
-/// 32 bytes in hex or base64.
-pub enum MasterKey {
-    Text(Zeroizing<String>),
-    File(PathBuf),
-}
-
-pub(super) fn read(
-    document: &Document,
-    dir: &Path,
-    missing: Missing,
-) -> (Option<Settings>, Option<KeySettings>) {
+pub(super) fn read(document: &Document, dir: &Path, missing: Missing) -> Proxy {
     let table = document.parse();
     let mut top = document.top(&table);
     let files = Files { document, dir, missing };
     let listen = listen(top.section("listen"), &files);
-    let database = database(top.section("database"), &files);
+    let section = top.section("database");
+    let database_span = section.span.clone();
+    let database = database(section, &files);
     let auth = auth(top.section("auth"));
-    let keys = keys(top.section("keys"), &files);
+    let section = top.section("keys");
+    let keys_span = section.span.clone();
+    let keys = keys(section, &files);
     let mut section = top.section("audit");
     let audit = dir.join(section.text("path").map_or_else(|| "audit".to_owned(), |path| path.value));
     section.finish();
@@ -50,7 +50,7 @@ pub(super) fn read(
     top.finish();
     let settings =
         database.map(|database| Settings { listen, database, auth, admin, audit, plan_cache_entries });
-    (settings, keys)
+    Proxy { settings, keys, database_span, keys_span }
 }
 
 /// Files that values name, relative to the folder.
@@ -240,7 +240,7 @@ fn auth(mut section: Section<'_>) -> AuthSource {
     source.unwrap_or(AuthSource::File)
 }
 
-fn keys(mut section: Section<'_>, files: &Files<'_>) -> Option<KeySettings> {
+fn keys(mut section: Section<'_>, files: &Files<'_>) -> KeySettings {
     if let Some(text) = section.text("provider") {
         choice(&section, "provider", &text, &[("file", ())]);
     }
@@ -258,13 +258,17 @@ fn keys(mut section: Section<'_>, files: &Files<'_>) -> Option<KeySettings> {
     let master_key = match (inline, file) {
         (Some(inline), _) => {
             files.warn_of_inline(&inline);
-            MasterKey::Text(Zeroizing::new(inline.value))
+            if let (false, Err(error)) = (inline.value.is_empty(), MasterKey::parse(&inline.value)) {
+                let hint = "Make one with: openssl rand -hex 32";
+                files.document.mistake(&inline.span, error.to_string(), hint);
+            }
+            MasterKeySource::Text(Zeroizing::new(inline.value))
         }
-        (None, file) => {
-            MasterKey::File(files.dir.join(file.map_or_else(|| "master.key".to_owned(), |text| text.value)))
-        }
+        (None, file) => MasterKeySource::File(
+            files.dir.join(file.map_or_else(|| "master.key".to_owned(), |text| text.value)),
+        ),
     };
-    Some(KeySettings { path: files.dir.join(path), master_key })
+    KeySettings { path: files.dir.join(path), master_key }
 }
 
 fn admin(mut section: Section<'_>) -> Option<SocketAddr> {

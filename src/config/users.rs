@@ -5,6 +5,7 @@
 use super::document::Document;
 use super::{Mistake, USERS};
 use crate::auth::{Verifier, Verifiers};
+use crate::crypto::provider::file::{FileError, write_private};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write;
@@ -57,27 +58,12 @@ pub fn print(users: &Verifiers) -> String {
     text
 }
 
-/// Replaces the file: written beside it, on disk, then renamed over it, mode 0600.
+/// Replaces the file whole, mode 0600.
 ///
 /// # Errors
 /// What the file system says.
-pub fn write_file(dir: &Path, users: &Verifiers) -> std::io::Result<()> {
+pub fn write_file(dir: &Path, users: &Verifiers) -> Result<(), FileError> {
     write_private(&dir.join(USERS), print(users).as_bytes())
-}
-
-/// Writes a file that only its owner may read, whole or not at all.
-///
-/// # Errors
-/// What the file system says.
-pub fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    // Made with mode 0600.
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    std::fs::File::open(dir)?.sync_all()
 }
 
 fn parse_verifier(text: &str) -> Option<Verifier> {

@@ -94,6 +94,23 @@ pub async fn types(client: &mut Client, wanted: &[WantedType]) -> Result<Vec<Str
     Ok(done)
 }
 
+/// The names of the types that are in our schema already.
+///
+/// # Errors
+/// The connection is gone or the database refuses.
+pub async fn present_types(client: &Client) -> Result<Vec<String>, ServiceError> {
+    let rows = client.query(crate::catalog::queries::SEALED_TYPES, &[]).await?;
+    rows.into_iter().map(|row| Ok(row.try_get(2)?)).collect()
+}
+
+/// Whether the role is there.
+///
+/// # Errors
+/// The connection is gone or the database refuses.
+pub async fn has_role(client: &mut Client, name: &str) -> Result<bool, ServiceError> {
+    role_exists(&client.transaction().await?, name).await
+}
+
 /// Makes the service user, lets it connect to this database, and returns what was done. A role that is there keeps its
 /// password and attributes.
 ///

@@ -105,6 +105,17 @@ pub async fn connect_url(
     open(config, settings).await
 }
 
+/// `host:port` of a database URL, as `[database] address` spells it; `None` when the URL has none or cannot be read.
+pub fn address_of(url: &str) -> Option<String> {
+    let config: Config = url.parse().ok()?;
+    let port = config.get_ports().first().copied().unwrap_or(5432);
+    match config.get_hosts().first()? {
+        tokio_postgres::config::Host::Tcp(host) if host.contains(':') => Some(format!("[{host}]:{port}")),
+        tokio_postgres::config::Host::Tcp(host) => Some(format!("{host}:{port}")),
+        tokio_postgres::config::Host::Unix(directory) => Some(format!("{}:{port}", directory.display())),
+    }
+}
+
 async fn open(mut config: Config, settings: &DatabaseSettings) -> Result<Client, ServiceError> {
     config.connect_timeout(CONNECT_TIMEOUT).application_name("pgveil");
     if settings.tls == DatabaseTls::Off {
@@ -232,6 +243,17 @@ async fn definitions_of(client: &Client, views: &[u32]) -> Result<Vec<(u32, Opti
 /// The connection is gone or the database refuses.
 pub async fn signature(client: &Client) -> Result<String, ServiceError> {
     Ok(client.query_one(queries::SIGNATURE, &[]).await?.try_get(0)?)
+}
+
+/// The databases that take connections, templates left out.
+///
+/// # Errors
+/// The connection is gone or the database refuses.
+pub async fn databases(client: &Client) -> Result<Vec<String>, ServiceError> {
+    let query = "SELECT d.datname::text FROM pg_catalog.pg_database d \
+                 WHERE d.datallowconn AND NOT d.datistemplate ORDER BY 1";
+    let rows = client.query(query, &[]).await?;
+    rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 /// The roles that `user` is a member of, directly or not.

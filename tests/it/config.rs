@@ -127,7 +127,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(config.tags.tags[0].domain.seal, Seal::Deterministic);
     assert_eq!(config.policy.rules[0].allow, [Action::Read, Action::Compare, Action::Write]);
     assert_eq!(config.policy.rules[0].show, Form::Clear);
-    assert_eq!((config.tag_places[0].line, config.rule_places[0].line), (2, 9));
+    assert_eq!((config.places.tags[0].line, config.places.rules[0].line), (2, 9));
 }
 
 #[test]

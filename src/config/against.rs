@@ -1,0 +1,229 @@
+//! The files against the world: users who can log in, databases that have what the tags say. Pure: `check` asks, this
+//! judges.
+//!
+//! Guarantees: every finding names the line of the file to change, and a remedy. Deliberately absent: connections.
+
+use super::{Config, Mistake, Place, Weight};
+use crate::catalog::build::SCHEMA;
+use crate::catalog::{Catalog, ColumnTag, Seal, State, Tag};
+use crate::server::settings::AuthSource;
+use std::collections::BTreeSet;
+
+fn at(place: &Place, weight: Weight, message: String, hint: impl Into<String>) -> Mistake {
+    Mistake { weight, file: place.file.clone(), line: place.line, message, hint: hint.into() }
+}
+
+/// Rules that mean only people who cannot log in.
+pub fn users(config: &Config) -> Vec<Mistake> {
+    if config.settings.auth == AuthSource::Database || config.policy.trust_database_roles {
+        return Vec::new();
+    }
+    // A proxy that nobody was added to is not set up yet, which is no fault of the rules.
+    let weight = if config.users.is_empty() { Weight::Advice } else { Weight::Idle };
+    let rules = config.policy.rules.iter().zip(&config.places.rules);
+    rules
+        .filter_map(|(rule, place)| {
+            let meant: BTreeSet<&String> =
+                rule.roles.iter().filter_map(|role| config.policy.roles.get(role)).flatten().collect();
+            let first =
+                meant.first().filter(|_| meant.iter().all(|user| !config.users.contains_key(*user)))?;
+            let message =
+                format!("rule \"{}\" can never take effect: nobody of its roles can log in", rule.name);
+            Some(at(place, weight, message, format!("Run: pgveil users add {first}; or correct [roles].")))
+        })
+        .collect()
+}
+
+/// What was seen of the databases so far.
+pub struct Survey<'c> {
+    config: &'c Config,
+    findings: Vec<Mistake>,
+    /// By tag: whether its table, and its column, were seen in any database.
+    tables: Vec<bool>,
+    columns: Vec<bool>,
+    /// By tag: a table whose name differs in case only.
+    lookalikes: Vec<Option<String>>,
+    databases: BTreeSet<String>,
+    prepared: bool,
+}
+
+impl<'c> Survey<'c> {
+    pub fn new(config: &'c Config) -> Survey<'c> {
+        let count = config.tags.tags.len();
+        Survey {
+            config,
+            findings: Vec::new(),
+            tables: vec![false; count],
+            columns: vec![false; count],
+            lookalikes: vec![None; count],
+            databases: BTreeSet::new(),
+            prepared: false,
+        }
+    }
+
+    /// A database that exists and could not be read. The proxy refuses log-ins to it.
+    pub fn unreadable(&mut self, database: &str, why: &str) {
+        self.databases.insert(database.to_owned());
+        let named = self.config.tags.tags.iter().any(|tag| tag.database.as_deref() == Some(database));
+        let needed = named || database == self.config.settings.database.service_database;
+        self.findings.push(at(
+            &self.config.places.database,
+            if needed { Weight::Mistake } else { Weight::Advice },
+            format!("database {database} cannot be read, so log-ins to it are refused: {why}"),
+            format!(
+                "Let role {} connect to it: pgveil init --database URL.",
+                self.config.settings.database.service_user
+            ),
+        ));
+    }
+
+    /// A database as it is now; `catalog` was built with this configuration's tags.
+    pub fn database(&mut self, catalog: &Catalog) {
+        self.databases.insert(catalog.database.clone());
+        let mut touched = false;
+        for index in 0..self.config.tags.tags.len() {
+            let tag = &self.config.tags.tags[index];
+            if tag.database.as_deref().is_none_or(|name| name == catalog.database) {
+                touched |= self.tag(index, tag, catalog);
+            }
+        }
+        let prepared = catalog.schemas.iter().any(|schema| schema == SCHEMA);
+        self.prepared |= prepared;
+        if prepared || touched {
+            self.types(catalog, if prepared { Weight::Mistake } else { Weight::Advice });
+        }
+    }
+
+    /// Whether the tag's table is in this database.
+    fn tag(&mut self, index: usize, tag: &Tag, catalog: &Catalog) -> bool {
+        let place = &self.config.places.tags[index];
+        let Some(relation) = catalog.find_in(&tag.schema, &tag.table) else {
+            let other = catalog.names.keys().find(|(schema, name)| {
+                schema.eq_ignore_ascii_case(&tag.schema) && name.eq_ignore_ascii_case(&tag.table)
+            });
+            self.lookalikes[index] =
+                other.map(|(schema, name)| format!("{schema}.{name}")).or(self.lookalikes[index].take());
+            return false;
+        };
+        self.tables[index] = true;
+        let name = format!("{}.{}.{}", tag.schema, tag.table, tag.column);
+        match relation.column(&tag.column) {
+            None => {
+                if let Some(why) = &relation.unreadable {
+                    self.findings.push(at(
+                        place,
+                        Weight::Mistake,
+                        format!(
+                            "table {}.{} of database {} is refused: {why}",
+                            tag.schema, tag.table, catalog.database
+                        ),
+                        "Name the column as it is called now, or remove the tag.",
+                    ));
+                }
+            }
+            Some(column) => {
+                self.columns[index] = true;
+                if let Some(found) = &column.tag {
+                    self.findings.extend(judge(tag, found, &name, &catalog.database, place));
+                }
+            }
+        }
+        true
+    }
+
+    /// Each sealed domain that a tag could use here has its type.
+    fn types(&mut self, catalog: &Catalog, weight: Weight) {
+        for (domain, place) in self.config.policy.domains.iter().zip(&self.config.places.domains) {
+            let used = self.config.tags.tags.iter().any(|tag| {
+                tag.domain.name == domain.name
+                    && tag.database.as_deref().is_none_or(|name| name == catalog.database)
+            });
+            if used && domain.seal != Seal::None && catalog.sealed_type(&domain.name).is_none() {
+                self.findings.push(at(
+                    place,
+                    weight,
+                    format!("database {} has no sealed type for domain {}", catalog.database, domain.name),
+                    "Run: pgveil init --database URL (of that database).",
+                ));
+            }
+        }
+    }
+
+    /// Everything found, and what only all databases together say.
+    pub fn finish(mut self) -> Vec<Mistake> {
+        let sealed = self.config.policy.domains.iter().any(|domain| domain.seal != Seal::None);
+        if sealed && !self.prepared && !self.databases.is_empty() {
+            self.findings.push(at(
+                &self.config.places.database,
+                Weight::Mistake,
+                format!("no database has schema {SCHEMA}: nothing can be sealed"),
+                "Run: pgveil init --database URL (of the database with the tagged tables).",
+            ));
+        }
+        for (index, (tag, place)) in self.config.tags.tags.iter().zip(&self.config.places.tags).enumerate() {
+            self.findings.extend(self.absence(index, tag, place));
+        }
+        self.findings
+    }
+
+    /// What is said of a tag whose column is in no database.
+    fn absence(&self, index: usize, tag: &Tag, place: &Place) -> Option<Mistake> {
+        if let Some(database) = tag.database.as_ref().filter(|name| !self.databases.contains(*name)) {
+            let message = format!("there is no database {database}: the tag can never take effect");
+            return Some(at(place, Weight::Idle, message, "Correct the name in [database.NAME.columns]."));
+        }
+        if self.columns[index] {
+            return None;
+        }
+        let table = format!("{}.{}", tag.schema, tag.table);
+        if self.tables[index] {
+            return Some(at(
+                place,
+                Weight::Idle,
+                format!("table {table} has no column {}", tag.column),
+                "Correct the name, or add the column first (through pgveil it gets the sealed type).",
+            ));
+        }
+        if let Some(other) = &self.lookalikes[index] {
+            let message = format!("there is no table {table}, but there is {other}");
+            let hint = "Put names with capital letters into double quotes: \"public.\\\"User\\\".email\".";
+            return Some(at(place, Weight::Mistake, message, hint));
+        }
+        let message = format!("there is no table {table} yet");
+        Some(at(
+            place,
+            Weight::Advice,
+            message,
+            "Nothing to do if it is still to be created, through pgveil.",
+        ))
+    }
+}
+
+fn judge(tag: &Tag, found: &ColumnTag, name: &str, database: &str, place: &Place) -> Option<Mistake> {
+    match &found.state {
+        State::Sealed { .. } => None,
+        State::Broken(why) => Some(at(
+            place,
+            Weight::Mistake,
+            format!("column {name} of database {database} cannot be read: {why}"),
+            "Correct the tag's domain or type, or give the column its type back.",
+        )),
+        State::Clear if found.data_type != tag.data_type => Some(at(
+            place,
+            Weight::Advice,
+            format!(
+                "column {name} of database {database} is {}, its tag says {}",
+                found.data_type.sql(),
+                tag.data_type.sql()
+            ),
+            format!("Write: {{ domain = \"{}\", type = \"{}\" }}.", tag.domain.name, found.data_type.sql()),
+        )),
+        State::Clear if tag.domain.seal != Seal::None => Some(at(
+            place,
+            Weight::Advice,
+            format!("column {name} of database {database} is stored in clear"),
+            "It is guarded; seal it with pgveil reseal.",
+        )),
+        State::Clear => None,
+    }
+}

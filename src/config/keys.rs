@@ -1,0 +1,83 @@
+//! `[keys]`: where the keyring is and what unwraps it, and the ways to open it.
+//!
+//! Guarantees: errors say which file and what to do, never what a secret was. Deliberately absent: making keys (`init`).
+
+use super::Config;
+use crate::catalog::{Domain, Seal};
+use crate::crypto::keyring::{Keyring, MasterKey};
+use crate::crypto::provider::file;
+use crate::crypto::{Ciphers, Mode};
+use std::path::PathBuf;
+use zeroize::Zeroizing;
+
+/// `[keys]` of proxy.toml.
+pub struct KeySettings {
+    pub path: PathBuf,
+    pub master_key: MasterKeySource,
+}
+
+/// Where the 32 bytes, in hex or base64, come from.
+pub enum MasterKeySource {
+    Text(Zeroizing<String>),
+    File(PathBuf),
+}
+
+/// The keys cannot be used: why, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysUnusable {
+    pub message: String,
+    pub hint: &'static str,
+}
+
+fn unusable(error: impl std::fmt::Display, hint: &'static str) -> KeysUnusable {
+    KeysUnusable { message: error.to_string(), hint }
+}
+
+const RUN_INIT: &str = "Run: pgveil init (it makes what is missing); or correct [keys] of proxy.toml.";
+
+impl KeySettings {
+    /// # Errors
+    /// The file is missing, open to others, or holds no key.
+    pub fn master_key(&self) -> Result<MasterKey, KeysUnusable> {
+        match &self.master_key {
+            MasterKeySource::Text(text) => {
+                MasterKey::parse(text).map_err(|error| unusable(error, "Make one with: openssl rand -hex 32"))
+            }
+            MasterKeySource::File(path) => {
+                file::read_master_key(path).map_err(|error| unusable(error, RUN_INIT))
+            }
+        }
+    }
+
+    /// # Errors
+    /// As [`master_key`](Self::master_key), and a keyring that is missing, damaged or wrapped by another master key.
+    pub fn keyring(&self) -> Result<Keyring, KeysUnusable> {
+        let master = self.master_key()?;
+        file::load(&self.path, &master).map_err(|error| unusable(error, RUN_INIT))
+    }
+}
+
+/// How a sealed domain is sealed; `None` for one that is stored in clear.
+pub fn mode(domain: &Domain) -> Option<Mode> {
+    match domain.seal {
+        Seal::Deterministic => Some(Mode::Deterministic),
+        Seal::Randomized => Some(Mode::Randomized),
+        Seal::None => None,
+    }
+}
+
+impl Config {
+    /// The ciphers of all sealed domains.
+    ///
+    /// # Errors
+    /// As [`KeySettings::keyring`], and a domain or key that the keyring does not have.
+    pub fn ciphers(&self) -> Result<Ciphers, KeysUnusable> {
+        let keyring = self.keys.keyring()?;
+        let sealed = self
+            .policy
+            .domains
+            .iter()
+            .filter_map(|domain| Some((domain.name.as_str(), mode(domain)?, domain.key.as_str())));
+        keyring.ciphers(sealed).map_err(|error| unusable(error, RUN_INIT))
+    }
+}
