@@ -1,1 +1,12 @@
-//! Carrying out a plan on bytes: sealing parameters and literals, opening and masking rows.
+//! Carrying out a plan on bytes: sealing parameters and literals, opening and masking rows, describing logical types.
+//!
+//! Guarantees: nothing is opened without a disclosure of the judgement; a cell that does not open is a fault, never a mask
+//! and never NULL; errors name columns and types, never values. All cells of one column that one read brought are opened
+//! as one batch. Deliberately absent: deciding anything, sockets, the clock.
+
+pub mod describe;
+pub mod open;
+pub mod seal;
+
+pub use open::{CellFault, FaultCause, Released, RowOpener, Tally};
+pub use seal::{SealedBind, SealedText};

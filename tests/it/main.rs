@@ -8,6 +8,7 @@ mod catalog;
 mod config;
 mod docker;
 mod drivers;
+mod cell;
 mod golden;
 mod lexer;
 mod metrics;

@@ -1,0 +1,76 @@
+//! What the client is told of types: the logical ones, and its own declared ones.
+
+use crate::catalog::Catalog;
+use crate::plan::{ColumnSlot, ParameterUse, StatementPlan};
+use crate::wire::backend::Field;
+
+/// The server describes something else than the plan was made for: the plan is out of date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale;
+
+/// OID of `bytea`, as which PostgreSQL describes a column of a domain over it.
+const BYTEA: u32 = 17;
+
+/// Rewrites the fields of opened columns to their logical types. Names, table and column numbers stay.
+///
+/// # Errors
+/// [`Stale`] when the number of columns differs, or an opened column is neither `bytea` nor its sealed type.
+pub fn row_description(plan: &StatementPlan, catalog: &Catalog, fields: &mut [Field]) -> Result<(), Stale> {
+    let Some(columns) = &plan.columns else { return Ok(()) };
+    if columns.len() != fields.len() {
+        return Err(Stale);
+    }
+    for (slot, field) in columns.iter().zip(fields) {
+        let ColumnSlot::Open { domain, data_type, .. } = slot else { continue };
+        let own =
+            catalog.sealed_types.get(&field.type_oid).is_some_and(|sealed| sealed.domain == domain.name);
+        if field.type_oid != BYTEA && !own {
+            return Err(Stale);
+        }
+        field.type_oid = data_type.oid();
+        field.type_length = data_type.typlen();
+        field.type_modifier = data_type.typmod();
+    }
+    Ok(())
+}
+
+/// The client's parameter types from the server's: sealed ones become logical, declared ones stay as declared.
+///
+/// # Errors
+/// [`Stale`] when the server describes another number of parameters.
+pub fn parameter_description(
+    plan: &StatementPlan,
+    declared: &[u32],
+    server: &[u32],
+) -> Result<Vec<u32>, Stale> {
+    if server.len() != plan.parameters.len() {
+        return Err(Stale);
+    }
+    let mut types = vec![0; plan.client_parameters];
+    // Later slots of a client parameter are further uses of it: the first says what it is.
+    for (slot, server) in plan.parameters.iter().zip(server).rev() {
+        let logical = match &slot.what {
+            ParameterUse::Pass => *server,
+            ParameterUse::Seal(recipe) => recipe.data_type.oid(),
+            ParameterUse::SealElements(recipe) => recipe.data_type.array_oid(),
+        };
+        if let Some(known) = types.get_mut(slot.client) {
+            *known = match declared.get(slot.client).copied().unwrap_or(0) {
+                0 => logical,
+                declared => declared,
+            };
+        }
+    }
+    Ok(types)
+}
+
+/// The parameter types to declare upstream: the client's where a parameter passes, none where it is sealed.
+pub fn declared_upstream(plan: &StatementPlan, declared: &[u32]) -> Vec<u32> {
+    plan.parameters
+        .iter()
+        .map(|slot| match &slot.what {
+            ParameterUse::Pass => declared.get(slot.client).copied().unwrap_or(0),
+            ParameterUse::Seal(_) | ParameterUse::SealElements(_) => 0,
+        })
+        .collect()
+}

@@ -1,0 +1,244 @@
+//! Opening rows: all sealed cells of one column that one read brought are opened as one batch, shown as the judgement
+//! says, and the rows rebuilt into one buffer. Other columns are copied as they are.
+
+use crate::crypto::{CellCipher, Cells, Ciphers, OpenCause};
+use crate::plan::{ColumnSlot, Judgement};
+use crate::policy::{Disclosure, Form};
+use crate::value::{DataType, Format, Style};
+use crate::wire::backend::{DataRow, DataRowBuilder};
+use crate::wire::{Frame, Violation};
+use bytes::BytesMut;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// A cell that did not open, or what it held is not of its type: XX001.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellFault {
+    /// `schema.table.column`.
+    pub column: String,
+    pub cause: FaultCause,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultCause {
+    NotOpened(OpenCause),
+    /// Opened, but not a value of the logical type.
+    Malformed,
+    /// The row is not what was described.
+    Row(Violation),
+    /// The keyring has no key for the domain.
+    NoKey,
+}
+
+/// What a batch disclosed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Rows that showed a cell in clear or masked.
+    pub rows: u64,
+    /// (label, disclosure, cells); NULL cells are not counted.
+    pub cells: Vec<(String, &'static str, u64)>,
+}
+
+/// How far a batch went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Released {
+    /// Frames that were written; fewer than given when the limit was reached.
+    pub frames: usize,
+    pub tally: Tally,
+}
+
+struct OpenColumn {
+    index: usize,
+    cipher: Option<Arc<CellCipher>>,
+    data_type: DataType,
+    disclosure: Disclosure,
+    label: String,
+    name: String,
+    format: Format,
+}
+
+impl OpenColumn {
+    fn discloses(&self) -> bool {
+        self.disclosure.form() != Form::Withheld
+    }
+    fn fault(&self, cause: FaultCause) -> CellFault {
+        CellFault { column: self.name.clone(), cause }
+    }
+}
+
+/// Opens the rows of one portal.
+pub struct RowOpener {
+    columns: Vec<OpenColumn>,
+    width: usize,
+    fingerprint_key: Zeroizing<Vec<u8>>,
+}
+
+impl RowOpener {
+    /// `formats` are the client's result formats as sent (none, one for all, or one each).
+    pub fn new(
+        columns: &[ColumnSlot],
+        judgement: &Judgement,
+        formats: &[i16],
+        ciphers: &Ciphers,
+    ) -> RowOpener {
+        let format_of = |index: usize| match formats {
+            [] => 0,
+            [all] => *all,
+            each => each.get(index).copied().unwrap_or(0),
+        };
+        let open = columns.iter().enumerate().filter_map(|(index, slot)| match slot {
+            ColumnSlot::Pass => None,
+            ColumnSlot::Open { domain, data_type, ruling, column_names } => Some(OpenColumn {
+                index,
+                cipher: ciphers.by_domain.get(&domain.name).cloned(),
+                data_type: *data_type,
+                // A slot whose ruling is missing shows nothing.
+                disclosure: judgement
+                    .rulings
+                    .get(*ruling)
+                    .map_or(Disclosure::withheld(), |ruling| ruling.disclosure),
+                label: domain.label.clone(),
+                name: column_names.join(", "),
+                format: if format_of(index) == 1 { Format::Binary } else { Format::Text },
+            }),
+        });
+        RowOpener {
+            columns: open.collect(),
+            width: columns.len(),
+            fingerprint_key: ciphers.fingerprint_key.clone(),
+        }
+    }
+
+    /// Opens `frames` (all DataRow) into `out`, at most `disclosing_max` rows that disclose something. Stops before the
+    /// row that would be one too many.
+    ///
+    /// # Errors
+    /// The first cell that does not open; nothing of this batch is in `out`.
+    pub fn rows(
+        &mut self,
+        frames: &[Frame],
+        style: &Style,
+        disclosing_max: Option<u64>,
+        out: &mut BytesMut,
+    ) -> Result<Released, CellFault> {
+        let mut cells: Vec<Option<&[u8]>> = Vec::with_capacity(frames.len() * self.width);
+        let mut released = Released::default();
+        for frame in frames {
+            let row_start = cells.len();
+            self.split(frame, &mut cells)?;
+            let row = &cells[row_start..];
+            let discloses =
+                self.columns.iter().any(|column| column.discloses() && row[column.index].is_some());
+            if discloses && disclosing_max.is_some_and(|max| released.tally.rows >= max) {
+                cells.truncate(row_start);
+                break;
+            }
+            released.tally.rows += u64::from(discloses);
+            released.frames += 1;
+        }
+        let mut shown = Vec::with_capacity(self.columns.len());
+        for column in &self.columns {
+            let (values, opened) = self.open_column(column, &cells, style)?;
+            if opened > 0 {
+                released.tally.cells.push((column.label.clone(), column.disclosure.name(), opened));
+            }
+            shown.push(values);
+        }
+        self.rebuild(&cells, &shown, out)
+            .map_err(|violation| CellFault { column: String::new(), cause: FaultCause::Row(violation) })?;
+        Ok(released)
+    }
+
+    fn split<'f>(&self, frame: &'f Frame, cells: &mut Vec<Option<&'f [u8]>>) -> Result<(), CellFault> {
+        let fault = |violation| CellFault { column: String::new(), cause: FaultCause::Row(violation) };
+        let mut row = DataRow::view(frame).map_err(fault)?;
+        if row.columns() != self.width {
+            return Err(fault(Violation::new("the row has another number of columns than its description")));
+        }
+        for _ in 0..self.width {
+            cells.push(row.next().map_err(fault)?);
+        }
+        Ok(())
+    }
+
+    /// The shown form of one column for every row, NULL rows left out; and how many cells that are not NULL it had.
+    fn open_column(
+        &self,
+        column: &OpenColumn,
+        cells: &[Option<&[u8]>],
+        style: &Style,
+    ) -> Result<(Cells, u64), CellFault> {
+        let of_column = || cells.iter().skip(column.index).step_by(self.width).flatten();
+        let mut shown = Cells::new();
+        if !column.discloses() {
+            return Ok((shown, 0));
+        }
+        let mut sealed = Cells::new();
+        for wire in of_column() {
+            match column.format {
+                Format::Binary => sealed.push(wire),
+                Format::Text => sealed
+                    .push_with(|bytes| unhex(wire, bytes))
+                    .ok_or_else(|| column.fault(FaultCause::NotOpened(OpenCause::NotAnEnvelope)))?,
+            }
+        }
+        let cipher = column.cipher.as_ref().ok_or_else(|| column.fault(FaultCause::NoKey))?;
+        let mut plain = Cells::new();
+        cipher.open(&sealed, &mut plain).map_err(|error| column.fault(FaultCause::NotOpened(error.cause)))?;
+        let mut masked = Zeroizing::new(vec![]);
+        for canonical in plain.iter() {
+            let canonical = match column.disclosure.form() {
+                Form::Clear => canonical,
+                Form::Masked(mask) => {
+                    masked.clear();
+                    let fits = mask.apply(&column.data_type, canonical, &self.fingerprint_key, &mut masked);
+                    fits.ok_or_else(|| column.fault(FaultCause::Malformed))?;
+                    &masked
+                }
+                Form::Withheld => &[],
+            };
+            shown
+                .push_with(|wire| column.data_type.write(canonical, column.format, style, wire))
+                .map_err(|_| column.fault(FaultCause::Malformed))?;
+        }
+        let opened = u64::try_from(plain.len()).unwrap_or(u64::MAX);
+        Ok((shown, opened))
+    }
+
+    fn rebuild(&self, cells: &[Option<&[u8]>], shown: &[Cells], out: &mut BytesMut) -> Result<(), Violation> {
+        let start = out.len();
+        let mut next = vec![0; shown.len()];
+        for row in cells.chunks_exact(self.width.max(1)) {
+            let mut builder = DataRowBuilder::begin(out);
+            let mut open = 0;
+            for (index, cell) in row.iter().enumerate() {
+                match self.columns.get(open).filter(|column| column.index == index) {
+                    None => builder.column(*cell),
+                    Some(column) => {
+                        let value = if cell.is_some() && column.discloses() {
+                            next[open] += 1;
+                            Some(shown[open].get(next[open] - 1))
+                        } else {
+                            None
+                        };
+                        builder.column(value);
+                        open += 1;
+                    }
+                }
+            }
+            if let Err(violation) = builder.end() {
+                out.truncate(start);
+                return Err(violation);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `\x` and hex digits, as `bytea_output = hex` sends a cell in text format.
+fn unhex(wire: &[u8], bytes: &mut Vec<u8>) -> Option<()> {
+    let digits = wire.strip_prefix(b"\\x")?;
+    let start = bytes.len();
+    bytes.resize(start + digits.len() / 2, 0);
+    faster_hex::hex_decode(digits, bytes.get_mut(start..)?).ok().map(|_| ())
+}
