@@ -4,6 +4,7 @@
 // Tests may unwrap: a panic is how they fail.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod catalog;
 mod config;
 mod docker;
