@@ -15,5 +15,6 @@ mod lexer;
 mod metrics;
 mod postgres;
 mod postgres_test;
+mod proxy;
 mod python;
 mod tidy;
