@@ -1,19 +1,163 @@
-//! `pgveil check`.
+//! `pgveil check`: every mistake of the files, and of files against keys, users and databases, in one run.
 
-use super::{CliError, ConfigDir};
+use super::{CliError, ConfigDir, block_on};
+use crate::audit::keys::signing_key;
+use crate::catalog::Seal;
+use crate::catalog::build::build;
+use crate::config::against::{self, Survey};
+use crate::config::{self, Config, Mistake, PROXY, Place, Weight};
+use crate::server::service::{self, ServiceError};
+use crate::server::settings::AuthSource;
 use clap::Args;
 use std::process::ExitCode;
 
-/// (being written)
+/// Validate files, keys and databases against each other
+///
+/// Prints every mistake, each with file, line and remedy. Exit code 1 when there is an error, 0 when there are warnings
+/// at most.
 #[derive(Args)]
 pub struct Check {
     #[command(flatten)]
     config: ConfigDir,
+    /// Leave the database out: files and keys only
+    #[arg(long)]
+    offline: bool,
+    /// Print the findings as a JSON array: severity, file, line, message, hint
+    #[arg(long)]
+    json: bool,
 }
 
 impl Check {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
-        self.config.load()?;
-        Ok(ExitCode::SUCCESS)
+        let findings = match config::load(&self.config.dir) {
+            Err(mistakes) => mistakes,
+            Ok(config) => findings(config, self.offline)?,
+        };
+        let failed = findings.iter().any(|finding| finding.weight != Weight::Advice);
+        if self.json {
+            let list: Vec<serde_json::Value> = findings.iter().map(as_json).collect();
+            println!("{}", serde_json::Value::Array(list));
+        } else {
+            for finding in &findings {
+                eprintln!("{}: {finding}\nhint: {}", severity(finding), finding.hint);
+            }
+            if !failed {
+                println!("{} holds", self.config.dir.display());
+            }
+        }
+        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
+}
+
+fn severity(finding: &Mistake) -> &'static str {
+    match finding.weight {
+        Weight::Mistake | Weight::Idle => "error",
+        Weight::Advice => "warning",
+    }
+}
+
+fn as_json(finding: &Mistake) -> serde_json::Value {
+    serde_json::json!({
+        "severity": severity(finding),
+        "file": finding.file.display().to_string(),
+        "line": finding.line,
+        "message": finding.message,
+        "hint": finding.hint,
+    })
+}
+
+fn findings(config: Config, offline: bool) -> Result<Vec<Mistake>, CliError> {
+    let mut findings = config.remarks.clone();
+    findings.extend(keys(&config));
+    findings.extend(against::users(&config));
+    if !offline {
+        findings.extend(block_on(databases(&config))?);
+    }
+    Ok(findings)
+}
+
+fn finding(place: &Place, message: String, hint: impl Into<String>) -> Mistake {
+    Mistake {
+        weight: Weight::Mistake,
+        file: place.file.clone(),
+        line: place.line,
+        message,
+        hint: hint.into(),
+    }
+}
+
+fn keys(config: &Config) -> Vec<Mistake> {
+    let mut findings = Vec::new();
+    match config.keys.keyring() {
+        Err(error) => findings.push(finding(&config.places.keys, error.message, error.hint)),
+        Ok(keyring) => {
+            let domains = config.policy.domains.iter().zip(&config.places.domains);
+            for (domain, place) in domains.filter(|(domain, _)| domain.seal != Seal::None) {
+                if keyring.domain_id(&domain.name).is_none() {
+                    let message = format!("the keyring has given no id to domain {}", domain.name);
+                    findings.push(finding(place, message, "Run: pgveil init"));
+                }
+                if keyring.current_version(&domain.key).is_none() {
+                    let message = format!(
+                        "the keyring has no key \"{}\", which domain {} names",
+                        domain.key, domain.name
+                    );
+                    findings.push(finding(
+                        place,
+                        message,
+                        "Correct the name, or run pgveil init, which makes the key.",
+                    ));
+                }
+            }
+        }
+    }
+    if let Err(fault) = signing_key(&config.settings.audit) {
+        let place = Place { file: config.dir.join(PROXY), line: 1 };
+        findings.push(finding(
+            &place,
+            fault.message,
+            fault.hint.unwrap_or_else(|| "Run: pgveil init".to_owned()),
+        ));
+    }
+    findings
+}
+
+async fn databases(config: &Config) -> Result<Vec<Mistake>, CliError> {
+    let settings = &config.settings.database;
+    let refused = |error: ServiceError| {
+        let hint = "Start the database, correct [database], or run: pgveil init --database URL (it makes the service user).";
+        vec![finding(&config.places.database, error.message, hint)]
+    };
+    let client = match service::service(settings, &settings.service_database).await {
+        Ok(client) => client,
+        Err(error) => return Ok(refused(error)),
+    };
+    let names = match service::databases(&client).await {
+        Ok(names) => names,
+        Err(error) => return Ok(refused(error)),
+    };
+    let mut survey = Survey::new(config);
+    for name in names {
+        match read(config, &name).await {
+            Ok(catalog) => survey.database(&catalog),
+            Err(error) => survey.unreadable(&name, &error.message),
+        }
+    }
+    let mut findings = survey.finish();
+    if config.settings.auth == AuthSource::Database
+        && let Err(error) = service::verifier_text(&client, &settings.service_user).await
+    {
+        let message = format!("users cannot be looked up in the database: {}", error.message);
+        findings.push(finding(
+            &config.places.database,
+            message,
+            "Run: pgveil init --database URL, as a superuser.",
+        ));
+    }
+    Ok(findings)
+}
+
+async fn read(config: &Config, database: &str) -> Result<crate::catalog::Catalog, ServiceError> {
+    let mut client = service::service(&config.settings.database, database).await?;
+    Ok(build(service::read_catalog(&mut client).await?, &config.tags, database, 0))
 }

@@ -1,18 +1,71 @@
-//! `pgveil users`: who may log in.
+//! `pgveil users`: who may log in. One verifier, kept in users.toml and given to PostgreSQL identical.
+//!
+//! Guarantees: a password is asked for or read from a file, never an argument; users.toml changes only after PostgreSQL
+//! has the verifier. Deliberately absent: roles of policy.toml, and dropping PostgreSQL's roles (they may own tables).
 
-use super::{CliError, ConfigDir};
+use super::{CliError, ConfigDir, block_on};
+use crate::config::{Config, users};
+use crate::server::prepare;
+use crate::server::service::{self, ServiceError};
 use clap::{Args, Subcommand};
+use comfy_table::Table;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tokio_postgres::Client;
+use zeroize::Zeroizing;
 
-/// Who may log in
+/// The people and applications that may log in
 #[derive(Subcommand)]
 pub enum Users {
+    Add(Add),
+    Import(Import),
     List(List),
+    Remove(Remove),
 }
 
-/// Lists the users
+/// Add a user, or give one a new password
+///
+/// Makes a SCRAM-SHA-256 verifier, gives it to PostgreSQL (CREATE ROLE … LOGIN, or ALTER ROLE) and keeps the identical one
+/// in users.toml. A running proxy learns of it by SIGHUP.
+#[derive(Args)]
+pub struct Add {
+    /// The user's name, in PostgreSQL and here
+    name: String,
+    #[command(flatten)]
+    config: ConfigDir,
+    /// The file whose first line is the password; without it the password is asked for
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// An administrator's connection, used once; without it the service user's, which may lack the right
+    #[arg(long, value_name = "URL", env = "PGVEIL_DATABASE_URL", hide_env_values = true)]
+    database: Option<String>,
+}
+
+/// Take over the verifiers that PostgreSQL has, so that no password changes
+#[derive(Args)]
+pub struct Import {
+    #[command(flatten)]
+    config: ConfigDir,
+    /// A superuser's connection, used once (only superusers may read verifiers)
+    #[arg(long, value_name = "URL", env = "PGVEIL_DATABASE_URL", hide_env_values = true)]
+    database: Option<String>,
+}
+
+/// List the users, and the roles of policy.toml that mean them
 #[derive(Args)]
 pub struct List {
+    #[command(flatten)]
+    config: ConfigDir,
+    /// Print a JSON array: name, roles
+    #[arg(long)]
+    json: bool,
+}
+
+/// Remove a user from users.toml; PostgreSQL's role stays
+#[derive(Args)]
+pub struct Remove {
+    /// The user's name
+    name: String,
     #[command(flatten)]
     config: ConfigDir,
 }
@@ -20,7 +73,159 @@ pub struct List {
 impl Users {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         match self {
-            Users::List(list) => list.config.load().map(|_| ExitCode::SUCCESS),
-        }
+            Users::Add(command) => command.run(),
+            Users::Import(command) => command.run(),
+            Users::List(command) => command.run(),
+            Users::Remove(command) => command.run(),
+        }?;
+        Ok(ExitCode::SUCCESS)
     }
+}
+
+impl Add {
+    fn run(self) -> Result<(), CliError> {
+        if self.name.is_empty() || self.name.chars().any(char::is_control) || self.name.len() > 63 {
+            return Err(
+                CliError::new("that cannot be a user's name").hint("1 to 63 bytes, no control characters.")
+            );
+        }
+        let config = self.config.load()?;
+        let mut known = read(&config.dir)?;
+        let password = password(&self.name, self.password_file.as_deref())?;
+        let verifier = users::make(&password);
+        let made = block_on(async {
+            let mut client = connect(&config, self.database.as_deref()).await?;
+            let given = prepare::give_verifier(&mut client, &self.name, &users::print(&verifier)).await;
+            given.map_err(|error| explain(error, "CREATEROLE (or superuser)"))
+        })?;
+        known.insert(self.name.clone(), verifier);
+        write(&config.dir, &known)?;
+        let what = if made { "created role" } else { "gave role a new password:" };
+        println!("{what} {}; wrote {}", self.name, config.dir.join(crate::config::USERS).display());
+        Ok(())
+    }
+}
+
+impl Import {
+    fn run(self) -> Result<(), CliError> {
+        let config = self.config.load()?;
+        let mut known = read(&config.dir)?;
+        let found = block_on(async {
+            let client = connect(&config, self.database.as_deref()).await?;
+            prepare::verifiers(&client).await.map_err(|error| explain(error, "superuser"))
+        })?;
+        let service_user = &config.settings.database.service_user;
+        let mut count = 0;
+        for (name, text) in found.iter().filter(|(name, _)| name != service_user) {
+            match users::parse(text) {
+                Some(verifier) => {
+                    count += 1;
+                    known.insert(name.clone(), verifier);
+                }
+                None => eprintln!("warning: {name} has a verifier that is not understood; left out"),
+            }
+        }
+        write(&config.dir, &known)?;
+        println!("imported {count} users; wrote {}", config.dir.join(crate::config::USERS).display());
+        Ok(())
+    }
+}
+
+impl List {
+    fn run(self) -> Result<(), CliError> {
+        let config = self.config.load()?;
+        let roles_of = |user: &str| -> Vec<&str> {
+            let roles = config.policy.roles.iter().filter(|(_, members)| members.contains(user));
+            roles.map(|(role, _)| role.as_str()).collect()
+        };
+        if self.json {
+            let list: Vec<serde_json::Value> = config
+                .users
+                .keys()
+                .map(|name| serde_json::json!({ "name": name, "roles": roles_of(name) }))
+                .collect();
+            println!("{}", serde_json::Value::Array(list));
+            return Ok(());
+        }
+        let mut table = Table::new();
+        table.load_style(comfy_table::presets::NOTHING).set_header(["user", "roles"]);
+        for name in config.users.keys() {
+            table.add_row([name.as_str(), &roles_of(name).join(", ")]);
+        }
+        println!("{table}");
+        Ok(())
+    }
+}
+
+impl Remove {
+    fn run(self) -> Result<(), CliError> {
+        let mut known = read(&self.config.dir)?;
+        if known.remove(&self.name).is_none() {
+            return Err(CliError::new(format!("there is no user {} in users.toml", self.name))
+                .hint("pgveil users list shows who is there."));
+        }
+        write(&self.config.dir, &known)?;
+        println!("removed {}; its role in PostgreSQL is still there", self.name);
+        Ok(())
+    }
+}
+
+fn read(dir: &Path) -> Result<crate::auth::Verifiers, CliError> {
+    users::read_file(dir).map_err(|mistakes| CliError::from_mistakes(&mistakes))
+}
+
+fn write(dir: &Path, known: &crate::auth::Verifiers) -> Result<(), CliError> {
+    users::write_file(dir, known).map_err(|error| CliError::new(error.to_string()))
+}
+
+async fn connect(config: &Config, url: Option<&str>) -> Result<Client, CliError> {
+    let settings = &config.settings.database;
+    let connected = match url {
+        Some(url) => service::connect_url(settings, url, None).await,
+        None => {
+            let password = settings.service_password.as_ref().map(|password| password.as_str());
+            service::connect(settings, &settings.service_database, &settings.service_user, password).await
+        }
+    };
+    connected.map_err(|error| explain(error, "the right to log in"))
+}
+
+fn explain(error: ServiceError, needed: &str) -> CliError {
+    CliError::new(error.message).hint(format!(
+        "Name a connection with {needed}: --database postgresql://user:password@host:port/database"
+    ))
+}
+
+/// The first line of `file`, or what is typed twice at the terminal.
+fn password(name: &str, file: Option<&Path>) -> Result<Zeroizing<String>, CliError> {
+    let password = match file {
+        Some(file) => {
+            let text = std::fs::read_to_string(file).map(Zeroizing::new);
+            let text =
+                text.map_err(|error| CliError::new(format!("cannot read {}: {error}", file.display())))?;
+            Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())
+        }
+        None => {
+            let ask = |prompt: String| {
+                let typed = rpassword::prompt_password(prompt).map(Zeroizing::new);
+                typed.map_err(|error| {
+                    CliError::new(format!("no password could be asked for: {error}"))
+                        .hint("Put it into a file and name that: --password-file FILE")
+                })
+            };
+            let first = ask(format!("Password for {name}: "))?;
+            if ask("Again: ".to_owned())? != first {
+                return Err(
+                    CliError::new("the passwords differ").hint("Nothing was changed; run the command again.")
+                );
+            }
+            first
+        }
+    };
+    if password.is_empty() {
+        return Err(
+            CliError::new("the password is empty").hint("PostgreSQL lets nobody in with an empty password.")
+        );
+    }
+    Ok(password)
 }
