@@ -4,14 +4,43 @@
 //! by a constant that fails in analysis, so that order, skip-until-Sync and the aborted transaction are the server's own
 //! behaviour. Guarantees: every request gets one reply, in order; no byte that a ruling covers leaves before its record
 //! was accepted; an untouched frame leaves as the same bytes. Deliberately absent: sockets, tasks, tracing, keys' files.
+//!
+//! Reading order: `queue` (what is owed), `client` (what must wait), `simple`, `convert`, `extended` (what is sent),
+//! `reply`, `rows`, `failed` (what comes back), `refuse`, `run` (records, gates, limits), `settle` (what later plans
+//! depend on), `statement` (names), `cells` (the seam to `cell`).
+
+mod cells;
+mod client;
+mod convert;
+mod errors;
+mod extended;
+mod failed;
+mod kinds;
+mod out;
+mod planner;
+mod queue;
+mod refuse;
+mod reply;
+mod rows;
+mod run;
+mod session;
+mod settle;
+mod simple;
+mod statement;
+
+pub use planner::Planner;
 
 use crate::audit::{AuditRecord, Unrecorded};
 use crate::catalog::Catalog;
 use crate::crypto::{Ciphers, Random};
-use crate::plan::cache::PlanCache;
+use crate::metrics::Metrics;
+use crate::plan::{Judgement, Refusal, Script, StatementPlan};
 use crate::policy::{Policy, Principal};
+use crate::wire::backend::{self, ErrorFields, TransactionStatus};
 use crate::wire::{Frame, Violation};
 use bytes::Bytes;
+use queue::{ENTRIES_MAX, Queue};
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -53,7 +82,10 @@ pub enum Step {
     ToClient(Bytes),
     /// Submit to the log. When `gate`, the relay holds everything that the record covers until
     /// [`Relay::recorded`] answers; gated records are answered in order.
-    Record { record: Box<AuditRecord>, gate: bool },
+    Record {
+        record: Box<AuditRecord>,
+        gate: bool,
+    },
     /// Read the catalog again, then call [`Relay::refreshed`].
     RefreshCatalog,
     /// Write what is owed, then close both sides.
@@ -67,50 +99,210 @@ pub struct Wants {
     pub server: bool,
 }
 
+/// A message of the client that waits, or is looked at again.
+struct Held {
+    frame: Frame,
+    /// The catalog was read again for it.
+    resolved: bool,
+    /// It was sent before with a plan that proved stale.
+    retried: bool,
+}
+
 /// The conversation.
+///
+/// On an `Err` of any method the steps already hold the FATAL error for the client and [`Step::Close`]: the pump
+/// performs them, and the violation is for its log.
 pub struct Relay {
-    _private: (),
+    session: session::Session,
+    world: Arc<World>,
+    planner: Arc<dyn Planner>,
+    metrics: Metrics,
+    random: Box<dyn Random + Send>,
+    queue: Queue,
+    statements: statement::Statements,
+    /// Disclosing statements that have not ended, by their number.
+    runs: HashMap<u64, run::Run>,
+    /// Their records that the log has not answered, oldest first.
+    gates: VecDeque<u64>,
+    /// Statements with uses so far, for records.
+    statement: u64,
+    settle: settle::Settle,
+    conversion: Option<convert::Conversion>,
+    /// Server messages that a gate holds back.
+    backlog: VecDeque<Frame>,
+    /// The client's message that waits; no other is read meanwhile.
+    held: Option<Held>,
+    /// A simple query will be planned again: nothing else may come before it.
+    replanning: bool,
+    /// After an error the client's messages are skipped up to its Sync, as the server does.
+    skipping: bool,
+    /// Messages were sent since the last Sync or Query.
+    segment_open: bool,
+    /// Something sent since the last Sync could be committed with a reply that may fail.
+    segment_hard: bool,
+    /// Something sent since the last Sync may begin or end a transaction.
+    segment_other: bool,
+    /// The server may be keeping replies back until Flush or Sync.
+    unflushed: bool,
+    closed: bool,
+    now: Now,
+    out: out::Out,
 }
 
 impl Relay {
     pub fn new(
-        _opening: Opening,
-        _world: Arc<World>,
-        _plans: Arc<PlanCache>,
-        _random: Box<dyn Random + Send>,
+        opening: Opening,
+        world: Arc<World>,
+        planner: Arc<dyn Planner>,
+        metrics: Metrics,
+        random: Box<dyn Random + Send>,
     ) -> Relay {
-        todo!()
+        Relay {
+            session: session::Session::new(opening),
+            world,
+            planner,
+            metrics,
+            random,
+            queue: Queue::default(),
+            statements: statement::Statements::default(),
+            runs: HashMap::new(),
+            gates: VecDeque::new(),
+            statement: 0,
+            settle: settle::Settle::default(),
+            conversion: None,
+            backlog: VecDeque::new(),
+            held: None,
+            replanning: false,
+            skipping: false,
+            segment_open: false,
+            segment_hard: false,
+            segment_other: false,
+            unflushed: false,
+            closed: false,
+            now: Now { unix_micros: 0, monotonic_nanos: 0 },
+            out: out::Out::default(),
+        }
     }
+
     /// First steps: pins `bytea_output` and asks for the search path.
-    pub fn open(&mut self, _now: Now, _steps: &mut Vec<Step>) {
-        todo!()
+    pub fn open(&mut self, now: Now, steps: &mut Vec<Step>) {
+        self.now = now;
+        self.ask();
+        self.out.drain_into(steps);
     }
+
     /// One message from the client. Call only while `wants().client`.
-    pub fn client(&mut self, _frame: Frame, _now: Now, _steps: &mut Vec<Step>) -> Result<(), Violation> {
-        todo!()
+    pub fn client(&mut self, frame: Frame, now: Now, steps: &mut Vec<Step>) -> Result<(), Violation> {
+        self.now = now;
+        debug_assert!(self.held.is_none(), "the pump reads only while wants().client");
+        let result = self.admit(Held { frame, resolved: false, retried: false });
+        let result = result.and_then(|()| self.drive_conversion());
+        self.finish(result, steps)
     }
+
     /// All whole messages that one read of the server brought. Call only while `wants().server`; frames that a gate
     /// holds back stay inside.
-    pub fn server(&mut self, _frames: &mut Vec<Frame>, _now: Now, _steps: &mut Vec<Step>) -> Result<(), Violation> {
-        todo!()
+    pub fn server(
+        &mut self,
+        frames: &mut Vec<Frame>,
+        now: Now,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), Violation> {
+        self.now = now;
+        self.backlog.extend(frames.drain(..));
+        let result = self.advance();
+        self.finish(result, steps)
     }
+
     /// The answer to the oldest unanswered gated record.
-    pub fn recorded(&mut self, _answer: Result<(), Unrecorded>, _now: Now, _steps: &mut Vec<Step>) -> Result<(), Violation> {
-        todo!()
+    pub fn recorded(
+        &mut self,
+        answer: Result<(), Unrecorded>,
+        now: Now,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), Violation> {
+        self.now = now;
+        self.answer_gate(&answer);
+        let result = self.advance();
+        self.finish(result, steps)
     }
+
     /// The answer to [`Step::RefreshCatalog`]: the world now (the old one when the refresh failed).
-    pub fn refreshed(&mut self, _world: Arc<World>, _now: Now, _steps: &mut Vec<Step>) -> Result<(), Violation> {
-        todo!()
+    pub fn refreshed(&mut self, world: Arc<World>, now: Now, steps: &mut Vec<Step>) -> Result<(), Violation> {
+        self.now = now;
+        self.world = world;
+        self.settle.refreshing = false;
+        self.settle.catalog_stale = false;
+        let result = self.advance();
+        self.finish(result, steps)
     }
+
     /// A reload or poll changed the world: statements from now on see it.
-    pub fn world(&mut self, _world: Arc<World>) {
-        todo!()
+    pub fn world(&mut self, world: Arc<World>) {
+        self.world = world;
     }
+
+    /// The connection is gone: what had not ended is recorded as broken off.
+    pub fn closed(&mut self, now: Now, steps: &mut Vec<Step>) {
+        self.now = now;
+        self.closed = true;
+        let mut running: Vec<u64> = self.runs.keys().copied().collect();
+        running.sort_unstable();
+        for run in running {
+            self.end_run(run, "08006");
+        }
+        self.out.drain_into(steps);
+    }
+
     pub fn wants(&self) -> Wants {
-        todo!()
+        Wants {
+            client: !self.closed && self.held.is_none() && !self.replanning && self.queue.len() < ENTRIES_MAX,
+            server: !self.closed && self.backlog.is_empty(),
+        }
     }
+
     /// Nothing owed, no transaction open: a draining server may close now.
     pub fn is_idle(&self) -> bool {
-        todo!()
+        self.queue.is_empty()
+            && self.held.is_none()
+            && self.backlog.is_empty()
+            && self.conversion.is_none()
+            && !self.settle.refreshing
+            && !self.segment_open
+            && self.session.status == TransactionStatus::Idle
+    }
+
+    /// Decides a text for this session, in this world, now.
+    fn plan(&mut self, text: &str, declared: &[u32]) -> Arc<Script> {
+        let circumstances = self.session.circumstances(self.now);
+        let planning = session::planning(&self.session, &circumstances);
+        let (script, found) = self.planner.plan(text, declared, &self.world, &planning);
+        if let Some(found) = found {
+            self.metrics.plan_looked_up(found);
+            if !found {
+                self.metrics.plan_cache_entries(self.planner.entries());
+            }
+        }
+        script
+    }
+
+    /// Judges a plan under what is true now.
+    fn judge(&self, plan: &StatementPlan) -> Result<Judgement, Refusal> {
+        let circumstances = self.session.circumstances(self.now);
+        plan.judge(&self.world.policy, &self.session.principal, &circumstances)
+    }
+
+    /// Hands the steps over; a violation ends the conversation with FATAL.
+    fn finish(&mut self, result: Result<(), Violation>, steps: &mut Vec<Step>) -> Result<(), Violation> {
+        if let Err(violation) = &result
+            && !self.closed
+        {
+            let fatal = ErrorFields::new("FATAL", "08P01", &violation.0, None, None, None);
+            self.out.client(fatal.encode(backend::ERROR_RESPONSE).into_bytes());
+            self.out.step(Step::Close);
+            self.closed = true;
+        }
+        self.out.drain_into(steps);
+        result
     }
 }

@@ -1,0 +1,162 @@
+//! The seam to `cell`: sealing literals and parameters, opening rows, describing results, and what is compared.
+//!
+//! Only comparisons under an oracle ruling are kept: they count against the rule's limit. Faults of a cell become what
+//! the client reads (XX001), without a value.
+
+use super::Relay;
+use super::out::Out;
+use super::run::Run;
+use crate::catalog::{Action, Catalog};
+use crate::cell::{self, FaultCause, RowOpener, SealedBind};
+use crate::crypto::{Ciphers, OpenCause};
+use crate::metrics::Metrics;
+use crate::plan::{Judgement, Reason, Refusal, StatementPlan};
+use crate::value::Style;
+use crate::wire::backend;
+use crate::wire::frontend::Bind;
+use crate::wire::{Frame, Violation};
+
+/// (label, values) compared.
+pub(super) type Compared = Vec<(String, u64)>;
+
+/// Why bytes could not be carried through.
+pub(super) enum Fault {
+    /// The server describes something else than the plan was made for.
+    Stale,
+    Refused(Refusal),
+    Violation(Violation),
+}
+
+impl From<Violation> for Fault {
+    fn from(violation: Violation) -> Fault {
+        Fault::Violation(violation)
+    }
+}
+
+impl From<cell::describe::Stale> for Fault {
+    fn from(_: cell::describe::Stale) -> Fault {
+        Fault::Stale
+    }
+}
+
+impl From<cell::CellFault> for Fault {
+    fn from(fault: cell::CellFault) -> Fault {
+        let why = match &fault.cause {
+            FaultCause::Row(_) => return Fault::Stale,
+            FaultCause::NoKey => "The keyring has no key for it.",
+            FaultCause::Malformed => "It holds another type of value.",
+            FaultCause::NotOpened(OpenCause::NotAnEnvelope) => "It does not have the form of a sealed cell.",
+            FaultCause::NotOpened(OpenCause::OtherDomain) => "It was sealed for another domain.",
+            FaultCause::NotOpened(OpenCause::UnknownVersion(_)) => {
+                "The keyring has no such version of the key."
+            }
+            FaultCause::NotOpened(OpenCause::Altered) => "It was altered, or sealed under another key.",
+        };
+        let message = format!("sealed cell of column {} does not open", fault.column);
+        Fault::Refused(Refusal::new(Reason::Broken, "XX001", message).detail(why))
+    }
+}
+
+/// Those of `compared` that a ruling of the judgement makes an oracle of.
+pub(super) fn under_oracle(compared: Compared, plan: &StatementPlan, judgement: &Judgement) -> Compared {
+    let is_oracle = |label: &str| {
+        plan.uses.iter().zip(&judgement.rulings).any(|(used, ruling)| {
+            ruling.oracle && used.action == Action::Compare && used.domain.0.label == label
+        })
+    };
+    compared.into_iter().filter(|(label, _)| is_oracle(label)).collect()
+}
+
+/// What opens the rows of a plan, when it has columns to open. `formats` are the client's.
+pub(super) fn opener(
+    plan: &StatementPlan,
+    judgement: &Judgement,
+    formats: &[i16],
+    ciphers: &Ciphers,
+) -> Option<RowOpener> {
+    plan.columns.as_ref().map(|columns| RowOpener::new(columns, judgement, formats, ciphers))
+}
+
+/// RowDescription with logical types.
+pub(super) fn rows_described(frame: &Frame, plan: &StatementPlan, catalog: &Catalog) -> Result<Frame, Fault> {
+    if plan.columns.is_none() {
+        return Ok(frame.clone());
+    }
+    let mut fields = backend::row_description(frame)?;
+    cell::describe::row_description(plan, catalog, &mut fields)?;
+    Ok(backend::encode_row_description(&fields))
+}
+
+/// ParameterDescription with the client's own parameters and logical types.
+pub(super) fn parameters_described(
+    frame: &Frame,
+    plan: &StatementPlan,
+    declared: &[u32],
+) -> Result<Frame, Fault> {
+    let server = backend::parameter_description(frame)?;
+    let types = cell::describe::parameter_description(plan, declared, &server)?;
+    Ok(backend::encode_parameter_description(&types))
+}
+
+impl Run {
+    /// Lets rows go, opened as the judgement says, up to the rule's limit; gives the refusal when it is spent.
+    pub(super) fn release(
+        &mut self,
+        frames: &[Frame],
+        style: &Style,
+        out: &mut Out,
+    ) -> Result<Option<Refusal>, Fault> {
+        let limit = self.rows_left();
+        let max = limit.as_ref().map(|(left, _)| *left);
+        let Some(opener) = &mut self.opener else {
+            // Clear tagged columns: every row counts.
+            let left = max.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+            for frame in frames.iter().take(left) {
+                out.client(frame.bytes().clone());
+            }
+            let released = frames.len().min(left);
+            self.rows += u64::try_from(released).unwrap_or(u64::MAX);
+            return Ok(limit.filter(|_| released < frames.len()).map(|(_, refusal)| refusal));
+        };
+        let released = opener.rows(frames, style, max, out.client_buffer())?;
+        self.rows += released.tally.rows;
+        for (label, disclosure, cells) in released.tally.cells {
+            *self.rows_by_label.entry(label.clone()).or_default() += released.tally.rows;
+            *self.cells.entry((label, disclosure)).or_default() += cells;
+        }
+        Ok(limit.filter(|_| released.frames < frames.len()).map(|(_, refusal)| refusal))
+    }
+}
+
+impl Relay {
+    /// The statement as sent, with its literals sealed; and what they compare. `text` is the client's whole text.
+    pub(super) fn seal_literals(
+        &mut self,
+        plan: &StatementPlan,
+        text: &str,
+    ) -> Result<(String, Compared), Refusal> {
+        let style = &self.session.style;
+        let sealed = cell::seal::literals(plan, text, &self.world.ciphers, style, &mut *self.random)?;
+        count_sealed(&self.metrics, &sealed.sealed);
+        Ok((sealed.sql, sealed.compared))
+    }
+
+    pub(super) fn seal_parameters(
+        &mut self,
+        plan: &StatementPlan,
+        declared: &[u32],
+        bind: &Bind<'_>,
+    ) -> Result<SealedBind, Refusal> {
+        let style = &self.session.style;
+        let sealed =
+            cell::seal::parameters(plan, declared, bind, &self.world.ciphers, style, &mut *self.random)?;
+        count_sealed(&self.metrics, &sealed.sealed);
+        Ok(sealed)
+    }
+}
+
+fn count_sealed(metrics: &Metrics, sealed: &[(String, u64)]) {
+    for (label, cells) in sealed {
+        metrics.cells_sealed(label, *cells);
+    }
+}

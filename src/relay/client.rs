@@ -1,0 +1,169 @@
+//! The client's messages: which must wait, and who takes each.
+//!
+//! A message waits when it would be planned by something not yet known, or when it could commit what may still fail
+//! (a barrier). What waits is one message: the pump reads no more until it is gone. While waiting the server is
+//! asked to flush, so that what is waited for comes.
+
+use super::queue::{Class, ENTRIES_MAX, Expect, Owed, Role};
+use super::{Held, Relay};
+use crate::plan::{Reason, Refusal};
+use crate::wire::frontend;
+use crate::wire::{Frame, Violation};
+
+impl Relay {
+    /// Takes a message, or holds it.
+    pub(super) fn admit(&mut self, held: Held) -> Result<(), Violation> {
+        if self.must_wait(&held.frame)? {
+            self.held = Some(held);
+            return Ok(());
+        }
+        self.take(held)
+    }
+
+    /// Goes on with what was held, as far as it goes.
+    pub(super) fn resume(&mut self) -> Result<(), Violation> {
+        self.drive_conversion()?;
+        if let Some(held) = self.held.take() {
+            self.admit(held)?;
+            self.drive_conversion()?;
+        }
+        Ok(())
+    }
+
+    fn must_wait(&mut self, frame: &Frame) -> Result<bool, Violation> {
+        let tag = frame.tag();
+        let skipped = self.skipping && tag != frontend::SYNC;
+        let flows = matches!(
+            tag,
+            frontend::COPY_DATA
+                | frontend::COPY_DONE
+                | frontend::COPY_FAIL
+                | frontend::FLUSH
+                | frontend::TERMINATE
+        );
+        if self.closed || skipped || flows {
+            return Ok(false);
+        }
+        if self.conversion.is_some() || self.settle.refreshing || self.settle.asking || self.queue.holds() {
+            self.flush();
+            return Ok(true);
+        }
+        if self.barrier(tag, frame)? {
+            self.flush();
+            return Ok(true);
+        }
+        self.unsettled(tag)
+    }
+
+    /// Whether the message could commit, or end the transaction of, something whose reply may still fail.
+    fn barrier(&self, tag: u8, frame: &Frame) -> Result<bool, Violation> {
+        if !self.queue.awaits() {
+            return Ok(false);
+        }
+        Ok(match tag {
+            frontend::SYNC => self.segment_hard,
+            frontend::QUERY | frontend::FUNCTION_CALL => true,
+            frontend::EXECUTE => {
+                let (portal, _) = frontend::execute(frame)?;
+                self.statements.portal(portal).is_some_and(|portal| portal.statement.class == Class::Other)
+            }
+            _ => false,
+        })
+    }
+
+    fn take(&mut self, held: Held) -> Result<(), Violation> {
+        let tag = held.frame.tag();
+        let known = matches!(
+            tag,
+            frontend::QUERY
+                | frontend::PARSE
+                | frontend::BIND
+                | frontend::DESCRIBE
+                | frontend::EXECUTE
+                | frontend::CLOSE
+                | frontend::FLUSH
+                | frontend::FUNCTION_CALL
+        );
+        match tag {
+            frontend::SYNC => self.sync(held.frame),
+            frontend::TERMINATE => self.forward(held.frame.into_bytes()),
+            frontend::COPY_DATA => self.forward(held.frame.into_bytes()),
+            frontend::COPY_DONE | frontend::COPY_FAIL => self.copy_end(held.frame),
+            _ if known && self.skipping => {}
+            frontend::QUERY => self.query(held)?,
+            frontend::PARSE => self.parse(held)?,
+            frontend::BIND => self.bind(&held.frame)?,
+            frontend::DESCRIBE => self.describe(held.frame)?,
+            frontend::EXECUTE => self.execute(held.frame)?,
+            frontend::CLOSE => self.close(held.frame)?,
+            frontend::FLUSH => self.flush(),
+            frontend::FUNCTION_CALL => self.refuse_query(&function_call(), ""),
+            _ => return Err(Violation(format!("invalid frontend message type {tag}"))),
+        }
+        if self.queue.len() >= ENTRIES_MAX {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self, frame: Frame) {
+        self.forward(frame.into_bytes());
+        let mut owed = Owed::new(Expect::Sync, Role::Client);
+        owed.unsettled = self.segment_other;
+        self.queue.push(owed);
+        self.synced();
+    }
+
+    /// A Sync of whoever was sent: a new pipeline begins.
+    pub(super) fn synced(&mut self) {
+        self.skipping = false;
+        self.unflushed = false;
+        self.segment_open = false;
+        self.segment_hard = false;
+        self.segment_other = false;
+    }
+
+    /// The client ends its copy: whether one is going on, the reply will tell.
+    fn copy_end(&mut self, frame: Frame) {
+        self.forward(frame.into_bytes());
+        if !self.queue.is_empty() {
+            self.queue.push(Owed::new(Expect::CopyEnd, Role::Hidden));
+        }
+        // The server ignored every Flush while it was reading the copy.
+        self.unflushed = true;
+        if self.conversion.is_some() {
+            self.flush();
+        }
+    }
+
+    /// Sends a message of the extended protocol.
+    pub(super) fn send(&mut self, frame: Frame) {
+        self.unflushed = true;
+        self.segment_open = true;
+        self.forward(frame.into_bytes());
+    }
+
+    /// Sends a simple query: its reply comes by itself, and what was open before it is closed.
+    pub(super) fn send_query(&mut self, frame: Frame) {
+        self.unflushed = false;
+        self.segment_open = false;
+        self.segment_hard = false;
+        self.forward(frame.into_bytes());
+    }
+
+    pub(super) fn forward(&mut self, bytes: bytes::Bytes) {
+        self.out.server(bytes);
+    }
+
+    /// Has the server send what it owes, when it might be keeping it back.
+    pub(super) fn flush(&mut self) {
+        if std::mem::take(&mut self.unflushed) {
+            self.forward(frontend::encode_flush().into_bytes());
+        }
+    }
+}
+
+fn function_call() -> Refusal {
+    Refusal::new(Reason::NotUnderstood, "0A000", "function call messages are not supported through pgveil")
+        .hint("Call the function in a SELECT.")
+}

@@ -1,0 +1,102 @@
+//! A simple query by the extended protocol, where its reply may still fail after the server has succeeded.
+//!
+//! Each statement is sent as Parse, Bind, Describe, Execute and Flush once the one before it is through; only then Sync
+//! lets the server commit. The client sees what a simple query would give it. The unnamed statement and portal are
+//! used: a simple query destroys them anyway.
+
+use super::Relay;
+use super::cells;
+use super::queue::{Expect, Owed, Role};
+use super::simple::Sent;
+use crate::wire::backend::{BIND_COMPLETE, PARSE_COMPLETE};
+use crate::wire::frontend::{self, Bind, Parse, Target};
+use crate::wire::{Frame, Violation};
+use std::collections::VecDeque;
+
+pub(super) struct Conversion {
+    left: VecDeque<Sent>,
+    /// A statement is on its way.
+    running: bool,
+    /// The Sync was sent.
+    ending: bool,
+    /// Something of the reply has left.
+    pub(super) told: bool,
+    /// The client's frame, where it may be planned again unseen.
+    pub(super) again: Option<Frame>,
+    pub(super) stale: bool,
+}
+
+impl Conversion {
+    pub(super) fn new(sent: Vec<Sent>, again: Option<Frame>) -> Conversion {
+        Conversion { left: sent.into(), running: false, ending: false, told: false, again, stale: false }
+    }
+    /// The statement on its way is through.
+    pub(super) fn through(&mut self) {
+        self.running = false;
+    }
+    /// Nothing more of the text is sent: it failed.
+    pub(super) fn abandon(&mut self) {
+        self.left.clear();
+        self.running = false;
+    }
+    /// The failing constant is on its way.
+    pub(super) fn failing(&mut self) {
+        self.left.clear();
+        self.running = true;
+    }
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending
+    }
+}
+
+impl Relay {
+    /// Sends what comes next of a converted query, if it is time.
+    pub(super) fn drive_conversion(&mut self) -> Result<(), Violation> {
+        let Some(conversion) = &mut self.conversion else { return Ok(()) };
+        if conversion.running || conversion.ending {
+            return Ok(());
+        }
+        match conversion.left.pop_front() {
+            Some(sent) => {
+                conversion.running = true;
+                self.send_step(sent);
+            }
+            None => {
+                conversion.ending = true;
+                self.send(frontend::encode_sync());
+                self.queue.push(Owed::new(Expect::Sync, Role::Client));
+                self.synced();
+            }
+        }
+        Ok(())
+    }
+
+    fn send_step(&mut self, sent: Sent) {
+        let Sent { sql, mut part, judged } = sent;
+        if let (Some(plan), Some((judgement, compared))) = (part.plan.clone(), judged) {
+            if part.fallible() {
+                let opener = cells::opener(&plan, &judgement, &[], &self.world.ciphers);
+                part.run = Some(self.begin_run(&plan, judgement, compared, opener));
+            }
+        }
+        self.segment_hard = true;
+        self.send(Parse { name: "", sql: &sql, types: Vec::new() }.encode());
+        let hidden = |code| Owed::new(Expect::One(code), Role::Step);
+        let parsed = hidden(PARSE_COMPLETE).over(Some(part.positions.clone()), part.plan.is_some());
+        self.queue.push(parsed);
+        let bind = Bind {
+            portal: "",
+            statement: "",
+            parameter_formats: Vec::new(),
+            parameters: Vec::new(),
+            result_formats: Vec::new(),
+        };
+        self.send(bind.encode());
+        self.queue.push(hidden(BIND_COMPLETE));
+        self.send(frontend::encode_describe(Target::Portal, ""));
+        self.queue.push(Owed::new(Expect::DescribePortal(part.plan.clone()), Role::Client));
+        self.send(frontend::encode_execute("", 0));
+        self.queue.push(Owed::new(Expect::Execute { part: Box::new(part), portal: None }, Role::Client));
+        self.flush();
+    }
+}

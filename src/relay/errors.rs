@@ -1,0 +1,120 @@
+//! The server's errors on their way to the client: positions mapped back, names ours to theirs, texts that could quote
+//! a value of a tagged column taken out.
+
+use crate::wire::backend::ErrorFields;
+use std::sync::Arc;
+
+/// Where pieces of the sent text stand in the client's: (sent, client's, length), in characters from 0.
+#[derive(Clone, Default)]
+pub(super) struct Positions(Option<Arc<[(usize, usize, usize)]>>);
+
+impl Positions {
+    /// The text was sent as it was.
+    pub(super) fn same() -> Positions {
+        Positions(None)
+    }
+    pub(super) fn pieces(pieces: Vec<(usize, usize, usize)>) -> Positions {
+        Positions(Some(pieces.into()))
+    }
+    /// One rewritten statement: positions hold up to where it differs first.
+    pub(super) fn prefix(sent: &str, client: &str, client_offset: usize) -> Positions {
+        Positions::pieces(vec![(0, client_offset, common_characters(sent, client))])
+    }
+    /// The same pieces when the text stands `by` characters further on in what is sent.
+    pub(super) fn shifted(&self, by: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        let pieces = self.0.iter().flat_map(|pieces| pieces.iter());
+        pieces.map(move |(sent, client, length)| (sent + by, *client, *length))
+    }
+    /// The client's 1-based position for a 1-based position of the sent text, where there is one.
+    fn map(&self, sent: usize) -> Option<usize> {
+        let Some(pieces) = &self.0 else { return Some(sent) };
+        let at = sent.checked_sub(1)?;
+        let piece = pieces.iter().find(|(start, _, length)| (*start..start + length).contains(&at))?;
+        Some(piece.1 + (at - piece.0) + 1)
+    }
+}
+
+/// How many characters two texts have in common at the start.
+pub(super) fn common_characters(one: &str, other: &str) -> usize {
+    one.chars().zip(other.chars()).take_while(|(left, right)| left == right).count()
+}
+
+/// Maps field P, or drops it where the client's text has no such place.
+pub(super) fn place(fields: &mut ErrorFields, positions: &Positions) {
+    if positions.0.is_none() {
+        return;
+    }
+    fields.fields.retain_mut(|(kind, text)| {
+        if *kind != b'P' {
+            return true;
+        }
+        match text.parse().ok().and_then(|sent| positions.map(sent)) {
+            Some(at) => {
+                *text = at.to_string();
+                true
+            }
+            None => false,
+        }
+    });
+}
+
+/// SQLSTATEs whose primary message PostgreSQL makes of names and numbers only. By class, or whole.
+const QUOTES_NO_DATA: &[&str] = &[
+    "23505", "23502", "23503", "23514", "42", "40", "55", "57", "53", "25", "26", "34", "08", "3D", "3F",
+    "28",
+];
+
+/// Takes out what could quote a value: DETAIL, CONTEXT, internal query and position, and most primary messages.
+/// What tells a program what happened stays: severity, SQLSTATE, hint, names of objects, the routine.
+pub(super) fn scrub(fields: &mut ErrorFields) {
+    let state = fields.sqlstate().to_owned();
+    fields.fields.retain(|(kind, _)| !matches!(kind, b'D' | b'W' | b'q' | b'p'));
+    if QUOTES_NO_DATA.iter().any(|known| state.starts_with(known)) {
+        return;
+    }
+    for (kind, text) in &mut fields.fields {
+        if *kind == b'M' {
+            *text =
+                format!("error {state} in a statement over tagged columns (its text could quote a value)");
+        }
+    }
+}
+
+/// Whether an error of a planned statement may mean that the database changed under the plan.
+pub(super) fn may_be_stale(fields: &ErrorFields) -> bool {
+    let message = fields.get(b'M').unwrap_or_default();
+    match fields.sqlstate() {
+        "42883" | "42704" | "42804" => true,
+        "23514" => message.contains("value for domain"),
+        "XX000" => message.contains("cache lookup failed for type"),
+        "0A000" => message.contains("cached plan must not change result type"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_hold_in_the_unchanged_prefix_only() {
+        let positions = Positions::prefix("select é, f(x) from public.t", "select é, f(x) from t", 4);
+        assert_eq!(positions.map(1), Some(5));
+        assert_eq!(positions.map(11), Some(15));
+        assert_eq!(positions.map(24), None);
+        assert_eq!(Positions::same().map(7), Some(7));
+    }
+
+    #[test]
+    fn scrubbing_leaves_what_programs_need() {
+        let mut fields =
+            ErrorFields::new("ERROR", "22P02", "invalid input: \"4111\"", Some("x 4111"), Some("h"), None);
+        fields.fields.push((b't', "customers".into()));
+        scrub(&mut fields);
+        assert!(fields.fields.iter().all(|(_, text)| !text.contains("4111")));
+        assert_eq!(
+            (fields.sqlstate(), fields.get(b't'), fields.get(b'H')),
+            ("22P02", Some("customers"), Some("h"))
+        );
+    }
+}

@@ -1,0 +1,351 @@
+//! The extended protocol, client side: Parse, Bind, Describe, Execute, Close.
+//!
+//! What is planned is judged again at Bind and at each Execute; parameters are sealed at Bind. What is refused there
+//! is replaced by the failing constant, and the server itself skips to the Sync.
+
+use super::cells::{self, Compared};
+use super::errors::Positions;
+use super::queue::{Class, Expect, Owed, Part, Role};
+use super::run::check_comparisons;
+use super::statement::{self, Bound, Decided, Portal, Prepared};
+use super::{Held, Relay, kinds};
+use crate::cell::describe::declared_upstream;
+use crate::plan::{Effects, Local, Pass, Planned, Reason, Refusal, Script, StatementPlan};
+use crate::wire::backend::{BIND_COMPLETE, CLOSE_COMPLETE, TransactionStatus};
+use crate::wire::frontend::{self, Bind, Parse, Target};
+use crate::wire::{Frame, Violation};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a Parse becomes.
+enum Verdict {
+    Prepare(Decided),
+    Refuse(Refusal),
+    Unresolved,
+}
+
+/// The text to send in place of the client's, its parameter types, and what its literals compare.
+type Rendered = (Option<String>, Vec<u32>, Compared);
+
+fn verdict(script: &Script) -> Verdict {
+    match script.statements.as_slice() {
+        [] => Verdict::Prepare(Decided::Pass(Pass::default())),
+        [Planned::Pass(pass)] => Verdict::Prepare(Decided::Pass(pass.clone())),
+        [Planned::Plan(plan)] => Verdict::Prepare(Decided::Plan(plan.clone())),
+        [Planned::Refuse(refusal)] => Verdict::Refuse(refusal.clone()),
+        [Planned::Local(Local::SetOtp(_))] => Verdict::Refuse(no_second_factor()),
+        [Planned::Local(local)] => Verdict::Prepare(Decided::Local(local.clone())),
+        [Planned::Unresolved] => Verdict::Unresolved,
+        several if several.iter().all(|one| matches!(one, Planned::Pass(_))) => {
+            Verdict::Prepare(Decided::Pass(Pass::default()))
+        }
+        _ => Verdict::Refuse(Refusal::new(
+            Reason::NotUnderstood,
+            "42601",
+            "cannot insert multiple commands into a prepared statement",
+        )),
+    }
+}
+
+pub(super) fn no_second_factor() -> Refusal {
+    Refusal::new(Reason::Setting, "0A000", "second factor is not set up")
+        .hint("Ask the operator of pgveil to enroll this user.")
+}
+
+/// A name in the statement could not be found, and reading the catalog again did not help.
+pub(super) fn unresolved() -> Refusal {
+    Refusal::new(Reason::NotUnderstood, "0A000", "statement names a relation that is not in the catalog")
+        .detail("It also names something tagged, so that it cannot be sent without knowing what it reads.")
+        .hint("Check the name. A relation that this transaction created is known once it has committed.")
+}
+
+impl Relay {
+    pub(super) fn parse(&mut self, held: Held) -> Result<(), Violation> {
+        let frame = held.frame.clone();
+        let parse = Parse::view(&frame)?;
+        let script = self.plan(parse.sql, &parse.types);
+        let decided = match verdict(&script) {
+            Verdict::Prepare(decided) => decided,
+            Verdict::Refuse(refusal) => {
+                self.refuse_extended(&refusal, parse.sql);
+                return Ok(());
+            }
+            Verdict::Unresolved if held.resolved => {
+                self.refuse_extended(&unresolved(), parse.sql);
+                return Ok(());
+            }
+            Verdict::Unresolved => {
+                self.refresh();
+                self.held = Some(Held { resolved: true, ..held });
+                return Ok(());
+            }
+        };
+        let (effects, kind) = match &decided {
+            Decided::Pass(pass) => (pass.effects, kinds::kind(parse.sql)),
+            Decided::Plan(plan) => (plan.effects, plan.kind),
+            Decided::Local(_) => (Effects::default(), "set"),
+        };
+        let (sent, types, compared) = match self.rendered(&decided, &parse) {
+            Ok(rendered) => rendered,
+            Err(refusal) => {
+                self.refuse_extended(&refusal, parse.sql);
+                return Ok(());
+            }
+        };
+        let server_name = self.statements.name_for_parse(parse.name);
+        let positions = match &sent {
+            None => Positions::same(),
+            Some(sent) => Positions::prefix(sent, parse.sql, 0),
+        };
+        match &sent {
+            None if server_name.is_empty() => self.send(frame.clone()),
+            None => {
+                let rest = statement::after_strings(frame.body(), 1);
+                let renamed = statement::message(frontend::PARSE, &[&server_name], rest);
+                self.send(Frame::from_bytes(renamed));
+            }
+            Some(sent) => self.send(Parse { name: &server_name, sql: sent, types }.encode()),
+        }
+        let class = match &decided {
+            Decided::Plan(plan) if plan.effects.writes => Class::Writes,
+            Decided::Plan(_) | Decided::Local(_) => Class::Reads,
+            Decided::Pass(_) => kinds::class(parse.sql, effects),
+        };
+        let prepared = Arc::new(Prepared {
+            server_name,
+            decided,
+            kind,
+            class,
+            text: parse.sql.into(),
+            declared: parse.types.clone(),
+            compared,
+            positions,
+            generation: AtomicU64::new(self.world.generation),
+        });
+        let undo = self.statements.parsed(parse.name, &prepared);
+        let (positions, planned) = (Some(prepared.positions.clone()), prepared.plan().is_some());
+        let expect = Expect::Parse { name: parse.name.to_owned(), prepared };
+        self.queue.push(Owed::new(expect, Role::Client).undo(undo).over(positions, planned));
+        Ok(())
+    }
+
+    fn rendered(&mut self, decided: &Decided, parse: &Parse<'_>) -> Result<Rendered, Refusal> {
+        match decided {
+            Decided::Pass(_) => Ok((None, Vec::new(), Vec::new())),
+            Decided::Local(local) => Ok((Some(self.local_text(local, parse.sql)), Vec::new(), Vec::new())),
+            Decided::Plan(plan) => {
+                self.judge(plan)?;
+                let (sent, compared) = self.seal_literals(plan, parse.sql)?;
+                Ok((Some(sent), declared_upstream(plan, &parse.types), compared))
+            }
+        }
+    }
+
+    pub(super) fn bind(&mut self, frame: &Frame) -> Result<(), Violation> {
+        let bind = Bind::view(frame)?;
+        let known = self.statements.get(bind.statement).cloned();
+        let plan = known.as_ref().and_then(|prepared| prepared.plan().cloned());
+        let mut bound = None;
+        if let Some(prepared) = &known
+            && let Err(refusal) = self.still_holds(prepared)
+        {
+            self.refuse_extended(&refusal, &prepared.text);
+            return Ok(());
+        }
+        match (&known, plan) {
+            (Some(prepared), Some(plan)) => match self.sealed_bind(&plan, prepared, &bind) {
+                Ok((sealed, decided)) => {
+                    self.send(sealed);
+                    bound = Some(decided);
+                }
+                Err(refusal) => {
+                    self.refuse_extended(&Refusal { position: None, ..refusal }, &prepared.text);
+                    return Ok(());
+                }
+            },
+            _ => {
+                let server_name = self.statements.server_name(bind.statement);
+                if server_name == bind.statement {
+                    self.send(frame.clone());
+                } else {
+                    let rest = statement::after_strings(frame.body(), 2);
+                    let renamed = statement::message(frontend::BIND, &[bind.portal, &server_name], rest);
+                    self.send(Frame::from_bytes(renamed));
+                }
+            }
+        }
+        let planned = bound.is_some();
+        let positions = known.as_ref().map(|prepared| prepared.positions.clone());
+        let portal = known.map(|statement| Portal { statement, bound, run: None });
+        let replaced = self.statements.bind(bind.portal, portal);
+        self.drop_portal(replaced);
+        let owed = Owed::new(Expect::One(BIND_COMPLETE), Role::Client);
+        self.queue.push(owed.over(positions, planned));
+        Ok(())
+    }
+
+    fn sealed_bind(
+        &mut self,
+        plan: &Arc<StatementPlan>,
+        prepared: &Prepared,
+        bind: &Bind<'_>,
+    ) -> Result<(Frame, Bound), Refusal> {
+        let judgement = self.judge(plan)?;
+        let sealed = self.seal_parameters(plan, &prepared.declared, bind)?;
+        let mut compared = sealed.compared;
+        compared.extend(prepared.compared.iter().cloned());
+        let compared = cells::under_oracle(compared, plan, &judgement);
+        check_comparisons(plan, &judgement, &compared)?;
+        let frame = Bind {
+            portal: bind.portal,
+            statement: &prepared.server_name,
+            parameter_formats: sealed.formats,
+            parameters: sealed.values.iter().map(Option::as_deref).collect(),
+            result_formats: bind.result_formats.clone(),
+        };
+        Ok((frame.encode(), Bound { formats: bind.result_formats.clone(), compared }))
+    }
+
+    /// A prepared statement was decided for the world of its Parse: in another world it must still mean the same.
+    fn still_holds(&mut self, prepared: &Prepared) -> Result<(), Refusal> {
+        if prepared.generation.load(Ordering::Relaxed) == self.world.generation {
+            return Ok(());
+        }
+        let script = self.plan(&prepared.text, &prepared.declared);
+        let same = match (verdict(&script), &prepared.decided) {
+            (Verdict::Refuse(refusal), _) => return Err(refusal),
+            // What it names is gone: the server says so.
+            (Verdict::Unresolved, _) => true,
+            (Verdict::Prepare(Decided::Pass(_)), Decided::Pass(_))
+            | (Verdict::Prepare(Decided::Local(_)), Decided::Local(_)) => true,
+            (Verdict::Prepare(Decided::Plan(now)), Decided::Plan(then)) => same_plan(&now, then),
+            (Verdict::Prepare(_), _) => false,
+        };
+        if !same {
+            return Err(changed());
+        }
+        prepared.generation.store(self.world.generation, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(super) fn describe(&mut self, frame: Frame) -> Result<(), Violation> {
+        let (target, name) = frontend::target(&frame)?;
+        let expect = match target {
+            Target::Statement => Expect::DescribeStatement(self.statements.get(name).cloned()),
+            Target::Portal => {
+                let portal = self.statements.portal(name);
+                Expect::DescribePortal(portal.and_then(|portal| portal.statement.plan().cloned()))
+            }
+        };
+        let server_name = self.statements.server_name(name);
+        let renamed = target == Target::Statement && server_name != name;
+        let sent = if renamed { frontend::encode_describe(target, &server_name) } else { frame };
+        self.send(sent);
+        self.queue.push(Owed::new(expect, Role::Client));
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self, frame: Frame) -> Result<(), Violation> {
+        let (target, name) = frontend::target(&frame)?;
+        let mut owed = Owed::new(Expect::One(CLOSE_COMPLETE), Role::Client);
+        match target {
+            Target::Portal => {
+                let closed = self.statements.bind(name, None);
+                self.drop_portal(closed);
+                self.send(frame);
+            }
+            Target::Statement => {
+                let server_name = self.statements.server_name(name);
+                owed.undo = self.statements.forget(name);
+                let renamed = server_name != name;
+                let sent = if renamed { frontend::encode_close(target, &server_name) } else { frame.clone() };
+                self.send(sent);
+            }
+        }
+        self.queue.push(owed);
+        Ok(())
+    }
+
+    /// A portal is gone: a run that waits in it for a further Execute has ended.
+    fn drop_portal(&mut self, portal: Option<Portal>) {
+        let Some(run) = portal.and_then(|portal| portal.run) else { return };
+        let running = self.queue.iter().any(|owed| owed.part().is_some_and(|part| part.run == Some(run)));
+        if !running {
+            self.end_run(run, "00000");
+        }
+    }
+
+    pub(super) fn execute(&mut self, frame: Frame) -> Result<(), Violation> {
+        let (name, _) = frontend::execute(&frame)?;
+        let name = name.to_owned();
+        let Some(portal) = self.statements.portal(&name) else {
+            // A cursor that SQL declared, or nothing: the server knows.
+            let part = Part::passing("fetch", Class::Writes, Effects::default());
+            return self.executed(frame, part, None);
+        };
+        let prepared = portal.statement.clone();
+        let continued = portal.run;
+        let mut part = match &prepared.decided {
+            Decided::Pass(pass) => Part::passing(prepared.kind, prepared.class, pass.effects),
+            Decided::Local(local) => {
+                let part = Part::passing(prepared.kind, Class::Reads, Effects::default());
+                Part { local: Some(local.clone()), ..part }
+            }
+            Decided::Plan(plan) => {
+                let part = Part::passing(prepared.kind, prepared.class, plan.effects);
+                Part { plan: Some(plan.clone()), ..part }
+            }
+        };
+        part.positions = prepared.positions.clone();
+        if let Some(plan) = part.plan.clone()
+            && let Some(bound) = &portal.bound
+        {
+            let (formats, compared) = (bound.formats.clone(), bound.compared.clone());
+            let judgement = match self.judge(&plan) {
+                Ok(judgement) => judgement,
+                Err(refusal) => {
+                    self.refuse_extended(&Refusal { position: None, ..refusal }, &prepared.text);
+                    return Ok(());
+                }
+            };
+            if part.fallible() {
+                part.run = Some(match continued {
+                    Some(run) => run,
+                    None => {
+                        let opener = cells::opener(&plan, &judgement, &formats, &self.world.ciphers);
+                        self.begin_run(&plan, judgement, compared, opener)
+                    }
+                });
+            }
+        }
+        let portal_name = name.clone();
+        if let Some(portal) = self.statements.portal_mut(&name) {
+            portal.run = part.run;
+        }
+        self.executed(frame, part, Some(portal_name))
+    }
+
+    fn executed(&mut self, frame: Frame, part: Part, portal: Option<String>) -> Result<(), Violation> {
+        let in_transaction = self.session.status != TransactionStatus::Idle || self.queue.unsettled();
+        self.segment_hard |= part.class != Class::Reads || (part.fallible() && in_transaction);
+        self.segment_other |= part.class == Class::Other;
+        self.send(frame);
+        self.queue.push(Owed::new(Expect::Execute { part: Box::new(part), portal }, Role::Client));
+        Ok(())
+    }
+}
+
+/// Whether two plans send and show the same, rulings aside.
+fn same_plan(one: &StatementPlan, other: &StatementPlan) -> bool {
+    one.template == other.template
+        && one.literals == other.literals
+        && one.parameters == other.parameters
+        && one.columns == other.columns
+        && one.uses == other.uses
+}
+
+/// The database or the tags changed under a prepared statement.
+pub(super) fn changed() -> Refusal {
+    Refusal::new(Reason::Condition, "0A000", "cached plan must not change result type")
+        .hint("Prepare the statement again.")
+}

@@ -1,0 +1,189 @@
+//! ErrorResponse: whose it is, what the client reads of it, and what the server skips because of it.
+
+use super::errors::{self, Positions};
+use super::queue::{Expect, Owed, Role};
+use super::reply::unexplained;
+use super::{Held, Relay};
+use crate::wire::backend::{self, ErrorFields};
+use crate::wire::{Frame, Violation};
+
+impl Owed {
+    /// Whether its errors and notices could quote a value of a tagged column.
+    pub(super) fn touches_tagged(&self) -> bool {
+        self.planned || self.part().is_some_and(|part| part.plan.is_some())
+    }
+}
+
+impl Relay {
+    pub(super) fn failed(&mut self, frame: Frame) -> Result<(), Violation> {
+        let fields = ErrorFields::view(&frame)?;
+        let fatal = matches!(fields.severity(), "FATAL" | "PANIC");
+        if fatal {
+            // The server closes after it; nothing of the queue will be answered.
+            let told = self.cleaned(fields);
+            self.out.client(told.encode(backend::ERROR_RESPONSE).into_bytes());
+            return Ok(());
+        }
+        match self.queue.head().map(|head| &head.expect) {
+            None | Some(Expect::RefusedQuery(_, true)) => Err(unexplained(backend::ERROR_RESPONSE)),
+            Some(Expect::Query(_)) => {
+                self.query_failed(fields);
+                Ok(())
+            }
+            Some(Expect::RefusedQuery(_, false)) => {
+                if let Some(Owed { expect: Expect::RefusedQuery(ours, told), .. }) = self.queue.head_mut() {
+                    *told = true;
+                    let told = Relay::swapped((**ours).clone(), fields);
+                    self.out.client(told.encode(backend::ERROR_RESPONSE).into_bytes());
+                }
+                Ok(())
+            }
+            Some(Expect::Sync) => {
+                // A deferred constraint, for example. No skipping begins here.
+                let told = self.cleaned(fields);
+                if self.reaches_client() {
+                    self.out.client(told.encode(backend::ERROR_RESPONSE).into_bytes());
+                }
+                Ok(())
+            }
+            Some(_) => {
+                self.extended_failed(fields);
+                Ok(())
+            }
+        }
+    }
+
+    /// What the client reads of an error of the head.
+    fn cleaned(&self, mut fields: ErrorFields) -> ErrorFields {
+        let head = self.queue.head();
+        let named = fields.get(b's').zip(fields.get(b't')).is_some_and(|(schema, table)| {
+            self.world.catalog.find_in(schema, table).is_some_and(|relation| relation.is_tagged())
+        });
+        let positions = head.and_then(|head| {
+            head.part().map(|part| part.positions.clone()).or_else(|| head.positions.clone())
+        });
+        errors::place(&mut fields, &positions.unwrap_or_else(Positions::same));
+        if named || head.is_some_and(Owed::touches_tagged) {
+            errors::scrub(&mut fields);
+        }
+        self.statements.rename(&mut fields);
+        fields
+    }
+
+    fn query_failed(&mut self, fields: ErrorFields) {
+        let sqlstate = fields.sqlstate().to_owned();
+        let planned = self.queue.head().is_some_and(Owed::touches_tagged);
+        let ended = self.queue.head().and_then(Owed::part).map(|part| (part.kind, part.run));
+        if let Some((kind, run)) = ended
+            && self.reaches_client()
+        {
+            self.count_statement(kind, &sqlstate);
+            if let Some(run) = run {
+                self.end_run(run, &sqlstate);
+            }
+        }
+        let stale = planned && errors::may_be_stale(&fields);
+        let unseen = stale && self.reaches_client() && self.plan_again();
+        if stale {
+            self.settle.catalog_stale = true;
+        }
+        if !unseen && self.reaches_client() {
+            let told = self.cleaned(fields);
+            self.out.client(told.encode(backend::ERROR_RESPONSE).into_bytes());
+        }
+        if let Some(Owed { expect: Expect::Query(query), .. }) = self.queue.head_mut() {
+            query.ended = true;
+        }
+    }
+
+    /// The head failed in the extended protocol: the server skips what follows it up to the Sync.
+    fn extended_failed(&mut self, fields: ErrorFields) {
+        let sqlstate = fields.sqlstate().to_owned();
+        let planned = self.queue.head().is_some_and(Owed::touches_tagged);
+        let stale = planned && errors::may_be_stale(&fields);
+        let parsing = matches!(self.queue.head().map(|head| &head.expect), Some(Expect::Parse { .. }));
+        self.settle.catalog_stale |= stale;
+        let cleaned = if stale && !parsing && self.conversion.is_none() {
+            super::refuse::told(&super::extended::changed(), "")
+        } else {
+            self.cleaned(fields.clone())
+        };
+        let Some(mut head) = self.queue.pop() else { return };
+        let own_undo = std::mem::take(&mut head.undo);
+        let skipped = self.queue.skipped();
+        let asked_alone =
+            head.role == Role::Ask && matches!(self.queue.head(), Some(owed) if owed.role == Role::Ask);
+        let unseen = stale && self.conversion_again();
+        let told = match (&head.expect, head.role) {
+            _ if unseen => None,
+            (Expect::Refused(ours), _) => Some(Relay::swapped((**ours).clone(), fields)),
+            (_, Role::Client | Role::Step) => Some(cleaned),
+            (_, Role::Ask) if asked_alone => None,
+            (_, Role::Ask) => Some(cleaned),
+            // Its refusal was on its way: the server failed by itself, and skips the constant.
+            (_, Role::Hidden) => skipped.iter().find_map(|owed| match &owed.expect {
+                Expect::Refused(ours) => Some((**ours).clone()),
+                _ => None,
+            }),
+        };
+        if let Some(told) = told {
+            self.mark_left();
+            self.out.client(told.encode(backend::ERROR_RESPONSE).into_bytes());
+        }
+        if head.role == Role::Ask || skipped.iter().any(|owed| owed.role == Role::Ask) {
+            self.unanswered(if head.role == Role::Ask { &sqlstate } else { "25P02" });
+        }
+        self.end_failed(&head, &sqlstate, true);
+        for owed in skipped.into_iter().rev() {
+            self.end_failed(&owed, &sqlstate, false);
+            self.statements.undo(owed.undo);
+        }
+        self.undo_failed(&head, own_undo);
+        match &mut self.conversion {
+            Some(conversion) => conversion.abandon(),
+            None if !self.queue.has_sync() => self.skipping = true,
+            None => {}
+        }
+    }
+
+    /// A failed Parse of the unnamed statement has dropped it; of a named one it has changed nothing.
+    fn undo_failed(&mut self, head: &Owed, undo: super::statement::Undo) {
+        match &head.expect {
+            Expect::Parse { name, .. } if name.is_empty() => {
+                self.statements.forget("");
+            }
+            _ => self.statements.undo(undo),
+        }
+    }
+
+    fn end_failed(&mut self, owed: &Owed, sqlstate: &str, ran: bool) {
+        let Some(part) = owed.part() else { return };
+        if owed.role == Role::Client && ran {
+            self.count_statement(part.kind, sqlstate);
+        }
+        if let Some(run) = part.run {
+            self.end_run(run, sqlstate);
+        }
+    }
+
+    /// Whether a converted query may be planned again unseen; marks it so.
+    fn conversion_again(&mut self) -> bool {
+        let alone = self.held.is_none();
+        let Some(conversion) = &mut self.conversion else { return false };
+        if !alone || conversion.told || conversion.again.is_none() || conversion.stale {
+            return false;
+        }
+        conversion.stale = true;
+        self.replanning = true;
+        true
+    }
+
+    /// A frame whose plan was stale: the catalog is read again, then it is planned anew, once.
+    pub(super) fn take_again(&mut self, frame: Frame) {
+        self.replanning = false;
+        self.settle.catalog_stale = false;
+        self.refresh();
+        let waiting = self.held.replace(Held { frame, resolved: true, retried: true });
+        debug_assert!(waiting.is_none(), "nothing else is held while a query may be planned again");
+    }
+}

@@ -1,0 +1,171 @@
+//! One carrying-out of a plan that uses tagged columns: its record, its gate, its limits and its count.
+//!
+//! The intent goes to the log when the statement goes to the server; until it is accepted the gate holds the reply.
+//! The outcome follows when the statement has ended, however it ended.
+
+use super::cells::Compared;
+use super::{Now, Relay, Step};
+use crate::audit::{Event, Unrecorded, UsedColumn};
+use crate::catalog::Action;
+use crate::cell::RowOpener;
+use crate::metrics::Outcome;
+use crate::plan::{Judgement, Reason, Refusal, StatementPlan};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    Waiting,
+    Open,
+    /// The log cannot be written: nothing of the reply may leave.
+    Failed,
+}
+
+pub(super) struct Run {
+    pub(super) plan: Arc<StatementPlan>,
+    pub(super) judgement: Judgement,
+    pub(super) gate: Gate,
+    pub(super) opener: Option<RowOpener>,
+    /// Rows that left.
+    pub(super) rows: u64,
+    /// (label, disclosure) → cells that left.
+    pub(super) cells: BTreeMap<(String, &'static str), u64>,
+    /// Label → rows that left and disclosed one of its cells.
+    pub(super) rows_by_label: BTreeMap<String, u64>,
+    /// Under an oracle.
+    compared: Compared,
+    began: Now,
+}
+
+impl Run {
+    /// How many rows may still leave, and the rule that says so.
+    pub(super) fn rows_left(&self) -> Option<(u64, Refusal)> {
+        let limit = self.judgement.rows_per_statement()?;
+        let rule = self.judgement.rulings.iter().find_map(|ruling| {
+            let counts = ruling.action == Action::Read && ruling.limits.rows_per_statement == Some(limit);
+            ruling.rule.as_ref().filter(|_| counts).map(|rule| rule.name.to_string())
+        });
+        let refusal = limit_spent("row", &rule.unwrap_or_default(), limit)
+            .hint("Ask for fewer rows, for example with LIMIT.");
+        Some((limit.saturating_sub(self.rows), refusal))
+    }
+}
+
+fn limit_spent(what: &str, rule: &str, limit: u64) -> Refusal {
+    Refusal::new(Reason::Limit, "53400", format!("{what} limit of rule \"{rule}\" is spent"))
+        .detail(format!("The rule gives {limit} a statement."))
+}
+
+/// Whether a statement compares more values than an oracle's rule gives.
+pub(super) fn check_comparisons(
+    plan: &StatementPlan,
+    judgement: &Judgement,
+    compared: &[(String, u64)],
+) -> Result<(), Refusal> {
+    let Some(limit) = judgement.comparisons_per_statement() else { return Ok(()) };
+    if compared.iter().map(|(_, values)| values).sum::<u64>() <= limit {
+        return Ok(());
+    }
+    let rule =
+        judgement.rulings.iter().filter(|ruling| ruling.oracle).find_map(|ruling| ruling.rule.as_ref());
+    let rule = rule.map(|rule| rule.name.to_string()).unwrap_or_default();
+    let mut refusal = limit_spent("comparison", &rule, limit).hint("Compare fewer values in one statement.");
+    let uses = plan.uses.iter().filter(|used| used.action == Action::Compare);
+    refusal.uses = uses.map(|used| (used.column_name(), used.domain.0.label.clone(), used.action)).collect();
+    Err(refusal)
+}
+
+impl Relay {
+    /// A statement with uses goes to the server: its intent goes to the log.
+    pub(super) fn begin_run(
+        &mut self,
+        plan: &Arc<StatementPlan>,
+        judgement: Judgement,
+        compared: Compared,
+        opener: Option<RowOpener>,
+    ) -> u64 {
+        self.statement += 1;
+        let statement = self.statement;
+        let uses = plan.uses.iter().zip(&judgement.rulings).map(|(used, ruling)| UsedColumn {
+            column: used.column_name(),
+            label: used.domain.0.label.clone(),
+            action: used.action.name().to_owned(),
+            rule: ruling.rule.as_ref().map(|rule| rule.name.to_string()).unwrap_or_default(),
+            disclosure: ruling.disclosure.name().to_owned(),
+        });
+        let event = Event::Intent {
+            statement,
+            kind: plan.kind.to_owned(),
+            shape: plan.shape.clone(),
+            purpose: self.session.purpose.clone(),
+            uses: uses.collect(),
+        };
+        self.record(event, true);
+        self.gates.push_back(statement);
+        let run = Run {
+            plan: plan.clone(),
+            judgement,
+            gate: Gate::Waiting,
+            opener,
+            rows: 0,
+            cells: BTreeMap::new(),
+            rows_by_label: BTreeMap::new(),
+            compared,
+            began: self.now,
+        };
+        self.runs.insert(statement, run);
+        statement
+    }
+
+    /// The log answered the oldest gated record.
+    pub(super) fn answer_gate(&mut self, answer: &Result<(), Unrecorded>) {
+        let Some(statement) = self.gates.pop_front() else { return };
+        if let Some(run) = self.runs.get_mut(&statement) {
+            run.gate = if answer.is_ok() { Gate::Open } else { Gate::Failed };
+        }
+    }
+
+    /// A statement with uses has ended: its outcome is recorded.
+    pub(super) fn end_run(&mut self, statement: u64, sqlstate: &str) {
+        let Some(mut run) = self.runs.remove(&statement) else { return };
+        // A unique violation tells that the value is there: under an oracle it is a comparison.
+        let oracle = run.plan.uses.iter().zip(&run.judgement.rulings).find(|(_, ruling)| ruling.oracle);
+        if sqlstate == "23505"
+            && let Some((used, _)) = oracle
+        {
+            run.compared.push((used.domain.0.label.clone(), 1));
+        }
+        for ((label, disclosure), cells) in &run.cells {
+            self.metrics.cells_opened(label, disclosure, *cells);
+        }
+        for (label, rows) in &run.rows_by_label {
+            self.metrics.rows_released(label, *rows);
+        }
+        for (label, values) in &run.compared {
+            self.metrics.comparisons(label, *values);
+        }
+        let nanos = self.now.monotonic_nanos.saturating_sub(run.began.monotonic_nanos);
+        let cells = run.cells.into_iter().map(|((label, shown), cells)| (label, shown.to_owned(), cells));
+        let event = Event::Outcome {
+            statement,
+            rows: run.rows,
+            cells: cells.collect(),
+            comparisons: run.compared.iter().map(|(_, values)| values).sum(),
+            sqlstate: sqlstate.to_owned(),
+            duration: Duration::from_nanos(nanos),
+        };
+        self.record(event, false);
+    }
+
+    pub(super) fn record(&mut self, event: Event, gate: bool) {
+        let record = self.session.record(event, self.now);
+        self.out.step(Step::Record { record, gate });
+    }
+
+    /// Counts a statement that has ended.
+    pub(super) fn count_statement(&self, kind: &str, sqlstate: &str) {
+        let outcome = if sqlstate == "00000" { Outcome::Succeeded } else { Outcome::Failed };
+        self.metrics.statement(kind, outcome);
+    }
+}

@@ -1,0 +1,112 @@
+//! What the relay knows of the session: who speaks, under which circumstances, on which path, in which style.
+
+use super::{Now, Opening, World};
+use crate::audit::{AuditRecord, Event};
+use crate::plan;
+use crate::policy::{Circumstances, Principal};
+use crate::value::Style;
+use crate::wire::backend::TransactionStatus;
+use std::net::IpAddr;
+
+pub(super) struct Session {
+    pub(super) principal: Principal,
+    connection: u64,
+    database: String,
+    application: String,
+    address: Option<IpAddr>,
+    address_text: String,
+    pub(super) style: Style,
+    /// `SET pgveil.purpose`.
+    pub(super) purpose: Option<String>,
+    second_factor_at: Option<i64>,
+    /// `current_schemas(true)` when last asked.
+    pub(super) path: Vec<String>,
+    /// As the newest ReadyForQuery said.
+    pub(super) status: TransactionStatus,
+}
+
+impl Session {
+    pub(super) fn new(opening: Opening) -> Session {
+        let mut session = Session {
+            principal: opening.principal,
+            connection: opening.connection,
+            database: opening.database,
+            application: opening.application,
+            address: opening.address,
+            address_text: opening.address_text,
+            style: Style::default(),
+            purpose: None,
+            second_factor_at: None,
+            path: Vec::new(),
+            status: TransactionStatus::Idle,
+        };
+        for (name, value) in &opening.parameters {
+            session.parameter(name, value);
+        }
+        session
+    }
+
+    /// Follows a ParameterStatus.
+    pub(super) fn parameter(&mut self, name: &str, value: &str) {
+        let value = value.to_owned();
+        match name {
+            "DateStyle" => self.style.date_style = value,
+            "IntervalStyle" => self.style.interval_style = value,
+            "TimeZone" => self.style.time_zone = value,
+            "application_name" => self.application = value,
+            _ => {}
+        }
+    }
+
+    pub(super) fn circumstances(&self, now: Now) -> Circumstances {
+        Circumstances {
+            now: now.unix_micros.div_euclid(1_000_000),
+            address: self.address,
+            purpose: self.purpose.clone(),
+            second_factor_at: self.second_factor_at,
+        }
+    }
+
+    /// `DISCARD ALL`, `RESET ALL`.
+    pub(super) fn reset(&mut self) {
+        self.purpose = None;
+        self.second_factor_at = None;
+    }
+
+    pub(super) fn record(&self, event: Event, now: Now) -> Box<AuditRecord> {
+        Box::new(AuditRecord {
+            time: now.unix_micros,
+            connection: self.connection,
+            user: self.principal.user().to_owned(),
+            database: self.database.clone(),
+            application: self.application.clone(),
+            address: self.address_text.clone(),
+            event,
+        })
+    }
+
+    /// What `SHOW pgveil.status` answers.
+    pub(super) fn status_text(&self, world: &World) -> String {
+        let purpose = self.purpose.as_deref().unwrap_or("none");
+        let factor = if self.second_factor_at.is_some() { "given" } else { "not given" };
+        format!(
+            "user {}, purpose {purpose}, second factor {factor}, generation {}",
+            self.principal.user(),
+            world.generation
+        )
+    }
+}
+
+/// A planning session borrows from this one; the circumstances are made once for each statement.
+pub(super) fn planning<'a>(session: &'a Session, circumstances: &'a Circumstances) -> plan::Session<'a> {
+    plan::Session { principal: &session.principal, circumstances, search_path: &session.path }
+}
+
+/// Why a setting that the proxy relies on makes going on unsafe, if it does.
+pub(super) fn unsafe_setting(name: &str, value: &str) -> Option<&'static str> {
+    match name {
+        "standard_conforming_strings" if value != "on" => Some("standard_conforming_strings must stay on"),
+        "client_encoding" if !value.eq_ignore_ascii_case("UTF8") => Some("client_encoding must be UTF8"),
+        _ => None,
+    }
+}

@@ -1,0 +1,199 @@
+//! The simple protocol, client side: a text of statements becomes one Query, or goes statement by statement.
+//!
+//! Text that touches nothing tagged goes as the frame it came in. One refused statement refuses the whole text before
+//! anything of it is sent. A text whose reply could fail after it has changed something goes by the extended
+//! protocol (`convert`), where its Sync can wait.
+
+use super::cells::{self, Compared};
+use super::convert::Conversion;
+use super::errors::Positions;
+use super::extended::{no_second_factor, unresolved};
+use super::queue::{Class, Expect, Owed, Part, QueryReply, Role};
+use super::run::check_comparisons;
+use super::{Held, Relay, kinds};
+use crate::plan::{Effects, Judgement, Local, Planned, Refusal, Script};
+use crate::wire::backend::TransactionStatus;
+use crate::wire::{Violation, frontend};
+use std::ops::Range;
+
+/// One statement as it will be sent.
+pub(super) struct Sent {
+    pub(super) sql: String,
+    pub(super) part: Part,
+    /// For a plan: what judging it said, and what it compares under an oracle.
+    pub(super) judged: Option<(Judgement, Compared)>,
+}
+
+enum Verdict {
+    Verbatim,
+    Rewrite,
+    Refuse(Refusal),
+    Unresolved,
+}
+
+fn verdict(script: &Script) -> Verdict {
+    let mut verdict = Verdict::Verbatim;
+    for planned in &script.statements {
+        match planned {
+            Planned::Pass(_) => {}
+            Planned::Refuse(refusal) => return Verdict::Refuse(refusal.clone()),
+            Planned::Local(Local::SetOtp(_)) => return Verdict::Refuse(no_second_factor()),
+            Planned::Unresolved => verdict = Verdict::Unresolved,
+            Planned::Plan(_) | Planned::Local(_) => {
+                if matches!(verdict, Verdict::Verbatim) {
+                    verdict = Verdict::Rewrite;
+                }
+            }
+        }
+    }
+    verdict
+}
+
+impl Relay {
+    pub(super) fn query(&mut self, held: Held) -> Result<(), Violation> {
+        let frame = held.frame.clone();
+        let text = frontend::query_text(&frame)?;
+        let script = self.plan(text, &[]);
+        match verdict(&script) {
+            Verdict::Verbatim => {
+                let parts = script.statements.iter().zip(&script.spans).map(|(planned, span)| {
+                    let effects = match planned {
+                        Planned::Pass(pass) => pass.effects,
+                        _ => Effects::default(),
+                    };
+                    let own = text.get(span.clone()).unwrap_or(text);
+                    Part::passing(kinds::kind(own), kinds::class(own, effects), effects)
+                });
+                let reply = QueryReply::new(parts.collect(), true);
+                let undo = self.statements.forget("");
+                self.send_query(frame.clone());
+                self.queue.push(Owed::new(Expect::Query(Box::new(reply)), Role::Client).undo(undo));
+            }
+            Verdict::Refuse(refusal) => self.refuse_query(&refusal, text),
+            Verdict::Unresolved if held.resolved => self.refuse_query(&unresolved(), text),
+            Verdict::Unresolved => {
+                self.refresh();
+                self.held = Some(Held { resolved: true, ..held });
+            }
+            Verdict::Rewrite => self.rewrite(held, &script, text),
+        }
+        Ok(())
+    }
+
+    fn rewrite(&mut self, held: Held, script: &Script, text: &str) {
+        let fallible = script
+            .statements
+            .iter()
+            .any(|planned| matches!(planned, Planned::Plan(plan) if !plan.uses.is_empty()));
+        let writes = script
+            .statements
+            .iter()
+            .any(|planned| matches!(planned, Planned::Plan(plan) if plan.effects.writes));
+        if fallible && (self.queue.unsettled() || (self.segment_open && !self.queue.is_empty())) {
+            // Whether a transaction is open decides how the text goes: what is owed will tell.
+            self.flush();
+            self.held = Some(held);
+            return;
+        }
+        let mut sent = Vec::with_capacity(script.statements.len());
+        for (planned, span) in script.statements.iter().zip(&script.spans) {
+            match self.sent(planned, span, text) {
+                Ok(one) => sent.push(one),
+                Err(refusal) => {
+                    self.refuse_query(&refusal, text);
+                    return;
+                }
+            }
+        }
+        let idle = self.session.status == TransactionStatus::Idle && !self.segment_open;
+        if fallible && (sent.len() > 1 || self.segment_open || (writes && idle)) {
+            self.statements.forget("");
+            let again = (idle && !held.retried).then_some(held.frame);
+            self.conversion = Some(Conversion::new(sent, again));
+            return;
+        }
+        self.send_joined(sent, held, fallible && !idle, idle);
+    }
+
+    /// One statement's text to send, with its literals sealed.
+    fn sent(&mut self, planned: &Planned, span: &Range<usize>, text: &str) -> Result<Sent, Refusal> {
+        let own = text.get(span.clone()).unwrap_or(text);
+        let offset = text.get(..span.start).map_or(0, |before| before.chars().count());
+        match planned {
+            Planned::Plan(plan) => {
+                let judgement = self.judge(plan)?;
+                let (sql, compared) = self.seal_literals(plan, text)?;
+                let compared = cells::under_oracle(compared, plan, &judgement);
+                check_comparisons(plan, &judgement, &compared)?;
+                let class = if plan.effects.writes { Class::Writes } else { Class::Reads };
+                let mut part = Part::passing(plan.kind, class, plan.effects);
+                part.plan = Some(plan.clone());
+                part.positions = Positions::prefix(&sql, own, offset);
+                Ok(Sent { sql, part, judged: Some((judgement, compared)) })
+            }
+            Planned::Local(local) => {
+                let mut part = Part::passing("set", Class::Reads, Effects::default());
+                part.local = Some(local.clone());
+                part.positions = Positions::pieces(Vec::new());
+                Ok(Sent { sql: self.local_text(local, own), part, judged: None })
+            }
+            Planned::Pass(pass) => {
+                let mut part = Part::passing(kinds::kind(own), kinds::class(own, pass.effects), pass.effects);
+                part.positions = Positions::pieces(vec![(0, offset, own.chars().count())]);
+                Ok(Sent { sql: own.to_owned(), part, judged: None })
+            }
+            Planned::Refuse(refusal) => Err(refusal.clone()),
+            Planned::Unresolved => Err(unresolved()),
+        }
+    }
+
+    /// Sends all statements as one Query.
+    fn send_joined(&mut self, sent: Vec<Sent>, held: Held, hard: bool, idle: bool) {
+        let mut text = String::new();
+        let mut characters = 0;
+        let mut pieces = Vec::new();
+        let mut parts = Vec::with_capacity(sent.len());
+        for Sent { sql, mut part, judged } in sent {
+            if !text.is_empty() {
+                text.push_str("; ");
+                characters += 2;
+            }
+            pieces.extend(part.positions.shifted(characters));
+            characters += sql.chars().count();
+            text.push_str(&sql);
+            if let (Some(plan), Some((judgement, compared))) = (part.plan.clone(), judged)
+                && part.fallible()
+            {
+                let opener = cells::opener(&plan, &judgement, &[], &self.world.ciphers);
+                part.run = Some(self.begin_run(&plan, judgement, compared, opener));
+            }
+            parts.push(part);
+        }
+        let positions = Positions::pieces(pieces);
+        for part in &mut parts {
+            part.positions = positions.clone();
+        }
+        let single = parts.len() == 1;
+        let mut reply = QueryReply::new(parts, false);
+        reply.hard = hard;
+        reply.again = (idle && single && !held.retried).then_some(held.frame);
+        let undo = self.statements.forget("");
+        self.send_query(frontend::encode_query(&text));
+        self.queue.push(Owed::new(Expect::Query(Box::new(reply)), Role::Client).undo(undo));
+    }
+
+    /// A harmless statement that stands for a command of ours.
+    pub(super) fn local_text(&self, local: &Local, own: &str) -> String {
+        match local {
+            Local::SetPurpose(_) | Local::SetOtp(_) => "SET pgveil_session.state = ''".to_owned(),
+            Local::ShowStatus => {
+                let status = self.session.status_text(&self.world).replace('\'', "''");
+                format!("SELECT '{status}' AS \"pgveil.status\"")
+            }
+            Local::Deallocate(name) => match self.statements.get(name) {
+                Some(prepared) => format!("DEALLOCATE \"{}\"", prepared.server_name),
+                None => own.to_owned(),
+            },
+        }
+    }
+}
