@@ -159,7 +159,8 @@ fn answer<B>(request: &Request<B>, metrics: &Metrics, readiness: &Readiness) -> 
         _ => {
             let reasons = readiness.reasons();
             match reasons.is_empty() {
-                true => text(StatusCode::OK, "ready\n".to_owned()),
+                // A comment of the exposition format: Prometheus can scrape readiness too, as `up` of a job of its own.
+                true => text(StatusCode::OK, "# ready\n".to_owned()),
                 false => text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n"),
             }
         }

@@ -58,7 +58,7 @@ fn ready_only_when_every_part_works() {
     for part in [Part::Database, Part::Keys, Part::Log, Part::Listener] {
         endpoint.readiness.set(part, Ok(()));
     }
-    assert_eq!(ready(), (200, "ready\n".to_owned()));
+    assert_eq!(ready(), (200, "# ready\n".to_owned()));
     endpoint.readiness.set(Part::Log, Err("no space\nleft".to_owned()));
     assert_eq!(ready(), (503, "log: no space left\n".to_owned()));
     let (status, _, body) = request(endpoint.address, "GET /healthz");
