@@ -12,6 +12,7 @@ mod drivers;
 mod cell;
 mod golden;
 mod lexer;
+mod init;
 mod metrics;
 mod postgres;
 mod postgres_test;
