@@ -74,7 +74,10 @@ pub struct LoggedIn {
 impl LoggedIn {
     /// `proved` can only come from a successful [`scram::ServerFinal::finish`].
     pub fn new(user: &str, database_roles: BTreeSet<String>, proved: scram::Proved) -> LoggedIn {
-        LoggedIn { principal: Principal::authenticated(user.to_owned(), database_roles), keys: proved.into_keys() }
+        LoggedIn {
+            principal: Principal::authenticated(user.to_owned(), database_roles),
+            keys: proved.into_keys(),
+        }
     }
 }
 

@@ -58,7 +58,8 @@ impl Keys {
         let prepared: Cow<'_, str> = stringprep::saslprep(password).unwrap_or(Cow::Borrowed(password));
         let mut block = hmac(prepared.as_bytes(), &[salt, &1u32.to_be_bytes()]);
         let mut salted = block;
-        let keyed = <Hmac<Sha256> as KeyInit>::new_from_slice(prepared.as_bytes()).expect("a key of any length");
+        let keyed =
+            <Hmac<Sha256> as KeyInit>::new_from_slice(prepared.as_bytes()).expect("a key of any length");
         for _ in 1..iterations {
             let mut mac = keyed.clone();
             mac.update(&block);
@@ -127,7 +128,8 @@ impl ServerFirst {
         let mut attributes = bare.split(',');
         // The name here is ignored, as PostgreSQL does: the start-up packet has it.
         let name = attributes.next().is_some_and(|name| name.starts_with("n="));
-        let client_nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).filter(|nonce| printable(nonce));
+        let client_nonce =
+            attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).filter(|nonce| printable(nonce));
         let (true, Some(client_nonce)) = (name, client_nonce) else { return Err(Failure::Syntax) };
         let nonce = format!("{client_nonce}{server_nonce}");
         let server_first =
@@ -160,7 +162,13 @@ impl ServerFinal {
         }
         let proof: [u8; 32] =
             STANDARD.decode(proof).ok().and_then(|proof| proof.try_into().ok()).ok_or(Failure::Syntax)?;
-        let message = [self.client_first_bare.as_bytes(), b",", self.server_first.as_bytes(), b",", without_proof.as_bytes()];
+        let message = [
+            self.client_first_bare.as_bytes(),
+            b",",
+            self.server_first.as_bytes(),
+            b",",
+            without_proof.as_bytes(),
+        ];
         let signature = hmac(&self.verifier.stored_key, &message);
         let client_key = Zeroizing::new(xor(&proof, &signature));
         let proved = sha256(client_key.as_ref()).ct_eq(&self.verifier.stored_key);
@@ -206,7 +214,8 @@ impl ClientFirst {
         let mut attributes = text.split(',');
         let nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).ok_or(Failure::Syntax)?;
         let salt = attributes.next().and_then(|salt| salt.strip_prefix("s=")).ok_or(Failure::Syntax)?;
-        let iterations = attributes.next().and_then(|count| count.strip_prefix("i=")).ok_or(Failure::Syntax)?;
+        let iterations =
+            attributes.next().and_then(|count| count.strip_prefix("i=")).ok_or(Failure::Syntax)?;
         let own_nonce = self.bare.strip_prefix("n=,r=").unwrap_or_default();
         if !nonce.starts_with(own_nonce) || nonce.len() == own_nonce.len() {
             return Err(Failure::Syntax);

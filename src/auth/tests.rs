@@ -17,11 +17,18 @@ fn the_rfcs_exchange() {
     let (next, reply) = ServerFirst::new("user", Some(rfc_verifier()), &[0; 32])
         .respond(CLIENT_FIRST, SERVER_NONCE)
         .unwrap_or_else(|failure| panic!("{failure:?}"));
-    assert_eq!(reply, b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
+    assert_eq!(
+        reply,
+        b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
+    );
     let (proved, last) = next.finish(CLIENT_FINAL).unwrap_or_else(|failure| panic!("{failure:?}"));
     assert_eq!(last, b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
     let keys = proved.into_keys();
-    assert_eq!(scram::sha256(keys.client_key.as_ref()), rfc_verifier().stored_key, "the proof reveals the client key");
+    assert_eq!(
+        scram::sha256(keys.client_key.as_ref()),
+        rfc_verifier().stored_key,
+        "the proof reveals the client key"
+    );
 }
 
 #[test]
@@ -30,7 +37,8 @@ fn recovered_keys_log_in_upstream_where_the_verifier_is_the_same() {
     let upstream = |salt: &[u8], password: &str| -> Result<(), Failure> {
         let verifier = Verifier::from_password(password, salt, 4096);
         let (client, first) = ClientFirst::begin(keys.clone(), "clientnonce");
-        let (server, reply) = ServerFirst::new("u", Some(verifier), &[0; 32]).respond(&first, "servernonce")?;
+        let (server, reply) =
+            ServerFirst::new("u", Some(verifier), &[0; 32]).respond(&first, "servernonce")?;
         let (client, last) = client.prove(&reply)?;
         let (_, reply) = server.finish(&last)?;
         client.finish(&reply)
@@ -43,8 +51,9 @@ fn recovered_keys_log_in_upstream_where_the_verifier_is_the_same() {
 #[test]
 fn an_unknown_user_sees_what_a_wrong_password_sees() {
     let attempt = |verifier: Option<Verifier>| {
-        let (next, reply) =
-            ServerFirst::new("user", verifier, &[7; 32]).respond(CLIENT_FIRST, SERVER_NONCE).unwrap_or_else(|f| panic!("{f:?}"));
+        let (next, reply) = ServerFirst::new("user", verifier, &[7; 32])
+            .respond(CLIENT_FIRST, SERVER_NONCE)
+            .unwrap_or_else(|f| panic!("{f:?}"));
         let shape: Vec<usize> = String::from_utf8_lossy(&reply).split(',').map(str::len).collect();
         let last = String::from_utf8_lossy(CLIENT_FINAL).replace("dHzb", "AAAA");
         (shape, next.finish(last.as_bytes()).err())
@@ -56,12 +65,25 @@ fn an_unknown_user_sees_what_a_wrong_password_sees() {
 #[test]
 fn malformed_messages_fail_and_never_panic() {
     let first = |message: &[u8]| ServerFirst::new("u", None, &[0; 32]).respond(message, "n").err();
-    for message in [&b""[..], b"n", b"n,,", b"n,,n=u", b"n,,n=u,r=", b"x,,n=u,r=a", b"\xff", b"n,,r=a,n=u", b"n,,n=u,r=a b"] {
+    for message in [
+        &b""[..],
+        b"n",
+        b"n,,",
+        b"n,,n=u",
+        b"n,,n=u,r=",
+        b"x,,n=u,r=a",
+        b"\xff",
+        b"n,,r=a,n=u",
+        b"n,,n=u,r=a b",
+    ] {
         assert_eq!(first(message), Some(Failure::Syntax), "{message:?}");
     }
     assert_eq!(first(b"p=tls-server-end-point,,n=u,r=a"), Some(Failure::ChannelBinding));
-    for message in [&b""[..], b"c=biws", b"c=biws,r=x,p=", b"c=biws,r=rOprNGfwEbeRWgbNEkqOn,p=!!", b",p=AAAA"] {
-        let (next, _) = ServerFirst::new("u", None, &[0; 32]).respond(CLIENT_FIRST, "n").unwrap_or_else(|f| panic!("{f:?}"));
+    for message in [&b""[..], b"c=biws", b"c=biws,r=x,p=", b"c=biws,r=rOprNGfwEbeRWgbNEkqOn,p=!!", b",p=AAAA"]
+    {
+        let (next, _) = ServerFirst::new("u", None, &[0; 32])
+            .respond(CLIENT_FIRST, "n")
+            .unwrap_or_else(|f| panic!("{f:?}"));
         assert_eq!(next.finish(message).err(), Some(Failure::Syntax), "{message:?}");
     }
 }

@@ -4,3 +4,8 @@ pub mod admin;
 pub mod prepare;
 pub mod service;
 pub mod settings;
+pub mod cancel;
+pub mod startup;
+pub mod stream;
+pub mod tls;
+pub mod upstream;

@@ -1,0 +1,339 @@
+//! The client's side of a new connection: TLS, the start-up packet, and the proof of the password.
+//!
+//! Guarantees: nothing is read before TLS begins that could be taken for later (CVE-2021-23214); what a start-up packet may
+//! not change is refused before anyone is asked; until the password is proved a client can make us hold 10,000 bytes.
+//! Deliberately absent: time-outs and the connection limit (the listener's), what follows ReadyForQuery (the relay's).
+
+use super::settings::TlsMode;
+use super::stream::{Peer, PeerError, Stream};
+use crate::auth::Verifier;
+use crate::auth::scram::{self, Failure, Proved, ServerFirst};
+use crate::plan::check_pinned;
+use crate::wire::backend::{self, Authentication, ErrorFields};
+use crate::wire::startup::{self, Startup};
+use crate::wire::{Limits, frontend};
+use base64::Engine as _;
+use bytes::Bytes;
+
+/// PostgreSQL's `MAX_STARTUP_PACKET_LENGTH`, and its limit for authentication messages is of the same order.
+pub const BEFORE_LOG_IN: Limits = Limits { message_bytes_max: 10_000 };
+
+/// Why a connection was not let in.
+pub enum Rejection {
+    /// The client is told this (FATAL) and the connection closed.
+    Tell(Box<ErrorFields>),
+    /// The client is gone, or speaks something that no answer fits.
+    Silent(&'static str),
+}
+
+impl From<PeerError> for Rejection {
+    fn from(error: PeerError) -> Rejection {
+        match error {
+            PeerError::Gone(_) => Rejection::Silent("the client went away"),
+            PeerError::Violation(violation) => fatal("08P01", &violation.0, None),
+        }
+    }
+}
+
+impl From<crate::wire::Violation> for Rejection {
+    fn from(violation: crate::wire::Violation) -> Rejection {
+        fatal("08P01", &violation.0, None)
+    }
+}
+
+/// A FATAL error for the client.
+pub fn fatal(sqlstate: &str, message: &str, hint: Option<&str>) -> Rejection {
+    Rejection::Tell(Box::new(ErrorFields::new("FATAL", sqlstate, message, None, hint, None)))
+}
+
+/// What a client's first packets asked for.
+pub enum Asked {
+    Cancel { process_id: i32, secret: Bytes },
+    LogIn(Asking),
+}
+
+/// A client that wants to log in.
+pub struct Asking {
+    pub client: Peer,
+    pub parameters: Vec<(String, String)>,
+    /// Whether the connection is encrypted.
+    pub encrypted: bool,
+}
+
+impl Asking {
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+    /// Checked to be there by [`accept`].
+    pub fn user(&self) -> &str {
+        self.parameter("user").unwrap_or_default()
+    }
+    /// The user's name unless given, as PostgreSQL does.
+    pub fn database(&self) -> &str {
+        self.parameter("database").filter(|name| !name.is_empty()).unwrap_or_else(|| self.user())
+    }
+}
+
+/// Reads the start of a connection up to the start-up packet, TLS included.
+///
+/// # Errors
+/// [`Rejection`]; the client has not been told yet.
+pub async fn accept(
+    stream: Box<dyn Stream>,
+    local: bool,
+    tls: Option<&tokio_rustls::TlsAcceptor>,
+    mode: TlsMode,
+) -> Result<Asked, (Rejection, Option<Peer>)> {
+    let mut client = Peer::new(stream);
+    let mut encrypted = false;
+    // One TLS and one GSS request at most, then the start-up packet.
+    for _ in 0..3 {
+        let packet = match packet(&mut client).await {
+            Ok(packet) => packet,
+            Err(rejection) => return Err((rejection, Some(client))),
+        };
+        match packet {
+            Startup::Gss => {
+                if let Err(error) = client.send(b"N").await {
+                    return Err((error.into(), None));
+                }
+            }
+            Startup::Ssl => match tls.filter(|_| !encrypted && !local) {
+                None => {
+                    if let Err(error) = client.send(b"N").await {
+                        return Err((error.into(), None));
+                    }
+                }
+                Some(acceptor) => {
+                    client = secure(client, acceptor).await.map_err(|rejection| (rejection, None))?;
+                    encrypted = true;
+                }
+            },
+            Startup::Cancel { process_id, secret } => return Ok(Asked::Cancel { process_id, secret }),
+            Startup::Start { version, parameters } => {
+                let mut asking = Asking { client, parameters, encrypted };
+                let checked =
+                    check(&mut asking, version, !encrypted && !local && mode == TlsMode::Require).await;
+                return match checked {
+                    Ok(()) => Ok(Asked::LogIn(asking)),
+                    Err(rejection) => Err((rejection, Some(asking.client))),
+                };
+            }
+        }
+    }
+    Err((fatal("08P01", "too many encryption requests", None), Some(client)))
+}
+
+async fn packet(client: &mut Peer) -> Result<Startup, Rejection> {
+    loop {
+        if let Some(packet) = startup::split(&mut client.input, &BEFORE_LOG_IN)? {
+            return Ok(packet);
+        }
+        client.read_more().await?;
+    }
+}
+
+async fn secure(mut client: Peer, acceptor: &tokio_rustls::TlsAcceptor) -> Result<Peer, Rejection> {
+    if !client.input.is_empty() {
+        return Err(Rejection::Silent("unencrypted data after the request for encryption"));
+    }
+    client.send(b"S").await?;
+    match acceptor.accept(client.stream).await {
+        Ok(stream) => Ok(Peer::new(Box::new(stream))),
+        Err(_) => Err(Rejection::Silent("the TLS handshake failed")),
+    }
+}
+
+/// Holds the start-up packet to what may pass, and answers newer protocol versions.
+async fn check(asking: &mut Asking, version: u32, needs_tls: bool) -> Result<(), Rejection> {
+    if version >> 16 != 3 {
+        return Err(fatal(
+            "0A000",
+            &format!(
+                "unsupported frontend protocol {}.{}: server supports 3.0 to 3.0",
+                version >> 16,
+                version & 0xffff
+            ),
+            None,
+        ));
+    }
+    if needs_tls {
+        return Err(fatal(
+            "28000",
+            "this server requires an encrypted connection",
+            Some("Connect with sslmode=require."),
+        ));
+    }
+    let extensions: Vec<String> = asking
+        .parameters
+        .iter()
+        .map(|(name, _)| name.clone())
+        .filter(|name| name.starts_with("_pq_."))
+        .collect();
+    asking.parameters.retain(|(name, _)| !name.starts_with("_pq_."));
+    if asking.user().is_empty() {
+        return Err(fatal("28000", "no PostgreSQL user name specified in startup packet", None));
+    }
+    for (name, value) in &asking.parameters {
+        setting(name, value)?;
+    }
+    if version & 0xffff > 0 || !extensions.is_empty() {
+        let answer = backend::encode_negotiate_protocol_version(0, &extensions);
+        asking.client.send(answer.bytes()).await?;
+    }
+    Ok(())
+}
+
+/// One start-up parameter, or one setting inside `options`.
+fn setting(name: &str, value: &str) -> Result<(), Rejection> {
+    let refuse = |what: &str, hint: &str| {
+        fatal("0A000", &format!("{what} is not supported through pgveil"), Some(hint))
+    };
+    let lower = name.to_ascii_lowercase();
+    match lower.as_str() {
+        "replication" if !matches!(value.to_ascii_lowercase().as_str(), "false" | "off" | "no" | "0") => {
+            return Err(refuse("a replication connection", "Replicate from the database itself."));
+        }
+        "options" => {
+            for (name, value) in options(value) {
+                setting(&name, &value)?;
+            }
+        }
+        own if own.starts_with("pgveil.") => {
+            return Err(refuse(&format!("start-up option {own}"), "Use SET after the connection is made."));
+        }
+        // libpq's "auto" never leaves the client; SQL_ASCII and others would change how text reads.
+        _ => {}
+    }
+    check_pinned(&lower, value.trim_matches('\''))
+        .map_err(|problem| fatal(problem.sqlstate, &problem.message, problem.hint.as_deref()))
+}
+
+/// `-c name=value`, `--name=value`, words split at white space that no backslash escapes (`pg_split_opts`).
+fn options(text: &str) -> Vec<(String, String)> {
+    let mut words: Vec<String> = vec![];
+    let mut word = String::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => word.extend(chars.next()),
+            c if c.is_ascii_whitespace() => {
+                if !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+            }
+            c => word.push(c),
+        }
+    }
+    words.push(word);
+    let mut found = vec![];
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let assignment = match word.strip_prefix("--") {
+            Some(long) => long.to_owned(),
+            None if word == "-c" => words.next().unwrap_or_default(),
+            None => match word.strip_prefix("-c") {
+                Some(joined) => joined.to_owned(),
+                None => continue,
+            },
+        };
+        if let Some((name, value)) = assignment.split_once('=') {
+            found.push((name.replace('-', "_"), value.to_owned()));
+        }
+    }
+    found
+}
+
+/// Has the client prove its password. The reply that completes the exchange has been sent; AuthenticationOk has not.
+///
+/// # Errors
+/// [`Rejection`]: the same for an unknown user and a wrong password.
+pub async fn prove(
+    client: &mut Peer,
+    user: &str,
+    verifier: Option<Verifier>,
+    mock_secret: &[u8; 32],
+) -> Result<Proved, Rejection> {
+    let offer = Authentication::Sasl { mechanisms: vec![scram::MECHANISM.to_owned()] };
+    client.send(offer.encode().bytes()).await?;
+    let first = password(client).await?;
+    let (mechanism, data) = frontend::sasl_initial(&first)?;
+    if mechanism != scram::MECHANISM {
+        return Err(fatal("08P01", "client selected an invalid SASL authentication mechanism", None));
+    }
+    let mut random = [0; 18];
+    getrandom::fill(&mut random).map_err(|_| Rejection::Silent("no randomness"))?;
+    let nonce = base64::engine::general_purpose::STANDARD.encode(random);
+    let failed = |failure| rejected(user, failure);
+    let (next, reply) =
+        ServerFirst::new(user, verifier, mock_secret).respond(data, &nonce).map_err(failed)?;
+    client.send(Authentication::SaslContinue(reply).encode().bytes()).await?;
+    let last = password(client).await?;
+    let (proved, reply) = next.finish(last.body()).map_err(failed)?;
+    client.send(Authentication::SaslFinal(reply).encode().bytes()).await?;
+    Ok(proved)
+}
+
+async fn password(client: &mut Peer) -> Result<crate::wire::Frame, Rejection> {
+    let frame = client.frame(&BEFORE_LOG_IN).await?;
+    if frame.tag() != frontend::PASSWORD {
+        return Err(fatal("08P01", "expected SASL response", None));
+    }
+    Ok(frame)
+}
+
+/// What the client is told of a failed exchange.
+pub fn rejected(user: &str, failure: Failure) -> Rejection {
+    match failure {
+        Failure::Syntax => fatal("08P01", "malformed SCRAM message", None),
+        Failure::ChannelBinding => {
+            fatal("08P01", "channel binding is not supported", Some("Use channel_binding=prefer."))
+        }
+        Failure::Proof | Failure::OtherVerifier | Failure::ServerSignature => {
+            fatal("28P01", &format!("password authentication failed for user \"{user}\""), None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_as_the_server_reads_them() {
+        let found = options(r"-c search_path=a,b --statement-timeout=5s -cgeqo=off -c x=a\ b -e");
+        let pairs: Vec<(&str, &str)> =
+            found.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(
+            pairs,
+            [("search_path", "a,b"), ("statement_timeout", "5s"), ("geqo", "off"), ("x", "a b")]
+        );
+    }
+
+    #[test]
+    fn what_the_proxy_relies_on_cannot_be_changed_at_start_up() {
+        let sqlstate = |name: &str, value: &str| match setting(name, value) {
+            Ok(()) => "ok".to_owned(),
+            Err(Rejection::Tell(fields)) => fields.sqlstate().to_owned(),
+            Err(Rejection::Silent(why)) => why.to_owned(),
+        };
+        for (name, value) in [
+            ("options", "-c pgveil.purpose=x"),
+            ("pgveil.purpose", "x"),
+            ("options", "--standard-conforming-strings=off"),
+            ("options", "-c bytea_output=escape"),
+            ("client_encoding", "LATIN1"),
+            ("replication", "database"),
+        ] {
+            assert_eq!(sqlstate(name, value), "0A000", "{name}={value}");
+        }
+        for (name, value) in [
+            ("client_encoding", "'utf-8'"),
+            ("client_encoding", "UNICODE"),
+            ("options", "-c geqo=off"),
+            ("replication", "false"),
+        ] {
+            assert_eq!(sqlstate(name, value), "ok", "{name}={value}");
+        }
+    }
+}

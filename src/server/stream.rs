@@ -1,0 +1,76 @@
+//! One peer's byte stream with its read buffer: frames in, bytes out. Plain TCP, Unix socket or TLS alike.
+
+use crate::wire::{self, Frame, Limits, Violation};
+use bytes::BytesMut;
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// What a connection is made of.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A stream and what was read of it but not yet used.
+pub struct Peer {
+    pub stream: Box<dyn Stream>,
+    pub input: BytesMut,
+}
+
+/// Why a peer's next message could not be had.
+#[derive(Debug)]
+pub enum PeerError {
+    /// The peer closed or reset the connection.
+    Gone(io::Error),
+    Violation(Violation),
+}
+
+impl From<io::Error> for PeerError {
+    fn from(error: io::Error) -> PeerError {
+        PeerError::Gone(error)
+    }
+}
+
+impl From<Violation> for PeerError {
+    fn from(violation: Violation) -> PeerError {
+        PeerError::Violation(violation)
+    }
+}
+
+impl Peer {
+    pub fn new(stream: Box<dyn Stream>) -> Peer {
+        Peer { stream, input: BytesMut::with_capacity(8 * 1024) }
+    }
+
+    /// Reads more bytes into the buffer. Not cancel safe for partial use: nothing is lost, since bytes stay in `input`.
+    ///
+    /// # Errors
+    /// [`PeerError::Gone`] at the end of the stream.
+    pub async fn read_more(&mut self) -> Result<(), PeerError> {
+        match self.stream.read_buf(&mut self.input).await? {
+            0 => Err(PeerError::Gone(io::ErrorKind::UnexpectedEof.into())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next whole message.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn frame(&mut self, limits: &Limits) -> Result<Frame, PeerError> {
+        loop {
+            if let Some(frame) = wire::split(&mut self.input, limits)? {
+                return Ok(frame);
+            }
+            self.read_more().await?;
+        }
+    }
+
+    /// Sends all of `bytes`.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), PeerError> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! The database's side of a new connection: socket, TLS, start-up with the client's own parameters, and the log-in as the
+//! same user with the keys that the client's proof revealed.
+//!
+//! Guarantees: the client's start-up parameters arrive unchanged; the server's FATAL reaches the client as it is; what the
+//! server says during start-up is passed on. Deliberately absent: passwords (there are none here).
+
+use super::settings::{DatabaseAddress, DatabaseTls};
+use super::startup::{Rejection, fatal, rejected};
+use super::stream::{Peer, PeerError, Stream};
+use super::tls::DatabaseConnector;
+use crate::auth::scram::{self, ClientFirst, Keys};
+use crate::wire::backend::{self, Authentication, ErrorFields};
+use crate::wire::{Limits, frontend, startup};
+use base64::Engine as _;
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A server's messages before ReadyForQuery are small.
+const START_UP: Limits = Limits { message_bytes_max: 1 << 20 };
+
+/// A connection to the database, logged in and ready.
+pub struct Upstream {
+    pub server: Peer,
+    pub process_id: i32,
+    pub secret: Bytes,
+    /// ParameterStatus values that the server reported.
+    pub parameters: Vec<(String, String)>,
+    /// What the client is to see of start-up, in order: notices, ParameterStatus.
+    pub greeting: BytesMut,
+    /// The ReadyForQuery that ended it.
+    pub ready: Bytes,
+}
+
+fn unreachable_server(detail: &str) -> Rejection {
+    Rejection::Tell(Box::new(ErrorFields::new(
+        "FATAL",
+        "08001",
+        "could not connect to the database server",
+        Some(detail),
+        None,
+        None,
+    )))
+}
+
+/// Opens a socket to the database, TLS included.
+///
+/// # Errors
+/// [`Rejection`] that says what failed, for the client.
+pub async fn socket(address: &DatabaseAddress, tls: &DatabaseConnector) -> Result<Peer, Rejection> {
+    let refused = |error: std::io::Error| unreachable_server(&format!("{error}."));
+    match address {
+        DatabaseAddress::Unix(folder, port) => {
+            let path = folder.join(format!(".s.PGSQL.{port}"));
+            Ok(Peer::new(Box::new(UnixStream::connect(path).await.map_err(refused)?)))
+        }
+        DatabaseAddress::Tcp(host, port) => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(refused)?;
+            stream.set_nodelay(true).map_err(refused)?;
+            encrypted(stream, tls).await
+        }
+    }
+}
+
+async fn encrypted(mut stream: TcpStream, tls: &DatabaseConnector) -> Result<Peer, Rejection> {
+    let Some((connector, name)) = tls.wanted() else { return Ok(Peer::new(Box::new(stream))) };
+    let gone = |_| unreachable_server("It closed the connection.");
+    stream.write_all(&startup::encode_ssl_request()).await.map_err(gone)?;
+    let mut answer = [0; 1];
+    stream.read_exact(&mut answer).await.map_err(gone)?;
+    match (answer, tls.mode) {
+        ([b'S'], _) => {
+            let stream: Box<dyn Stream> = match connector.connect(name.clone(), stream).await {
+                Ok(stream) => Box::new(stream),
+                Err(error) => return Err(unreachable_server(&format!("The TLS handshake failed: {error}."))),
+            };
+            Ok(Peer::new(stream))
+        }
+        ([b'N'], DatabaseTls::Prefer) => Ok(Peer::new(Box::new(stream))),
+        ([b'N'], _) => Err(unreachable_server("It does not speak TLS, which database.tls requires.")),
+        _ => Err(unreachable_server("It does not speak PostgreSQL's protocol.")),
+    }
+}
+
+impl Upstream {
+    /// Starts a session as the client's user with the client's parameters.
+    ///
+    /// # Errors
+    /// [`Rejection`]: the server's own FATAL, unchanged, where it sent one.
+    pub async fn log_in(
+        mut server: Peer,
+        parameters: &[(String, String)],
+        user: &str,
+        keys: Keys,
+    ) -> Result<Upstream, Rejection> {
+        server.send(&startup::encode_start(parameters)).await.map_err(lost)?;
+        authenticate(&mut server, user, keys).await?;
+        let mut upstream = Upstream {
+            server,
+            process_id: 0,
+            secret: Bytes::new(),
+            parameters: vec![],
+            greeting: BytesMut::new(),
+            ready: Bytes::new(),
+        };
+        loop {
+            let frame = upstream.server.frame(&START_UP).await.map_err(lost)?;
+            match frame.tag() {
+                backend::PARAMETER_STATUS => {
+                    let (name, value) = backend::parameter_status(&frame)?;
+                    upstream.parameters.push((name.to_owned(), value.to_owned()));
+                    upstream.greeting.extend_from_slice(frame.bytes());
+                }
+                backend::NOTICE_RESPONSE => upstream.greeting.extend_from_slice(frame.bytes()),
+                backend::BACKEND_KEY_DATA => {
+                    let (process_id, secret) = backend::backend_key_data(&frame)?;
+                    upstream.process_id = process_id;
+                    upstream.secret = Bytes::copy_from_slice(secret);
+                }
+                backend::READY_FOR_QUERY => {
+                    upstream.ready = frame.into_bytes();
+                    return Ok(upstream);
+                }
+                backend::ERROR_RESPONSE => return Err(Rejection::Tell(Box::new(ErrorFields::view(&frame)?))),
+                _ => return Err(unreachable_server("It sent a message that does not belong to start-up.")),
+            }
+        }
+    }
+}
+
+fn lost(error: PeerError) -> Rejection {
+    match error {
+        PeerError::Gone(_) => unreachable_server("It closed the connection during start-up."),
+        PeerError::Violation(_) => unreachable_server("It does not speak PostgreSQL's protocol."),
+    }
+}
+
+async fn authenticate(server: &mut Peer, user: &str, keys: Keys) -> Result<(), Rejection> {
+    let mut keys = Some(keys);
+    let mut proving = None;
+    loop {
+        let frame = server.frame(&START_UP).await.map_err(lost)?;
+        match frame.tag() {
+            backend::AUTHENTICATION => {}
+            backend::ERROR_RESPONSE => return Err(Rejection::Tell(Box::new(ErrorFields::view(&frame)?))),
+            backend::NEGOTIATE_PROTOCOL_VERSION | backend::NOTICE_RESPONSE => continue,
+            _ => return Err(unreachable_server("It sent a message that does not belong to authentication.")),
+        }
+        match (Authentication::view(&frame)?, proving.take()) {
+            (Authentication::Ok, None) => return Ok(()),
+            (Authentication::Sasl { mechanisms }, None)
+                if mechanisms.iter().any(|m| m == scram::MECHANISM) =>
+            {
+                let keys =
+                    keys.take().ok_or_else(|| unreachable_server("It asks for the password twice."))?;
+                let mut random = [0; 18];
+                getrandom::fill(&mut random).map_err(|_| Rejection::Silent("no randomness"))?;
+                let nonce = base64::engine::general_purpose::STANDARD.encode(random);
+                let (first, message) = ClientFirst::begin(keys, &nonce);
+                server
+                    .send(frontend::encode_sasl_initial(scram::MECHANISM, &message).bytes())
+                    .await
+                    .map_err(lost)?;
+                proving = Some(Proving::First(first));
+            }
+            (Authentication::SaslContinue(data), Some(Proving::First(first))) => {
+                let (last, message) = first.prove(&data).map_err(|failure| rejected(user, failure))?;
+                server.send(frontend::encode_password(&message).bytes()).await.map_err(lost)?;
+                proving = Some(Proving::Last(last));
+            }
+            (Authentication::SaslFinal(data), Some(Proving::Last(last))) => {
+                last.finish(&data).map_err(|failure| rejected(user, failure))?;
+            }
+            (Authentication::CleartextPassword | Authentication::Md5 { .. }, _) => {
+                return Err(fatal(
+                    "28000",
+                    "the database asks for a password in a way that pgveil cannot answer",
+                    Some("Set scram-sha-256 in its pg_hba.conf for connections from pgveil."),
+                ));
+            }
+            _ => {
+                return Err(fatal(
+                    "28000",
+                    "the database asks for an authentication method that pgveil does not speak",
+                    Some("Set scram-sha-256 in its pg_hba.conf for connections from pgveil."),
+                ));
+            }
+        }
+    }
+}
+
+enum Proving {
+    First(ClientFirst),
+    Last(scram::ClientFinal),
+}
