@@ -1,1 +1,234 @@
-//! placeholder
+//! Choosing records and laying them out for people.
+//!
+//! Guarantees: no control character of a peer's text reaches a terminal. Deliberately absent: verification
+//! ([`super::verify`]), files, tables' borders.
+
+use super::verify::{self, Failure};
+use super::{AuditRecord, Event};
+use jiff::Timestamp;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use std::io::BufRead;
+
+/// Which records to show: those that fit everything that is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub user: Option<String>,
+    /// A label, or `pii.*` for all that begin so.
+    pub label: Option<String>,
+    /// Unix microseconds, included.
+    pub since: Option<i64>,
+    /// Unix microseconds, excluded.
+    pub until: Option<i64>,
+    pub connection: Option<u64>,
+    /// A statement's number in its connection.
+    pub statement: Option<u64>,
+}
+
+impl Filter {
+    pub fn fits(&self, record: &AuditRecord) -> bool {
+        self.user.as_ref().is_none_or(|user| *user == record.user)
+            && self.since.is_none_or(|since| record.time >= since)
+            && self.until.is_none_or(|until| record.time < until)
+            && self.connection.is_none_or(|connection| record.connection == connection)
+            && self.statement.is_none_or(|statement| record.event.statement() == Some(statement))
+            && self.label.as_ref().is_none_or(|wanted| {
+                record.event.labels().into_iter().any(|label| match wanted.strip_suffix('*') {
+                    Some(start) => label.starts_with(start),
+                    None => label == wanted,
+                })
+            })
+    }
+}
+
+/// Calls `each` with every record that fits, in the log's order, and its line as it stands in the log.
+pub fn select(
+    log: impl BufRead,
+    filter: &Filter,
+    mut each: impl FnMut(&[u8], &AuditRecord),
+) -> Result<(), Failure> {
+    verify::records(log, |line, record| {
+        if filter.fits(record) {
+            each(line, record);
+        }
+        true
+    })
+}
+
+/// Headings of [`row`]'s cells.
+pub const HEADINGS: [&str; 8] =
+    ["time (UTC)", "connection", "user", "database", "event", "statement", "columns", "result"];
+
+/// Characters of a statement's shape that a row shows.
+const SHAPE_CHARACTERS: usize = 60;
+
+/// One record as a table's row.
+pub fn row(record: &AuditRecord) -> [String; 8] {
+    let (statement, result) = statement_and_result(&record.event);
+    let connection = match record.connection {
+        0 => String::new(),
+        number => number.to_string(),
+    };
+    [
+        time_text(record.time),
+        connection,
+        printable(&record.user),
+        printable(&record.database),
+        record.event.name().replace('_', " "),
+        statement,
+        columns(&record.event),
+        result,
+    ]
+}
+
+fn statement_and_result(event: &Event) -> (String, String) {
+    let quoted = |statement: &str, shape: &str| {
+        let text = printable(shape);
+        let mut start: String = text.chars().take(SHAPE_CHARACTERS).collect();
+        if start.len() < text.len() {
+            start.push('…');
+        }
+        format!("{statement}{start}")
+    };
+    match event {
+        Event::Started { version, configuration } => {
+            (String::new(), format!("version {}, configuration {}", printable(version), short(configuration)))
+        }
+        Event::Stopped | Event::LoggedIn => (String::new(), String::new()),
+        Event::Reloaded { configuration } => {
+            (String::new(), format!("configuration {}", short(configuration)))
+        }
+        Event::LogInFailed { reason } => (String::new(), printable(reason)),
+        Event::Intent { statement, shape, purpose, .. } => {
+            let purpose = purpose.as_ref().map(|purpose| format!("purpose {}", printable(purpose)));
+            (quoted(&format!("{statement}: "), shape), purpose.unwrap_or_default())
+        }
+        Event::Outcome { statement, rows, comparisons, sqlstate, duration, .. } => {
+            let mut result = format!("{}, {rows} rows in {duration:.1?}", printable(sqlstate));
+            if *comparisons > 0 {
+                result.push_str(&format!(", {comparisons} comparisons"));
+            }
+            (statement.to_string(), result)
+        }
+        Event::Refused { shape, sqlstate, reason, .. } => {
+            (quoted("", shape), format!("{} {}", printable(sqlstate), printable(reason)))
+        }
+        Event::Recovered { unsigned, cut } => {
+            (String::new(), format!("{unsigned} records had no checkpoint, {cut} bytes cut"))
+        }
+    }
+}
+
+fn columns(event: &Event) -> String {
+    let texts: Vec<String> = match event {
+        Event::Outcome { cells, .. } => cells
+            .iter()
+            .map(|(label, disclosure, cells)| format!("{label} {disclosure}: {cells} cells"))
+            .collect(),
+        event => event
+            .uses()
+            .iter()
+            .map(|used| {
+                let rule = if used.rule.is_empty() { "no rule" } else { &used.rule };
+                let disclosure =
+                    if used.disclosure.is_empty() { String::new() } else { format!(" {}", used.disclosure) };
+                format!("{} {}{disclosure} ({rule})", used.action, used.column)
+            })
+            .collect(),
+    };
+    printable(&texts.join("; "))
+}
+
+/// A configuration's hash is 64 digits; twelve tell it from another.
+fn short(configuration: &str) -> String {
+    printable(configuration).chars().take(12).collect()
+}
+
+/// Spells control characters out, so that a record cannot move the reader's cursor or colour its neighbours.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\r' | '\t' => out.push(' '),
+            // Bidirectional overrides make text read as what it is not.
+            _ if character.is_control()
+                || ('\u{202a}'..='\u{202e}').contains(&character)
+                || ('\u{2066}'..='\u{2069}').contains(&character) =>
+            {
+                out.extend(character.escape_default());
+            }
+            _ => out.push(character),
+        }
+    }
+    out
+}
+
+/// `2026-11-24 08:00:00.000000`, in UTC; the number itself when it is no time.
+pub fn time_text(unix_micros: i64) -> String {
+    match Timestamp::from_microsecond(unix_micros) {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string(),
+        Err(_) => unix_micros.to_string(),
+    }
+}
+
+/// Reads `2026-11-24`, `2026-11-24 08:00`, or RFC 3339 with an offset; without an offset it is UTC. Unix microseconds.
+pub fn parse_time(text: &str) -> Result<i64, String> {
+    let civil = |moment: DateTime| TimeZone::UTC.to_timestamp(moment).ok();
+    let time = text.parse::<Timestamp>().ok();
+    let time = time.or_else(|| text.parse::<DateTime>().ok().and_then(civil));
+    let time = time.or_else(|| civil(text.parse::<Date>().ok()?.at(0, 0, 0, 0)));
+    time.map(|time| time.as_microsecond()).ok_or_else(|| {
+        "not a time: write 2026-11-24, 2026-11-24T08:00 (UTC) or 2026-11-24T08:00:00+01:00".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::canonical::tests::samples;
+    use super::*;
+
+    #[test]
+    fn filters_hold_together() {
+        let count = |filter: &Filter| samples().iter().filter(|record| filter.fits(record)).count();
+        assert_eq!(count(&Filter::default()), samples().len());
+        let label = |label: &str| Filter { label: Some(label.to_owned()), ..Filter::default() };
+        assert_eq!(count(&label("pii.email")), 3);
+        assert_eq!(count(&label("pii.*")), 3);
+        assert_eq!(count(&label("pii")), 0);
+        assert_eq!(count(&Filter { user: Some("bob".to_owned()), ..label("*") }), 0);
+        assert_eq!(count(&Filter { statement: Some(1), ..Filter::default() }), 2);
+        let at = samples()[2].time;
+        assert_eq!(count(&Filter { since: Some(at), until: Some(at + 2), ..Filter::default() }), 2);
+        assert_eq!(count(&Filter { connection: Some(8), ..Filter::default() }), 0);
+    }
+
+    #[test]
+    fn rows_say_who_did_what_by_which_rule() {
+        let rows: Vec<_> = samples().iter().map(row).collect();
+        assert_eq!(rows[4][0], "2025-11-24 16:00:00.000004");
+        assert_eq!(rows[4][5], "1: select email from customers  where id = $1 -- \\u{7f} ünïcode…");
+        assert!(rows[4][6].starts_with("read public.customers.email mask:partial (support-desk); read "));
+        assert_eq!(rows[5][6], "pii.email mask:partial: 2 cells");
+        assert_eq!(rows[5][7], "00000, 2 rows in 1.2ms");
+        assert_eq!(rows[6][7], "42501 denied");
+    }
+
+    #[test]
+    fn nothing_moves_the_readers_cursor() {
+        let mut record = samples().swap_remove(4);
+        record.user = "\u{1b}[2J\u{202e}eve\u{9b}".to_owned();
+        assert_eq!(row(&record)[2], "\\u{1b}[2J\\u{202e}eve\\u{9b}");
+    }
+
+    #[test]
+    fn times_are_utc_unless_they_say_otherwise() {
+        let noon = 1_764_072_000_000_000;
+        for text in
+            ["2025-11-25T12:00", "2025-11-25 12:00:00", "2025-11-25T13:00:00+01:00", "2025-11-25T12:00:00Z"]
+        {
+            assert_eq!(parse_time(text), Ok(noon), "{text}");
+        }
+        assert_eq!(parse_time("2025-11-25"), Ok(noon - 12 * 3_600_000_000));
+        assert!(parse_time("yesterday").is_err());
+    }
+}

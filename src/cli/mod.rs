@@ -3,6 +3,7 @@
 //! Guarantees: an error goes to stderr as `error: …`, with a `hint: …` line where something can be done, and exit code
 //! 1; output meant for programs has `--json`; no secret is taken from an argument. Deliberately absent: decisions.
 
+pub mod audit;
 pub mod check;
 pub mod init;
 pub mod users;
@@ -23,6 +24,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(subcommand)]
+    Audit(audit::Audit),
     Init(init::Init),
     Check(check::Check),
     #[command(subcommand)]
@@ -32,6 +35,7 @@ enum Command {
 impl Command {
     fn run(self) -> Result<ExitCode, CliError> {
         match self {
+            Command::Audit(command) => command.run(),
             Command::Init(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Users(command) => command.run(),
