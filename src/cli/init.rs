@@ -21,7 +21,7 @@ use clap::Args;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use tokio_postgres::Client;
 use zeroize::Zeroizing;
@@ -54,7 +54,7 @@ impl Init {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let dir = &self.config.dir;
         let mut made = write_examples(dir, self.database.as_deref())?;
-        let config = config::load_unprepared(dir).map_err(|mistakes| CliError::from_mistakes(&mistakes))?;
+        let config = self.config.load_unprepared()?;
         let keyring = make_keys(&config, &mut made)?;
         let audit = ensure_keys(&config.settings.audit);
         let audit = audit.map_err(|fault| CliError { message: fault.message, hint: fault.hint })?;
@@ -246,7 +246,7 @@ async fn service_user(
     Ok(password)
 }
 
-fn new_password(path: &PathBuf, made: &mut bool) -> Result<Zeroizing<String>, CliError> {
+fn new_password(path: &Path, made: &mut bool) -> Result<Zeroizing<String>, CliError> {
     let mut bytes = Zeroizing::new([0; 24]);
     SystemRandom.fill(bytes.as_mut());
     let password = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()));

@@ -63,6 +63,14 @@ impl ConfigDir {
         }
         Ok(config)
     }
+
+    /// As [`load`](Self::load), for commands that work before `init` has made what it makes.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_unprepared(&self) -> Result<Config, CliError> {
+        config::load_unprepared(&self.dir).map_err(|mistakes| CliError::from_mistakes(&mistakes))
+    }
 }
 
 /// Why a command failed, and what to do about it.

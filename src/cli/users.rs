@@ -89,7 +89,7 @@ impl Add {
                 CliError::new("that cannot be a user's name").hint("1 to 63 bytes, no control characters.")
             );
         }
-        let config = self.config.load()?;
+        let config = self.config.load_unprepared()?;
         let mut known = read(&config.dir)?;
         let password = password(&self.name, self.password_file.as_deref())?;
         let verifier = users::make(&password);
@@ -108,7 +108,7 @@ impl Add {
 
 impl Import {
     fn run(self) -> Result<(), CliError> {
-        let config = self.config.load()?;
+        let config = self.config.load_unprepared()?;
         let mut known = read(&config.dir)?;
         let found = block_on(async {
             let client = connect(&config, self.database.as_deref()).await?;
@@ -133,7 +133,7 @@ impl Import {
 
 impl List {
     fn run(self) -> Result<(), CliError> {
-        let config = self.config.load()?;
+        let config = self.config.load_unprepared()?;
         let roles_of = |user: &str| -> Vec<&str> {
             let roles = config.policy.roles.iter().filter(|(_, members)| members.contains(user));
             roles.map(|(role, _)| role.as_str()).collect()

@@ -101,7 +101,7 @@ const ITERATIONS: u32 = 4096;
 pub fn make(password: &str) -> Verifier {
     let mut salt = [0; 16];
     SystemRandom.fill(&mut salt);
-    let prepared = stringprep::saslprep(password).map_or_else(|_| password.into(), |prepared| prepared);
+    let prepared = stringprep::saslprep(password).unwrap_or_else(|_| password.into());
     let keyed = |key: &[u8], parts: &[&[u8]]| -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
         parts.iter().for_each(|part| mac.update(part));

@@ -82,7 +82,7 @@ pub async fn connect(
 }
 
 /// An administrator's connection. `[database] tls` says how far the server is checked, unless the URL turns TLS off;
-/// `database` replaces the URL's.
+/// `database` replaces the URL's, and the environment's PGPASSWORD stands in for a password that the URL leaves out.
 ///
 /// # Errors
 /// As [`service`], and a URL that cannot be read (which is not quoted: it may hold a password).
@@ -101,6 +101,9 @@ pub async fn connect_url(
     let mut config: Config = url.parse().map_err(unreadable)?;
     if let Some(database) = database {
         config.dbname(database);
+    }
+    if let (None, Ok(password)) = (config.get_password(), std::env::var("PGPASSWORD")) {
+        config.password(password);
     }
     open(config, settings).await
 }
