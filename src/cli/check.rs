@@ -145,7 +145,7 @@ async fn databases(config: &Config) -> Result<Vec<Mistake>, CliError> {
     }
     let mut findings = survey.finish();
     if config.settings.auth == AuthSource::Database
-        && let Err(error) = service::verifier_text(&client, &settings.service_user).await
+        && let Err(error) = service::verifier(&client, &settings.service_user).await
     {
         let message = format!("users cannot be looked up in the database: {}", error.message);
         findings.push(finding(

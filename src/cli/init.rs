@@ -238,7 +238,7 @@ async fn service_user(
         (None, Some(path)) => Some(new_password(path, made)?),
         (None, None) => None,
     };
-    let verifier = password.as_ref().filter(|_| !there).map(|password| users::print(&users::make(password)));
+    let verifier = password.as_ref().filter(|_| !there).map(|password| users::make(password).text());
     let role = WantedRole { name: settings.service_user.clone(), verifier };
     for line in prepare::role(client, &role).await.map_err(explain)? {
         say(made, line);

@@ -4,6 +4,7 @@
 //! has the verifier. Deliberately absent: roles of policy.toml, and dropping PostgreSQL's roles (they may own tables).
 
 use super::{CliError, ConfigDir, block_on};
+use crate::auth::Verifier;
 use crate::config::{Config, users};
 use crate::server::prepare;
 use crate::server::service::{self, ServiceError};
@@ -95,7 +96,7 @@ impl Add {
         let verifier = users::make(&password);
         let made = block_on(async {
             let mut client = connect(&config, self.database.as_deref()).await?;
-            let given = prepare::give_verifier(&mut client, &self.name, &users::print(&verifier)).await;
+            let given = prepare::give_verifier(&mut client, &self.name, &verifier.text()).await;
             given.map_err(|error| explain(error, "CREATEROLE (or superuser)"))
         })?;
         known.insert(self.name.clone(), verifier);
@@ -117,7 +118,7 @@ impl Import {
         let service_user = &config.settings.database.service_user;
         let mut count = 0;
         for (name, text) in found.iter().filter(|(name, _)| name != service_user) {
-            match users::parse(text) {
+            match Verifier::parse(text) {
                 Some(verifier) => {
                     count += 1;
                     known.insert(name.clone(), verifier);

@@ -4,17 +4,12 @@
 
 use super::document::Document;
 use super::{Mistake, USERS};
-use crate::auth::{Verifier, Verifiers};
+use crate::auth::{ITERATIONS_DEFAULT, SALT_BYTES, Verifier, Verifiers};
 use crate::crypto::Random;
 use crate::crypto::provider::SystemRandom;
 use crate::crypto::provider::file::{FileError, write_private};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::path::Path;
-use zeroize::Zeroizing;
 
 /// What stands above the users in the file: the commented example, which has none.
 pub const EXAMPLE: &str = include_str!("../../config/users.toml");
@@ -25,7 +20,7 @@ pub(super) fn read(document: &Document) -> Verifiers {
     let mut top = document.top(&table);
     let mut found = Verifiers::new();
     for (name, named) in top.section("users").named() {
-        match named.text().and_then(|text| parse(&text.value)) {
+        match named.text().and_then(|text| Verifier::parse(&text.value)) {
             Some(verifier) => {
                 found.insert(name.value, verifier);
             }
@@ -58,7 +53,7 @@ fn file_text(users: &Verifiers) -> String {
         // JSON's strings are TOML's basic strings but for U+007F, which `users add` does not let in.
         let key = serde_json::Value::String(name.clone());
         // Writing to a String does not fail.
-        let _ = writeln!(text, "{key} = \"{}\"", print(verifier));
+        let _ = writeln!(text, "{key} = \"{}\"", verifier.text());
     }
     text
 }
@@ -71,53 +66,9 @@ pub fn write_file(dir: &Path, users: &Verifiers) -> Result<(), FileError> {
     write_private(&dir.join(USERS), file_text(users).as_bytes())
 }
 
-/// Reads PostgreSQL's text form; `None` for another method or a damaged one.
-pub fn parse(text: &str) -> Option<Verifier> {
-    let rest = text.strip_prefix("SCRAM-SHA-256$")?;
-    let (head, keys) = rest.split_once('$')?;
-    let (iterations, salt) = head.split_once(':')?;
-    let (stored, server) = keys.split_once(':')?;
-    let key = |text: &str| STANDARD.decode(text).ok()?.try_into().ok();
-    Some(Verifier {
-        iterations: iterations.parse().ok().filter(|iterations| *iterations > 0)?,
-        salt: STANDARD.decode(salt).ok()?,
-        stored_key: key(stored)?,
-        server_key: key(server)?,
-    })
-}
-
-/// PostgreSQL's text form.
-pub fn print(verifier: &Verifier) -> String {
-    let Verifier { iterations, salt, stored_key, server_key } = verifier;
-    let [salt, stored, server] = [&salt[..], stored_key, server_key].map(|bytes| STANDARD.encode(bytes));
-    format!("SCRAM-SHA-256${iterations}:{salt}${stored}:{server}")
-}
-
-/// PostgreSQL's default (scram_iterations).
-const ITERATIONS: u32 = 4096;
-
-/// A verifier of this password with a fresh salt, as PostgreSQL makes it (RFC 5802, RFC 7677; a password that SASLprep
-/// does not take is used as it is, as in src/common/saslprep.c).
+/// A verifier of this password with a fresh salt, as PostgreSQL makes it.
 pub fn make(password: &str) -> Verifier {
-    let mut salt = [0; 16];
+    let mut salt = [0; SALT_BYTES];
     SystemRandom.fill(&mut salt);
-    let prepared = stringprep::saslprep(password).unwrap_or_else(|_| password.into());
-    let keyed = |key: &[u8], parts: &[&[u8]]| -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-        parts.iter().for_each(|part| mac.update(part));
-        mac.finalize().into_bytes().into()
-    };
-    let mut block = keyed(prepared.as_bytes(), &[&salt, &1_u32.to_be_bytes()]);
-    let mut salted = Zeroizing::new(block);
-    for _ in 1..ITERATIONS {
-        block = keyed(prepared.as_bytes(), &[&block]);
-        salted.iter_mut().zip(block).for_each(|(sum, byte)| *sum ^= byte);
-    }
-    let client_key = Zeroizing::new(keyed(salted.as_ref(), &[b"Client Key"]));
-    Verifier {
-        iterations: ITERATIONS,
-        salt: salt.to_vec(),
-        stored_key: Sha256::digest(client_key.as_ref()).into(),
-        server_key: keyed(salted.as_ref(), &[b"Server Key"]),
-    }
+    Verifier::from_password(password, &salt, ITERATIONS_DEFAULT)
 }

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod prepare;
 pub mod service;
+mod service_tls;
 pub mod settings;
 pub mod cancel;
 pub mod startup;

@@ -3,12 +3,16 @@
 //! Guarantees: errors name the server and the user, never a password; the catalog's rows come from one snapshot.
 //! Deliberately absent: clients' traffic (that is upstream's), and any decision about what was read.
 
+use super::service_tls::ServiceTls;
 use super::settings::{DatabaseAddress, DatabaseSettings, DatabaseTls};
+use super::tls::{DatabaseConnector, TlsError};
+use crate::auth::Verifier;
 use crate::catalog::queries::{self, RawCatalog, RawColumn, RawFunction, RawRelation, RawType};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
-use tokio_postgres::{Client, Config, IsolationLevel, NoTls, Transaction};
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::{Client, Config, IsolationLevel, Transaction};
 
 /// Longest wait for a connection to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -113,35 +117,52 @@ pub fn address_of(url: &str) -> Option<String> {
     let config: Config = url.parse().ok()?;
     let port = config.get_ports().first().copied().unwrap_or(5432);
     match config.get_hosts().first()? {
-        tokio_postgres::config::Host::Tcp(host) if host.contains(':') => Some(format!("[{host}]:{port}")),
-        tokio_postgres::config::Host::Tcp(host) => Some(format!("{host}:{port}")),
-        tokio_postgres::config::Host::Unix(directory) => Some(format!("{}:{port}", directory.display())),
+        Host::Tcp(host) if host.contains(':') => Some(format!("[{host}]:{port}")),
+        Host::Tcp(host) => Some(format!("{host}:{port}")),
+        Host::Unix(directory) => Some(format!("{}:{port}", directory.display())),
     }
 }
 
 async fn open(mut config: Config, settings: &DatabaseSettings) -> Result<Client, ServiceError> {
     config.connect_timeout(CONNECT_TIMEOUT).application_name("pgveil");
-    if settings.tls == DatabaseTls::Off {
-        config.ssl_mode(tokio_postgres::config::SslMode::Disable);
-    }
-    let context = format!(
-        "could not connect to {} as {}",
-        address(&config),
-        config.get_user().unwrap_or("the operating system's user")
-    );
-    let explain =
-        |error: ServiceError| ServiceError { message: format!("{context}: {}", error.message), ..error };
-    let (client, connection) = config.connect(NoTls).await.map_err(ServiceError::from).map_err(explain)?;
+    let address = address(&config);
+    let user = config.get_user().unwrap_or("the operating system's user").to_owned();
+    let fault = |sqlstate, why: String| ServiceError {
+        sqlstate,
+        message: format!("could not connect to {address} as {user}: {why}"),
+    };
+    let connector = connector(&config, settings).map_err(|error| fault(None, error.to_string()))?;
+    config.ssl_mode(match connector.mode {
+        _ if config.get_ssl_mode() == SslMode::Disable => SslMode::Disable,
+        DatabaseTls::Off => SslMode::Disable,
+        DatabaseTls::Prefer => config.get_ssl_mode(),
+        DatabaseTls::Require | DatabaseTls::VerifyCa | DatabaseTls::VerifyFull => SslMode::Require,
+    });
+    let (client, connection) = config
+        .connect(ServiceTls(connector))
+        .await
+        .map_err(ServiceError::from)
+        .map_err(|error| fault(error.sqlstate, error.message))?;
     // Ends when the client is dropped; what goes wrong, the client's next call says.
     tokio::spawn(connection);
     Ok(client)
 }
 
+/// As `[database] tls` says, for the host that this connection goes to.
+fn connector(config: &Config, settings: &DatabaseSettings) -> Result<DatabaseConnector, TlsError> {
+    let address = match config.get_hosts().first() {
+        Some(Host::Tcp(host)) => DatabaseAddress::Tcp(host.clone(), 0),
+        Some(Host::Unix(directory)) => DatabaseAddress::Unix(directory.clone(), 0),
+        None => settings.address.clone(),
+    };
+    DatabaseConnector::new(&DatabaseSettings { address, ..settings.clone() })
+}
+
 fn address(config: &Config) -> String {
     let port = config.get_ports().first().copied().unwrap_or(5432);
     match config.get_hosts().first() {
-        Some(tokio_postgres::config::Host::Tcp(host)) => format!("{host}:{port}"),
-        Some(tokio_postgres::config::Host::Unix(directory)) => {
+        Some(Host::Tcp(host)) => format!("{host}:{port}"),
+        Some(Host::Unix(directory)) => {
             format!("{}/.s.PGSQL.{port}", directory.display())
         }
         None => format!("localhost:{port}"),
@@ -268,12 +289,13 @@ pub async fn roles_of(client: &Client, user: &str) -> Result<BTreeSet<String>, S
     rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// PostgreSQL's own verifier of `user`, as text, through the look-up function that `init` makes in the service database
+/// PostgreSQL's own verifier of `user`, through the look-up function that `init` makes in the service database
 /// for `auth.source = "database"`. `None`: no such user, or one without a SCRAM password that still holds.
 ///
 /// # Errors
 /// The connection is gone, or there is no such function (42883), or it may not be called (42501).
-pub async fn verifier_text(client: &Client, user: &str) -> Result<Option<String>, ServiceError> {
+pub async fn verifier(client: &Client, user: &str) -> Result<Option<Verifier>, ServiceError> {
     let call = format!("SELECT {}.{VERIFIER_FUNCTION}($1)", crate::catalog::build::SCHEMA);
-    Ok(client.query_one(&call, &[&user]).await?.try_get(0)?)
+    let text: Option<String> = client.query_one(&call, &[&user]).await?.try_get(0)?;
+    Ok(text.and_then(|text| Verifier::parse(&text)))
 }

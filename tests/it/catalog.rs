@@ -232,3 +232,56 @@ async fn errors_name_the_server_and_no_password() {
     let error = service::connect_url(&settings, "postgres//a:opensesame@x", None).await.unwrap_err();
     assert!(!error.message.contains("opensesame"));
 }
+
+/// Turns TLS on in a private server, with a certificate for `name` of an authority whose certificate is returned.
+fn turn_tls_on(server: &Postgres, name: &str) -> std::path::PathBuf {
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let authority = rcgen::CertifiedIssuer::self_signed(parameters, key).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate =
+        rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    for (file, pem) in
+        [("tls.key", key.serialize_pem()), ("tls.crt", certificate.pem()), ("tls.ca", authority.pem())]
+    {
+        let path = server.dir().join(file);
+        std::fs::write(&path, pem).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        server.own(&path);
+    }
+    for setting in ["ssl_key_file = '%/tls.key'", "ssl_cert_file = '%/tls.crt'", "ssl = on"] {
+        let setting = setting.replace('%', &server.dir().display().to_string());
+        postgres::execute(&server.url("postgres"), &format!("alter system set {setting}"));
+    }
+    postgres::execute(&server.url("postgres"), "select pg_reload_conf(); select pg_sleep(0.3)");
+    server.dir().join("tls.ca")
+}
+
+#[tokio::test]
+async fn the_service_user_speaks_tls_as_configured() {
+    let server = Postgres::private();
+    let encrypted = async |settings: &DatabaseSettings| -> Result<bool, String> {
+        let client = service::service(settings, "postgres").await.map_err(|error| error.message)?;
+        let query = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
+        Ok(client.query_one(query, &[]).await.unwrap().get(0))
+    };
+    let with = |tls, ca: Option<std::path::PathBuf>| DatabaseSettings {
+        tls,
+        ca,
+        ..settings(&server, postgres::SUPERUSER, postgres::PASSWORD)
+    };
+    assert_eq!(encrypted(&with(DatabaseTls::Prefer, None)).await, Ok(false), "the server has none yet");
+    assert!(encrypted(&with(DatabaseTls::Require, None)).await.unwrap_err().contains("does not support TLS"));
+    let ca = Some(turn_tls_on(&server, "db.example.com"));
+    assert_eq!(encrypted(&with(DatabaseTls::Off, None)).await, Ok(false));
+    for tls in [DatabaseTls::Prefer, DatabaseTls::Require] {
+        assert_eq!(encrypted(&with(tls, None)).await, Ok(true));
+    }
+    assert_eq!(encrypted(&with(DatabaseTls::VerifyCa, ca.clone())).await, Ok(true));
+    let error = encrypted(&with(DatabaseTls::VerifyFull, ca.clone())).await.unwrap_err();
+    assert!(error.contains("certificate"), "another name: {error}");
+    turn_tls_on(&server, "127.0.0.1");
+    let ca = Some(server.dir().join("tls.ca"));
+    assert_eq!(encrypted(&with(DatabaseTls::VerifyFull, ca)).await, Ok(true));
+}
