@@ -159,7 +159,7 @@ fn print_json(log: BufReader<File>, filter: &Filter) -> Result<Shown, CliError> 
 
 fn print_table(log: BufReader<File>, filter: &Filter) -> Result<Shown, CliError> {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(HEADINGS);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(HEADINGS);
     let shown = show::select(log, filter, |_, record| {
         table.add_row(show::row(record));
     });
