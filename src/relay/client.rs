@@ -97,7 +97,7 @@ impl Relay {
             frontend::EXECUTE => self.execute(held.frame)?,
             frontend::CLOSE => self.close(held.frame)?,
             frontend::FLUSH => self.flush(),
-            frontend::FUNCTION_CALL => self.refuse_query(&function_call(), ""),
+            frontend::FUNCTION_CALL => self.refuse_query(&function_call(), "function call"),
             _ => return Err(Violation(format!("invalid frontend message type {tag}"))),
         }
         if self.queue.len() >= ENTRIES_MAX {

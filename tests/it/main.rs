@@ -7,6 +7,7 @@
 mod admin;
 mod catalog;
 mod config;
+mod conversation;
 mod docker;
 mod drivers;
 mod cell;
@@ -18,4 +19,5 @@ mod postgres;
 mod postgres_test;
 mod proxy;
 mod python;
+mod relay;
 mod tidy;
