@@ -5,7 +5,9 @@
 
 pub mod audit;
 pub mod check;
+pub mod explain;
 pub mod init;
+pub mod serve;
 pub mod users;
 
 use crate::config::{self, Config, Mistake, Weight};
@@ -26,8 +28,10 @@ struct Cli {
 enum Command {
     #[command(subcommand)]
     Audit(audit::Audit),
+    Serve(serve::Serve),
     Init(init::Init),
     Check(check::Check),
+    Explain(explain::Explain),
     #[command(subcommand)]
     Users(users::Users),
 }
@@ -36,8 +40,10 @@ impl Command {
     fn run(self) -> Result<ExitCode, CliError> {
         match self {
             Command::Audit(command) => command.run(),
+            Command::Serve(command) => command.run(),
             Command::Init(command) => command.run(),
             Command::Check(command) => command.run(),
+            Command::Explain(command) => command.run(),
             Command::Users(command) => command.run(),
         }
     }

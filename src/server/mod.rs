@@ -1,12 +1,288 @@
 //! Sockets, TLS, the pump, upstream, cancel keys, reload, admin endpoint, shutdown.
+//!
+//! The only part that is asynchronous about clients' traffic: what a conversation means is the relay's. Guarantees: a
+//! reload either holds as a whole or not at all, and says which; the proxy outlives any one connection.
 
 pub mod admin;
+pub mod cancel;
+pub mod listener;
 pub mod prepare;
+pub mod pump;
 pub mod service;
 mod service_tls;
 pub mod settings;
-pub mod cancel;
+pub mod shutdown;
 pub mod startup;
 pub mod stream;
 pub mod tls;
 pub mod upstream;
+pub mod world;
+
+use crate::audit::writer::{Log, LogSettings};
+use crate::audit::{AuditRecord, Event};
+use crate::auth::Verifiers;
+use crate::catalog::Tags;
+use crate::crypto::Ciphers;
+use crate::metrics::Metrics;
+use crate::plan::cache::PlanCache;
+use crate::policy::Policy;
+use admin::{LogWatch, Part, Readiness};
+use listener::Shared;
+use pump::unix_micros;
+use settings::Settings;
+use shutdown::{Phase, Shutdown};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+
+/// One configuration, ready to hold.
+pub struct Prepared {
+    pub settings: Settings,
+    pub policy: Arc<Policy>,
+    pub tags: Arc<Tags>,
+    pub ciphers: Arc<Ciphers>,
+    pub users: Arc<Verifiers>,
+    /// What the audit log calls this configuration.
+    pub digest: String,
+}
+
+/// Reads the configuration again; the mistakes, one a line, when it does not hold.
+pub type Reload = Arc<dyn Fn() -> Result<Prepared, Vec<String>> + Send + Sync>;
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StartError {
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl StartError {
+    fn new(message: impl Into<String>) -> StartError {
+        StartError { message: message.into(), hint: None }
+    }
+}
+
+/// A running server.
+pub struct Server {
+    shared: Arc<Shared>,
+    reload: Reload,
+    /// Where it listens: useful when the port was 0.
+    pub address: Option<SocketAddr>,
+    pub unix_socket: Option<PathBuf>,
+    pub admin: Option<SocketAddr>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Server {
+    /// Opens the log and the sockets, and begins to accept.
+    ///
+    /// # Errors
+    /// What could not be opened, and why.
+    pub async fn start(prepared: Prepared, reload: Reload) -> Result<Server, StartError> {
+        let metrics = Metrics::new();
+        let readiness = Readiness::new();
+        let settings = prepared.settings.clone();
+        let log = open_log(&settings, &metrics, &readiness)?;
+        let started = Event::Started {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            configuration: prepared.digest.clone(),
+        };
+        if log.record(about_ourselves(started)).await.is_err() {
+            return Err(StartError::new("the audit log cannot be written"));
+        }
+        readiness.set(Part::Log, Ok(()));
+        readiness.set(Part::Keys, Ok(()));
+        metrics.config_generation(1);
+        let tls = |error: tls::TlsError| StartError::new(error.0);
+        let mut mock_secret = [0; 32];
+        getrandom::fill(&mut mock_secret).map_err(|error| StartError::new(error.to_string()))?;
+        let shared = Arc::new(Shared {
+            acceptor: tls::acceptor(&settings.listen).map_err(tls)?,
+            connector: tls::DatabaseConnector::new(&settings.database).map_err(tls)?,
+            places: Arc::new(Semaphore::new(settings.listen.connections_max)),
+            plans: Arc::new(PlanCache::new(settings.plan_cache_entries)),
+            worlds: world::Worlds::new(Arc::new(prepared)),
+            cancel_keys: cancel::CancelKeys::default(),
+            connections: AtomicU64::new(0),
+            shutdown: Shutdown::default(),
+            mock_secret,
+            settings,
+            log,
+            metrics,
+            readiness,
+        });
+        let mut server =
+            Server { shared, reload, address: None, unix_socket: None, admin: None, tasks: Vec::new() };
+        server.listen().await?;
+        Ok(server)
+    }
+
+    async fn listen(&mut self) -> Result<(), StartError> {
+        let shared = self.shared.clone();
+        let listen = &shared.settings.listen;
+        let refused = |what: String| {
+            move |error: std::io::Error| StartError::new(format!("cannot listen on {what}: {error}"))
+        };
+        if let Some(address) = listen.address {
+            let listener = TcpListener::bind(address).await.map_err(refused(address.to_string()))?;
+            self.address = listener.local_addr().ok();
+            self.tasks.push(tokio::spawn(listener::tcp(listener, shared.clone())));
+        }
+        if let Some(folder) = &listen.unix_socket {
+            let port = self.address.map_or(5432, |address| address.port());
+            let path = folder.join(format!(".s.PGSQL.{port}"));
+            let listener = bind_unix(&path).await.map_err(refused(path.display().to_string()))?;
+            self.tasks.push(tokio::spawn(listener::unix(listener, shared.clone())));
+            self.unix_socket = Some(path);
+        }
+        if let Some(address) = shared.settings.admin {
+            let listener = TcpListener::bind(address).await.map_err(refused(address.to_string()))?;
+            self.admin = listener.local_addr().ok();
+            let (metrics, readiness) = (shared.metrics.clone(), shared.readiness.clone());
+            self.tasks.push(tokio::spawn(async move {
+                admin::serve(listener, metrics, readiness).await;
+            }));
+        }
+        shared.readiness.set(Part::Listener, Ok(()));
+        self.tasks.push(tokio::spawn(watch_database(shared)));
+        Ok(())
+    }
+
+    /// Reads the configuration again. The old one holds on when the new one is wrong.
+    pub async fn reload(&self, generation: u64) -> bool {
+        let reload = self.reload.clone();
+        let read = tokio::task::spawn_blocking(move || reload()).await;
+        match read {
+            Ok(Ok(prepared)) => {
+                let digest = prepared.digest.clone();
+                self.shared.worlds.replace(Arc::new(prepared)).await;
+                self.shared.metrics.config_generation(generation);
+                drop(
+                    self.shared
+                        .log
+                        .submit(about_ourselves(Event::Reloaded { configuration: digest.clone() })),
+                );
+                tracing::info!(configuration = digest, generation, "the new configuration holds");
+                true
+            }
+            Ok(Err(mistakes)) => {
+                for mistake in &mistakes {
+                    tracing::error!(mistake, "a mistake in the new configuration");
+                }
+                tracing::error!("the new configuration is wrong: the old one holds on");
+                false
+            }
+            Err(_) => {
+                tracing::error!("reading the new configuration failed: the old one holds on");
+                false
+            }
+        }
+    }
+
+    pub fn shutdown(&self) -> Shutdown {
+        self.shared.shutdown.clone()
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        self.shared.metrics.clone()
+    }
+
+    /// Waits until every connection has ended, at most the drain time, and closes the log.
+    pub async fn drain(self) {
+        let shared = self.shared;
+        shared.readiness.set(Part::Listener, Err("draining".to_owned()));
+        let places = u32::try_from(shared.settings.listen.connections_max).unwrap_or(u32::MAX);
+        let mut phase = shared.shutdown.subscribe();
+        tokio::select! {
+            _ = shared.places.acquire_many(places) => {}
+            () = tokio::time::sleep(shared.settings.listen.drain) => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Stopping) => {}
+        }
+        shared.shutdown.stop();
+        // Connections write their last words; a peer that does not take them is not waited for longer.
+        let _ = tokio::time::timeout(Duration::from_secs(6), shared.places.acquire_many(places)).await;
+        // What cannot be recorded now shows as a log without its last record.
+        let _ =
+            tokio::time::timeout(Duration::from_secs(5), shared.log.record(about_ourselves(Event::Stopped)))
+                .await;
+        for task in self.tasks {
+            task.abort();
+        }
+        if let Some(path) = self.unix_socket {
+            // Another server may have taken the place; then it is not ours to remove.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn open_log(settings: &Settings, metrics: &Metrics, readiness: &Readiness) -> Result<Log, StartError> {
+    let mut log = LogSettings::new(&settings.audit);
+    log.watch = Some(Arc::new(LogWatch { metrics: metrics.clone(), readiness: readiness.clone() }));
+    let log = Log::open(log, Arc::new(unix_micros))
+        .map_err(|fault| StartError { message: fault.message, hint: fault.hint })?;
+    if let Some(repair) = log.repair() {
+        tracing::warn!(
+            unsigned = repair.unsigned,
+            cut = repair.cut,
+            "the audit log was not closed cleanly and was put right"
+        );
+    }
+    Ok(log)
+}
+
+/// A record of the proxy itself.
+fn about_ourselves(event: Event) -> AuditRecord {
+    AuditRecord {
+        time: unix_micros(),
+        connection: 0,
+        user: String::new(),
+        database: String::new(),
+        application: String::new(),
+        address: String::new(),
+        event,
+    }
+}
+
+/// A socket that nobody listens on any more is taken over.
+async fn bind_unix(path: &std::path::Path) -> std::io::Result<UnixListener> {
+    if tokio::net::UnixStream::connect(path).await.is_err() {
+        // It may not be there at all.
+        let _ = std::fs::remove_file(path);
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;
+    Ok(listener)
+}
+
+/// Polls the catalogs of databases in use each second, and whether the database answers at all.
+async fn watch_database(shared: Arc<Shared>) {
+    let mut seconds = 0u64;
+    let mut client: Option<tokio_postgres::Client> = None;
+    loop {
+        let prepared = shared.worlds.prepared();
+        let mut state = shared.worlds.poll().await.map_err(|error| error.message);
+        if seconds.is_multiple_of(3) || state.is_err() {
+            let settings = &prepared.settings.database;
+            if client.as_ref().is_none_or(tokio_postgres::Client::is_closed) {
+                client = match service::service(settings, &settings.service_database).await {
+                    Ok(client) => Some(client),
+                    Err(error) => {
+                        state = state.and(Err(error.message));
+                        None
+                    }
+                };
+            }
+            shared.readiness.set(Part::Database, state);
+        }
+        let ratios = shared.worlds.sealed_ratios();
+        shared.metrics.sealed_ratios(ratios.iter().map(|(column, ratio)| (column.as_str(), *ratio)));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        seconds += 1;
+    }
+}

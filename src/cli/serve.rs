@@ -1,0 +1,110 @@
+//! `pgveil serve`: runs the proxy until it is told to stop.
+
+use super::{CliError, ConfigDir};
+use crate::config::{self, Config};
+use crate::server::{Prepared, Reload, Server, StartError};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Run the proxy. SIGHUP reloads the configuration; SIGTERM finishes transactions and stops, a second one stops at once
+#[derive(clap::Args)]
+pub struct Serve {
+    #[command(flatten)]
+    config: ConfigDir,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<ExitCode, CliError> {
+        let config = self.config.load()?;
+        log_to_stderr();
+        let dir = config.dir.clone();
+        let prepared = prepared(config)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| CliError::new(format!("cannot start the runtime: {error}")))?;
+        runtime.block_on(serve(prepared, reload_of(dir)))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> CliError {
+        CliError { message: error.message, hint: error.hint }
+    }
+}
+
+/// Structured logs, one JSON object a line. `PGVEIL_LOG` filters as `tracing` does; `info` unless set.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PGVEIL_LOG").unwrap_or_else(|_| "info".into());
+    // Only the first subscriber of a process holds; a second one would be a test's.
+    let _ = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+/// The configuration with its keys unwrapped.
+///
+/// # Errors
+/// Keys that cannot be used.
+pub fn prepared(config: Config) -> Result<Prepared, CliError> {
+    let ciphers = config.ciphers().map_err(|error| CliError::new(error.message).hint(error.hint))?;
+    Ok(Prepared {
+        settings: config.settings,
+        policy: Arc::new(config.policy),
+        tags: Arc::new(config.tags),
+        ciphers: Arc::new(ciphers),
+        users: Arc::new(config.users),
+        digest: config.digest,
+    })
+}
+
+/// Reads the folder again when asked to.
+pub fn reload_of(dir: PathBuf) -> Reload {
+    Arc::new(move || read_again(&dir))
+}
+
+fn read_again(dir: &Path) -> Result<Prepared, Vec<String>> {
+    let config =
+        config::load(dir).map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    prepared(config).map_err(|error| vec![error.message])
+}
+
+async fn serve(prepared: Prepared, reload: Reload) -> Result<(), CliError> {
+    let refused = |error: std::io::Error| CliError::new(format!("cannot listen for signals: {error}"));
+    let mut hangup = signal(SignalKind::hangup()).map_err(refused)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
+    let server = Server::start(prepared, reload).await?;
+    tracing::info!(
+        address = server.address.map(|address| address.to_string()),
+        unix_socket = server.unix_socket.as_ref().map(|path| path.display().to_string()),
+        admin = server.admin.map(|address| address.to_string()),
+        "pgveil is ready"
+    );
+    let shutdown = server.shutdown();
+    let mut generation = 1;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                if server.reload(generation + 1).await {
+                    generation += 1;
+                }
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    tracing::info!("draining");
+    shutdown.advance();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        shutdown.advance();
+    });
+    server.drain().await;
+    tracing::info!("stopped");
+    Ok(())
+}

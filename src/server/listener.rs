@@ -1,0 +1,323 @@
+//! Accepting clients: TCP and Unix socket, the connection limit, the log-in time-out, one task a connection.
+//!
+//! Guarantees: a task that panics takes nothing with it; a failing `accept` is retried, not spun on.
+//! Deliberately absent: what a conversation says (the relay), how it is moved (the pump).
+
+use super::admin::Readiness;
+use super::cancel::{CancelKeys, SECRET_BYTES};
+use super::pump::{Pump, unix_micros};
+use super::settings::{AuthSource, Settings};
+use super::shutdown::{Phase, Shutdown};
+use super::startup::{self, Asked, Asking, Rejection, fatal};
+use super::stream::{Peer, Stream};
+use super::tls::DatabaseConnector;
+use super::upstream::{self, Upstream};
+use super::world::{Attached, Database, Worlds};
+use super::{service, upstream as database};
+use crate::audit::writer::Log;
+use crate::audit::{AuditRecord, Event};
+use crate::auth::{LoggedIn, Verifier};
+use crate::crypto::provider::SystemRandom;
+use crate::metrics::{ConnectionState, Metrics};
+use crate::plan::cache::PlanCache;
+use crate::relay::{Opening, Relay};
+use crate::wire::backend::{self, Authentication};
+use crate::wire::startup::encode_cancel;
+use bytes::BytesMut;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+
+/// Pause after `accept` failed: it fails again at once while file descriptors are short.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What all connections share.
+pub struct Shared {
+    /// As at the start: addresses and limits do not change by a reload.
+    pub settings: Settings,
+    pub worlds: Worlds,
+    pub plans: Arc<PlanCache>,
+    pub log: Log,
+    pub metrics: Metrics,
+    pub readiness: Readiness,
+    pub cancel_keys: CancelKeys,
+    pub acceptor: Option<tokio_rustls::TlsAcceptor>,
+    pub connector: DatabaseConnector,
+    pub places: Arc<Semaphore>,
+    /// Of this process: what unknown users' made-up verifiers come from.
+    pub mock_secret: [u8; 32],
+    pub connections: AtomicU64,
+    pub shutdown: Shutdown,
+}
+
+/// Where a client comes from.
+#[derive(Clone, Copy)]
+struct Origin(Option<SocketAddr>);
+
+impl Origin {
+    fn address(self) -> Option<IpAddr> {
+        self.0.map(|address| address.ip())
+    }
+    fn text(self) -> String {
+        self.0.map_or_else(|| "unix".to_owned(), |address| address.to_string())
+    }
+}
+
+/// Accepts TCP clients until the server drains.
+pub async fn tcp(listener: TcpListener, shared: Arc<Shared>) {
+    let mut phase = shared.shutdown.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                // Small messages should leave at once; without it they still arrive.
+                let _ = stream.set_nodelay(true);
+                spawn(Box::new(stream), Origin(Some(address)), shared.clone());
+            }
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+/// Accepts Unix socket clients until the server drains.
+pub async fn unix(listener: UnixListener, shared: Arc<Shared>) {
+    let mut phase = shared.shutdown.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+        };
+        match accepted {
+            Ok((stream, _)) => spawn(Box::new(stream), Origin(None), shared.clone()),
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+async fn pause(error: &std::io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+fn spawn(stream: Box<dyn Stream>, origin: Origin, shared: Arc<Shared>) {
+    tokio::spawn(async move {
+        let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut state = shared.metrics.connection(ConnectionState::LoggingIn);
+        let limit = shared.settings.listen.log_in_timeout;
+        let ready = match tokio::time::timeout(limit, log_in(stream, origin, number, &shared)).await {
+            Ok(Some(ready)) => ready,
+            Ok(None) => return,
+            Err(_) => {
+                tracing::info!(connection = number, address = origin.text(), "log-in took too long");
+                return;
+            }
+        };
+        state.enter(ConnectionState::Idle);
+        tracing::info!(
+            connection = number,
+            user = ready.user,
+            database = ready.database_name,
+            address = origin.text(),
+            "logged in"
+        );
+        let phase = shared.shutdown.subscribe();
+        let pump = Pump::new(ready.client, ready.server, ready.relay, shared.clone(), ready.database, state);
+        pump.run(phase).await;
+        tracing::info!(connection = number, "closed");
+    });
+}
+
+/// A connection after both log-ins.
+struct Ready {
+    client: Peer,
+    server: Peer,
+    relay: Relay,
+    database: Arc<Database>,
+    user: String,
+    database_name: String,
+    _attached: Attached,
+    _registration: super::cancel::Registration,
+    _place: tokio::sync::OwnedSemaphorePermit,
+}
+
+async fn log_in(stream: Box<dyn Stream>, origin: Origin, number: u64, shared: &Arc<Shared>) -> Option<Ready> {
+    let asked =
+        startup::accept(stream, origin.0.is_none(), shared.acceptor.as_ref(), shared.settings.listen.tls)
+            .await;
+    let asking = match asked {
+        Ok(Asked::LogIn(asking)) => asking,
+        Ok(Asked::Cancel { process_id, secret }) => {
+            cancel(process_id, &secret, shared).await;
+            return None;
+        }
+        Err((rejection, client)) => {
+            reject(client, rejection, number, origin).await;
+            return None;
+        }
+    };
+    let succeeded = AuditRecord {
+        time: unix_micros(),
+        connection: number,
+        user: asking.user().to_owned(),
+        database: asking.database().to_owned(),
+        application: asking.parameter("application_name").unwrap_or_default().to_owned(),
+        address: origin.text(),
+        event: Event::LoggedIn,
+    };
+    let mut client = None;
+    match admit(asking, &mut client, origin, number, shared).await {
+        Ok(ready) => {
+            // A log-in discloses nothing: it is not held until its record is on disk.
+            drop(shared.log.submit(succeeded));
+            Some(ready)
+        }
+        Err(rejection) => {
+            let reason = match &rejection {
+                Rejection::Tell(fields) => fields.sqlstate().to_owned(),
+                Rejection::Silent(why) => (*why).to_owned(),
+            };
+            drop(shared.log.submit(AuditRecord { event: Event::LogInFailed { reason }, ..succeeded }));
+            reject(client, rejection, number, origin).await;
+            None
+        }
+    }
+}
+
+async fn reject(client: Option<Peer>, rejection: Rejection, number: u64, origin: Origin) {
+    match rejection {
+        Rejection::Tell(fields) => {
+            tracing::info!(
+                connection = number,
+                address = origin.text(),
+                sqlstate = fields.sqlstate(),
+                "refused a client"
+            );
+            if let Some(mut client) = client {
+                // It may be gone; then there is nobody to tell.
+                let _ = client.send(fields.encode(backend::ERROR_RESPONSE).bytes()).await;
+            }
+        }
+        Rejection::Silent(reason) => {
+            tracing::info!(connection = number, address = origin.text(), reason, "dropped a client");
+        }
+    }
+}
+
+/// Everything between the start-up packet and ReadyForQuery. On an error the client is put into `rejected`.
+async fn admit(
+    asking: Asking,
+    rejected: &mut Option<Peer>,
+    origin: Origin,
+    number: u64,
+    shared: &Arc<Shared>,
+) -> Result<Ready, Rejection> {
+    let (user, database_name) = (asking.user().to_owned(), asking.database().to_owned());
+    let application = asking.parameter("application_name").unwrap_or_default().to_owned();
+    let Asking { client, parameters, encrypted: _ } = asking;
+    let client = rejected.insert(client);
+    let place = shared.places.clone().try_acquire_owned();
+    let place = place.map_err(|_| fatal("53300", "sorry, too many clients already", None))?;
+    if shared.shutdown.phase() != Phase::Serving {
+        return Err(fatal("57P03", "the database system is shutting down", None));
+    }
+    let verifier = verifier(&user, shared).await?;
+    let proved = startup::prove(client, &user, verifier, &shared.mock_secret).await?;
+    let roles = roles(&user, &database_name, shared).await?;
+    let LoggedIn { principal, keys } = LoggedIn::new(&user, roles, proved);
+    let server = database::socket(&shared.settings.database.address, &shared.connector).await?;
+    let Upstream { server, process_id, secret, parameters, greeting, ready } =
+        Upstream::log_in(server, &parameters, &user, keys).await?;
+    let (database, attached) = shared.worlds.open(&database_name).await.map_err(|error| {
+        tracing::error!(database = database_name, %error, "the service user cannot read a catalog that tags could apply to");
+        fatal(
+            "57P03",
+            &format!("the catalog of database \"{database_name}\" cannot be read to protect its tagged columns"),
+            Some("The service user of pgveil needs CONNECT on it; see the log of pgveil."),
+        )
+    })?;
+    let mut own_secret = [0; SECRET_BYTES];
+    getrandom::fill(&mut own_secret).map_err(|_| Rejection::Silent("no randomness"))?;
+    let registration = shared.cancel_keys.register(process_id, own_secret, secret);
+    let mut greeted = BytesMut::new();
+    greeted.extend_from_slice(Authentication::Ok.encode().bytes());
+    greeted.extend_from_slice(&greeting);
+    greeted.extend_from_slice(backend::encode_backend_key_data(process_id, &own_secret).bytes());
+    greeted.extend_from_slice(&ready);
+    client.send(&greeted).await?;
+    let opening = Opening {
+        principal,
+        connection: number,
+        database: database_name.clone(),
+        application,
+        address: origin.address(),
+        address_text: origin.text(),
+        parameters,
+    };
+    let relay = Relay::new(
+        opening,
+        database.world(),
+        shared.plans.clone(),
+        shared.metrics.clone(),
+        Box::new(SystemRandom),
+    );
+    let client = rejected.take().ok_or(Rejection::Silent("the client is gone"))?;
+    Ok(Ready {
+        client,
+        server,
+        relay,
+        database,
+        user,
+        database_name,
+        _attached: attached,
+        _registration: registration,
+        _place: place,
+    })
+}
+
+/// The user's verifier, from `users.toml` or the database's look-up function.
+async fn verifier(user: &str, shared: &Shared) -> Result<Option<Verifier>, Rejection> {
+    let prepared = shared.worlds.prepared();
+    match prepared.settings.auth {
+        AuthSource::File => Ok(prepared.users.get(user).cloned()),
+        AuthSource::Database => {
+            let settings = &prepared.settings.database;
+            let unavailable = |error| {
+                tracing::error!(%error, "the look-up of users failed");
+                fatal("57P03", "users cannot be looked up now", None)
+            };
+            let client = service::service(settings, &settings.service_database).await.map_err(unavailable)?;
+            service::verifier(&client, user).await.map_err(unavailable)
+        }
+    }
+}
+
+/// The user's roles in PostgreSQL, where policy counts them.
+async fn roles(user: &str, database: &str, shared: &Shared) -> Result<BTreeSet<String>, Rejection> {
+    let prepared = shared.worlds.prepared();
+    if !prepared.policy.trust_database_roles {
+        return Ok(BTreeSet::new());
+    }
+    let unavailable = |error| {
+        tracing::error!(%error, "the look-up of roles failed");
+        fatal("57P03", "roles cannot be looked up now", None)
+    };
+    let client = service::service(&prepared.settings.database, database).await.map_err(unavailable)?;
+    service::roles_of(&client, user).await.map_err(unavailable)
+}
+
+/// Passes a cancel request on; unknown ones are dropped in silence.
+async fn cancel(process_id: i32, secret: &[u8], shared: &Shared) {
+    let Some(server_secret) = shared.cancel_keys.find(process_id, secret) else { return };
+    if let Ok(mut server) = upstream::socket(&shared.settings.database.address, &shared.connector).await {
+        // The server answers nothing, and closes.
+        let _ = server.send(&encode_cancel(process_id, &server_secret)).await;
+        let _ = server.read_more().await;
+    }
+}

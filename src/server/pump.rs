@@ -1,0 +1,352 @@
+//! One task owns both directions of one connection: it reads, hands frames to the relay, and performs the relay's steps.
+//!
+//! Guarantees: buffers are bounded, so a slow side stalls the reading of the other; one write carries what one read
+//! brought; bytes leave in the relay's order. Deliberately absent: any knowledge of what the bytes mean.
+
+use super::listener::Shared;
+use super::shutdown::Phase;
+use super::stream::Peer;
+use super::world::Database;
+use crate::audit::writer::Receipt;
+use crate::metrics::{Connection, ConnectionState, Direction};
+use crate::relay::{Now, Relay, Step, World};
+use crate::wire::backend::ErrorFields;
+use crate::wire::{self, Limits, backend, frontend};
+use bytes::{Buf, BytesMut};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
+
+/// Output that waits for a slow peer before the other side is read no further, in bytes.
+const HIGH_WATER: usize = 256 * 1024;
+/// How long a peer may take to accept the last bytes.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// One side: its stream, its input, and what it is still to be sent.
+struct Side {
+    peer: Peer,
+    output: BytesMut,
+    /// Written, but perhaps not yet out of a TLS session's buffer.
+    unflushed: bool,
+    gone: bool,
+}
+
+impl Side {
+    fn new(peer: Peer) -> Side {
+        Side { peer, output: BytesMut::new(), unflushed: false, gone: false }
+    }
+
+    /// Writes what it can. Ready with the number of bytes; pending when there is nothing to write or no room.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.output.is_empty() {
+            let wrote = Pin::new(&mut *self.peer.stream).poll_write(context, &self.output);
+            if let Poll::Ready(Ok(count)) = wrote {
+                self.output.advance(count);
+                self.unflushed = true;
+            }
+            return wrote;
+        }
+        if self.unflushed {
+            match Pin::new(&mut *self.peer.stream).poll_flush(context) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // Reading into the buffer is cancel safe: the future holds nothing between polls.
+        pin!(self.peer.stream.read_buf(&mut self.peer.input)).poll(context)
+    }
+}
+
+/// What happened on the sockets.
+enum Io {
+    Read(Who, io::Result<usize>),
+    Wrote(Who, io::Result<usize>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Client,
+    Server,
+}
+
+/// Everything that one connection's task owns.
+pub struct Pump {
+    client: Side,
+    server: Side,
+    relay: Relay,
+    shared: Arc<Shared>,
+    database: Arc<Database>,
+    worlds: watch::Receiver<Arc<World>>,
+    /// Gated records that the log has not answered, oldest first.
+    gates: VecDeque<Receipt>,
+    refreshing: Option<Pin<Box<dyn Future<Output = Arc<World>> + Send>>>,
+    closing: bool,
+    steps: Vec<Step>,
+    started: Instant,
+    state: Connection,
+    limits: Limits,
+}
+
+impl Pump {
+    pub fn new(
+        client: Peer,
+        server: Peer,
+        relay: Relay,
+        shared: Arc<Shared>,
+        database: Arc<Database>,
+        state: Connection,
+    ) -> Pump {
+        let limits = Limits { message_bytes_max: shared.settings.listen.message_bytes_max };
+        Pump {
+            client: Side::new(client),
+            server: Side::new(server),
+            relay,
+            worlds: database.watch(),
+            database,
+            gates: VecDeque::new(),
+            refreshing: None,
+            closing: false,
+            steps: Vec::new(),
+            started: Instant::now(),
+            state,
+            limits,
+            shared,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            unix_micros: unix_micros(),
+            monotonic_nanos: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Runs the conversation to its end.
+    pub async fn run(mut self, mut phase: watch::Receiver<Phase>) {
+        let now = self.now();
+        self.relay.open(now, &mut self.steps);
+        self.perform();
+        self.consume();
+        while !self.closing {
+            self.turn(&mut phase).await;
+            self.consume();
+            self.mark();
+            if !self.closing && *phase.borrow() != Phase::Serving && self.relay.is_idle() {
+                self.last_words("57P01", "terminating connection due to administrator command");
+            }
+            if *phase.borrow() == Phase::Stopping {
+                self.last_words("57P01", "terminating connection due to administrator command");
+            }
+        }
+        self.end().await;
+    }
+
+    /// Waits for one thing to happen, and handles it.
+    async fn turn(&mut self, phase: &mut watch::Receiver<Phase>) {
+        let wants = self.relay.wants();
+        let read_client =
+            wants.client && self.server.output.len() < HIGH_WATER && self.client.output.len() < HIGH_WATER;
+        let read_server = wants.server && self.client.output.len() < HIGH_WATER;
+        let (client, server) = (&mut self.client, &mut self.server);
+        let io = poll_fn(|context| {
+            for (who, side) in [(Who::Client, &mut *client), (Who::Server, &mut *server)] {
+                if let Poll::Ready(result) = side.poll_write(context) {
+                    return Poll::Ready(Io::Wrote(who, result));
+                }
+            }
+            if read_server && let Poll::Ready(result) = server.poll_read(context) {
+                return Poll::Ready(Io::Read(Who::Server, result));
+            }
+            if read_client && let Poll::Ready(result) = client.poll_read(context) {
+                return Poll::Ready(Io::Read(Who::Client, result));
+            }
+            Poll::Pending
+        });
+        let (gates, refreshing, worlds) = (&mut self.gates, &mut self.refreshing, &mut self.worlds);
+        tokio::select! {
+            biased;
+            answer = async { gates.front_mut().expect("guarded by the condition").await }, if !gates.is_empty() => {
+                self.gates.pop_front();
+                let now = self.now();
+                let result = self.relay.recorded(answer.map(|_| ()), now, &mut self.steps);
+                self.settle(result);
+            }
+            world = async { refreshing.as_mut().expect("guarded by the condition").await }, if refreshing.is_some() => {
+                self.refreshing = None;
+                let now = self.now();
+                let result = self.relay.refreshed(world, now, &mut self.steps);
+                self.settle(result);
+            }
+            happened = io => self.happened(happened),
+            changed = worlds.changed() => {
+                if changed.is_ok() {
+                    let world = self.worlds.borrow_and_update().clone();
+                    self.relay.world(world);
+                }
+            }
+            _ = phase.changed() => {}
+        }
+    }
+
+    fn happened(&mut self, happened: Io) {
+        let metrics = &self.shared.metrics;
+        match happened {
+            Io::Wrote(Who::Client, Ok(count)) => metrics.bytes(Direction::ToClient, count as u64),
+            Io::Wrote(Who::Server, Ok(count)) => metrics.bytes(Direction::ToServer, count as u64),
+            Io::Read(Who::Client, Ok(count)) if count > 0 => {
+                metrics.bytes(Direction::FromClient, count as u64)
+            }
+            Io::Read(Who::Server, Ok(count)) if count > 0 => {
+                metrics.bytes(Direction::FromServer, count as u64)
+            }
+            Io::Read(Who::Client, _) | Io::Wrote(Who::Client, Err(_)) => {
+                self.client.gone = true;
+                self.closing = true;
+            }
+            Io::Read(Who::Server, _) | Io::Wrote(Who::Server, Err(_)) => {
+                self.server.gone = true;
+                // Whatever came before the end has been handled; a FATAL of the server's own among it closed already.
+                self.last_words("08006", "the database closed the connection");
+            }
+        }
+    }
+
+    /// Hands the relay every whole message that it wants.
+    fn consume(&mut self) {
+        loop {
+            let wants = self.relay.wants();
+            let mut progressed = false;
+            if wants.server && !self.closing {
+                progressed |= self.consume_server();
+            }
+            if self.relay.wants().client && !self.closing {
+                progressed |= self.consume_client();
+            }
+            if !progressed || self.closing {
+                return;
+            }
+        }
+    }
+
+    fn consume_server(&mut self) -> bool {
+        let mut frames = Vec::new();
+        loop {
+            match wire::split(&mut self.server.peer.input, &SERVER_LIMITS) {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(_) => {
+                    self.last_words("08P01", "the database sent a message that cannot be read");
+                    return false;
+                }
+            }
+        }
+        if frames.is_empty() {
+            return false;
+        }
+        let now = self.now();
+        let result = self.relay.server(&mut frames, now, &mut self.steps);
+        self.settle(result);
+        true
+    }
+
+    fn consume_client(&mut self) -> bool {
+        match wire::split(&mut self.client.peer.input, &self.limits) {
+            Ok(Some(frame)) if frame.tag() == frontend::TERMINATE => {
+                self.closing = true;
+                false
+            }
+            Ok(Some(frame)) => {
+                let now = self.now();
+                let result = self.relay.client(frame, now, &mut self.steps);
+                self.settle(result);
+                true
+            }
+            Ok(None) => false,
+            Err(violation) => {
+                self.last_words("08P01", &violation.0);
+                false
+            }
+        }
+    }
+
+    fn settle(&mut self, result: Result<(), wire::Violation>) {
+        if let Err(violation) = result {
+            tracing::warn!(reason = violation.0, "a connection ended by a protocol violation");
+            self.closing = true;
+        }
+        self.perform();
+    }
+
+    /// Performs the relay's steps in their order.
+    fn perform(&mut self) {
+        let steps = std::mem::take(&mut self.steps);
+        for step in steps {
+            match step {
+                Step::ToServer(bytes) => self.server.output.extend_from_slice(&bytes),
+                Step::ToClient(bytes) => self.client.output.extend_from_slice(&bytes),
+                Step::Record { record, gate } => {
+                    let receipt = self.shared.log.submit(*record);
+                    if gate {
+                        self.gates.push_back(receipt);
+                    }
+                }
+                Step::RefreshCatalog => {
+                    let (database, shared) = (self.database.clone(), self.shared.clone());
+                    self.refreshing =
+                        Some(Box::pin(async move { database.refresh(&shared.worlds.prepared()).await }));
+                }
+                Step::Close => self.closing = true,
+            }
+        }
+    }
+
+    fn mark(&mut self) {
+        self.state.enter(if self.relay.is_idle() { ConnectionState::Idle } else { ConnectionState::Active });
+    }
+
+    /// A FATAL error of ours for the client, and the end.
+    fn last_words(&mut self, sqlstate: &str, message: &str) {
+        if !self.closing {
+            let fields = ErrorFields::new("FATAL", sqlstate, message, None, None, None);
+            self.client.output.extend_from_slice(fields.encode(backend::ERROR_RESPONSE).bytes());
+            self.closing = true;
+        }
+    }
+
+    /// Sends what is owed to both sides, for a while, and has the relay record what was broken off.
+    async fn end(mut self) {
+        let now = self.now();
+        self.relay.closed(now, &mut self.steps);
+        self.perform();
+        if !self.server.gone {
+            self.server.output.extend_from_slice(frontend::encode_terminate().bytes());
+        }
+        for side in [&mut self.client, &mut self.server] {
+            if !side.gone {
+                let output = std::mem::take(&mut side.output);
+                // A peer that does not take its last bytes in time is not waited for.
+                let _ = tokio::time::timeout(LAST_WORDS, side.peer.send(&output)).await;
+            }
+        }
+    }
+}
+
+/// The server is the database that the operator chose: PostgreSQL's own limit of a message.
+const SERVER_LIMITS: Limits = Limits { message_bytes_max: 0x4000_0000 };
+
+/// Unix microseconds now.
+pub fn unix_micros() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,239 @@
+//! The world of each database: catalog, policy, tags and keys of one generation, swapped whole.
+//!
+//! A database's catalog is read by the service user at the first log-in to it, again when its signature changes (polled
+//! each second while connections are open), when a statement asks for it, and when the configuration changes. Requests
+//! that wait for one reading share it. Guarantees: a world is immutable; a database to which tags could apply has none
+//! until its catalog was read. Deliberately absent: deciding what tags mean (`catalog`).
+
+use super::Prepared;
+use super::service::{self, ServiceError};
+use crate::catalog::build::build;
+use crate::catalog::queries::RawCatalog;
+use crate::catalog::{Catalog, State, Tags};
+use crate::relay::World;
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+use tokio_postgres::Client;
+
+/// All databases that someone logged in to.
+pub struct Worlds {
+    prepared: ArcSwap<Prepared>,
+    databases: Mutex<HashMap<String, Arc<Database>>>,
+    generation: Arc<AtomicU64>,
+}
+
+/// One database's world, and the means to read it anew.
+pub struct Database {
+    name: String,
+    current: watch::Sender<Arc<World>>,
+    reading: tokio::sync::Mutex<Reading>,
+    /// Requests for a reading so far.
+    asked: AtomicU64,
+    connections: AtomicUsize,
+    generation: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+struct Reading {
+    client: Option<Client>,
+    raw: Option<RawCatalog>,
+    signature: String,
+    /// The requests that the last reading served.
+    served: u64,
+}
+
+/// Counts a connection to a database, which keeps its catalog polled.
+pub struct Attached(Arc<Database>);
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Worlds {
+    pub fn new(prepared: Arc<Prepared>) -> Worlds {
+        Worlds {
+            prepared: ArcSwap::new(prepared),
+            databases: Mutex::default(),
+            generation: Arc::new(AtomicU64::new(1)),
+        }
+    }
+
+    /// What the configuration says now.
+    pub fn prepared(&self) -> Arc<Prepared> {
+        self.prepared.load_full()
+    }
+
+    /// The world of a database, read now if nobody has.
+    ///
+    /// # Errors
+    /// The service user cannot read the catalog, though tags could apply there.
+    pub async fn open(&self, name: &str) -> Result<(Arc<Database>, Attached), ServiceError> {
+        let database = {
+            let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
+            let make = || Arc::new(Database::new(name, &self.prepared.load(), self.generation.clone()));
+            databases.entry(name.to_owned()).or_insert_with(make).clone()
+        };
+        database.connections.fetch_add(1, Ordering::Relaxed);
+        let attached = Attached(database.clone());
+        if !database.is_read().await {
+            database.read(&self.prepared(), false).await?;
+        }
+        Ok((database, attached))
+    }
+
+    /// Lets a new configuration hold: every database's world is made anew from the catalog as last read.
+    pub async fn replace(&self, prepared: Arc<Prepared>) {
+        self.prepared.store(prepared.clone());
+        for database in self.all() {
+            if let Err(error) = database.read(&prepared, false).await {
+                tracing::error!(database = database.name, %error, "the catalog could not be read for the new configuration");
+            }
+        }
+    }
+
+    /// Reads again what changed; the first failure of any database that has connections.
+    pub async fn poll(&self) -> Result<(), ServiceError> {
+        let prepared = self.prepared();
+        let mut result = Ok(());
+        for database in self.all() {
+            if database.connections.load(Ordering::Relaxed) > 0 {
+                result = result.and(database.poll(&prepared).await);
+            }
+        }
+        result
+    }
+
+    fn all(&self) -> Vec<Arc<Database>> {
+        self.databases.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// (`schema.table.column`, 1 when sealed) of every tagged column of every database.
+    pub fn sealed_ratios(&self) -> Vec<(String, f64)> {
+        let mut ratios: HashMap<String, f64> = HashMap::new();
+        for database in self.all() {
+            for relation in database.world().catalog.relations.values() {
+                for column in &relation.columns {
+                    let Some(tag) = &column.tag else { continue };
+                    let sealed = f64::from(u8::from(matches!(tag.state, State::Sealed { .. })));
+                    let name = format!("{}.{}.{}", relation.schema, relation.name, column.name);
+                    let least = ratios.entry(name).or_insert(sealed);
+                    *least = least.min(sealed);
+                }
+            }
+        }
+        ratios.into_iter().collect()
+    }
+}
+
+/// Whether any tag could apply to a database of this name.
+fn could_be_tagged(tags: &Tags, database: &str) -> bool {
+    tags.tags.iter().any(|tag| tag.database.as_deref().is_none_or(|only| only == database))
+}
+
+impl Database {
+    fn new(name: &str, prepared: &Prepared, generation: Arc<AtomicU64>) -> Database {
+        let catalog = Catalog { database: name.to_owned(), ..Catalog::default() };
+        Database {
+            name: name.to_owned(),
+            current: watch::Sender::new(Arc::new(world_of(0, catalog, prepared))),
+            reading: tokio::sync::Mutex::default(),
+            asked: AtomicU64::new(0),
+            connections: AtomicUsize::new(0),
+            generation,
+        }
+    }
+
+    pub fn world(&self) -> Arc<World> {
+        self.current.borrow().clone()
+    }
+
+    /// Told of every new world.
+    pub fn watch(&self) -> watch::Receiver<Arc<World>> {
+        self.current.subscribe()
+    }
+
+    async fn is_read(&self) -> bool {
+        self.world().generation > 0
+    }
+
+    /// Reads the catalog again for a statement that needs it. The world now: the old one when that failed.
+    pub async fn refresh(&self, prepared: &Prepared) -> Arc<World> {
+        if let Err(error) = self.read(prepared, true).await {
+            tracing::warn!(database = self.name, %error, "the catalog could not be read again");
+        }
+        self.world()
+    }
+
+    /// Makes a new world. `fresh`: from the catalog as it is after this call began; otherwise as it was last read.
+    async fn read(&self, prepared: &Prepared, fresh: bool) -> Result<(), ServiceError> {
+        let mine = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut reading = self.reading.lock().await;
+        if fresh && reading.served >= mine {
+            return Ok(());
+        }
+        let serves = self.asked.load(Ordering::SeqCst);
+        if !could_be_tagged(&prepared.tags, &self.name) {
+            reading.raw = None;
+        } else if fresh || reading.raw.is_none() {
+            self.load(&mut reading, prepared).await?;
+        }
+        reading.served = serves;
+        self.publish(&reading, prepared);
+        Ok(())
+    }
+
+    fn publish(&self, reading: &Reading, prepared: &Prepared) {
+        let generation = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
+        let catalog = match &reading.raw {
+            Some(raw) => build(raw.clone(), &prepared.tags, &self.name, generation),
+            None => Catalog { generation, database: self.name.clone(), ..Catalog::default() },
+        };
+        self.current.send_replace(Arc::new(world_of(generation, catalog, prepared)));
+    }
+
+    /// One reading, over the kept connection or a new one.
+    async fn load(&self, reading: &mut Reading, prepared: &Prepared) -> Result<(), ServiceError> {
+        let mut client = match reading.client.take().filter(|client| !client.is_closed()) {
+            Some(client) => client,
+            None => service::service(&prepared.settings.database, &self.name).await?,
+        };
+        let signature = service::signature(&client).await?;
+        let raw = service::read_catalog(&mut client).await?;
+        (reading.signature, reading.raw, reading.client) = (signature, Some(raw), Some(client));
+        Ok(())
+    }
+
+    async fn poll(&self, prepared: &Prepared) -> Result<(), ServiceError> {
+        if !could_be_tagged(&prepared.tags, &self.name) {
+            return Ok(());
+        }
+        let mut reading = self.reading.lock().await;
+        let signature = match reading.client.as_ref().filter(|client| !client.is_closed()) {
+            Some(client) => service::signature(client).await.ok(),
+            None => None,
+        };
+        if signature.is_some_and(|signature| signature == reading.signature) {
+            return Ok(());
+        }
+        let before = std::mem::take(&mut reading.signature);
+        self.load(&mut reading, prepared).await?;
+        if reading.signature != before {
+            self.publish(&reading, prepared);
+        }
+        Ok(())
+    }
+}
+
+fn world_of(generation: u64, catalog: Catalog, prepared: &Prepared) -> World {
+    World {
+        generation,
+        catalog: Arc::new(catalog),
+        policy: prepared.policy.clone(),
+        ciphers: prepared.ciphers.clone(),
+    }
+}
