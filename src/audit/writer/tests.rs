@@ -1,1 +1,302 @@
+//! The writer over a disk that fails when told to, and over a real folder.
 
+use super::super::canonical::tests::samples;
+use super::super::verify::{Failure, Flaw, verify};
+use super::*;
+use std::io::{self, Cursor};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::MutexGuard;
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+}
+
+fn clock() -> Clock {
+    Arc::new(|| 42)
+}
+
+fn record(number: usize) -> AuditRecord {
+    samples().swap_remove(number % 7)
+}
+
+/// A disk in memory, and what goes wrong with it.
+#[derive(Default)]
+struct Platter {
+    bytes: Vec<u8>,
+    syncs: usize,
+    /// Bytes that still fit.
+    room: Option<usize>,
+    sync_fails: bool,
+    cut_fails: bool,
+}
+
+#[derive(Clone, Default)]
+struct FailingDisk(Arc<Mutex<Platter>>);
+
+impl FailingDisk {
+    fn platter(&self) -> MutexGuard<'_, Platter> {
+        self.0.lock().unwrap()
+    }
+    fn verify(&self) -> u64 {
+        let bytes = self.platter().bytes.clone();
+        match verify(bytes.as_slice(), &key().verifying_key()) {
+            Ok(verified) => verified.records,
+            Err(failure) => panic!("{failure:?}"),
+        }
+    }
+}
+
+impl Disk for FailingDisk {
+    fn append(&mut self, length: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut platter = self.platter();
+        assert_eq!(platter.bytes.len() as u64, length, "the end is where the writer thinks it is");
+        let fits = platter.room.unwrap_or(usize::MAX).min(bytes.len());
+        platter.bytes.extend_from_slice(&bytes[..fits]);
+        if fits < bytes.len() { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(()) }
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        let mut platter = self.platter();
+        platter.syncs += 1;
+        if platter.sync_fails { Err(io::Error::other("sync failed")) } else { Ok(()) }
+    }
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        let mut platter = self.platter();
+        if platter.cut_fails {
+            return Err(io::Error::from(io::ErrorKind::ReadOnlyFilesystem));
+        }
+        platter.bytes.truncate(length as usize);
+        Ok(())
+    }
+}
+
+fn key() -> SigningKey {
+    SigningKey::from_bytes(&[5; 32])
+}
+
+fn start(watch: Option<Arc<dyn Watch>>, queue: usize) -> (Log, FailingDisk) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(LOG_FILE);
+    begin(&path, &key(), 1).unwrap();
+    let disk = FailingDisk::default();
+    disk.platter().bytes = fs::read(path).unwrap();
+    let resumed = resume(&mut Cursor::new(disk.platter().bytes.clone()), &key().verifying_key()).unwrap();
+    let appender = Appender::new(
+        Box::new(disk.clone()),
+        resumed.header.log,
+        resumed.chain,
+        resumed.length,
+        key(),
+        clock(),
+    );
+    (Log::start(appender, queue, watch).unwrap(), disk)
+}
+
+#[test]
+fn records_are_on_disk_before_their_tickets() {
+    let (log, disk) = start(None, 16);
+    for number in 0..5 {
+        let ticket = block_on(log.record(record(number))).unwrap();
+        // Each alone in its group: a record and a checkpoint after the header and its checkpoint.
+        assert_eq!(ticket, Ticket(2 + 2 * number as u64));
+        assert_eq!((disk.verify(), disk.platter().syncs), (number as u64 + 1, number + 1));
+    }
+    assert_eq!(log.behind(), 0);
+}
+
+/// What a watch was told.
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Watch for Told {
+    fn appended(&self, records: u64, _took: Duration) {
+        self.0.lock().unwrap().push(format!("appended {records}"));
+    }
+    fn behind(&self, _records: u64) {}
+    fn failed(&self, why: &Unrecorded) {
+        self.0.lock().unwrap().push(format!("failed: {why}"));
+    }
+    fn works_again(&self) {
+        self.0.lock().unwrap().push("works again".to_owned());
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers_without_a_restart() {
+    let told = Arc::new(Told::default());
+    let (log, disk) = start(Some(told.clone()), 16);
+    block_on(log.record(record(0))).unwrap();
+    let before = disk.platter().bytes.clone();
+    disk.platter().room = Some(100);
+    for number in 0..2 {
+        let why = block_on(log.record(record(number))).unwrap_err();
+        assert_eq!(why, Unrecorded(io::ErrorKind::StorageFull.to_string()));
+        assert_eq!(disk.platter().bytes, before, "no half line is left");
+    }
+    assert!(block_on(log.usable()).is_err());
+    disk.platter().room = None;
+    assert_eq!(block_on(log.usable()), Ok(()), "noticed without traffic");
+    block_on(log.record(record(1))).unwrap();
+    assert_eq!(disk.verify(), 2);
+    let full = format!("failed: {}", io::ErrorKind::StorageFull);
+    assert_eq!(*told.0.lock().unwrap(), ["appended 1", &full, "works again", "appended 1"]);
+}
+
+#[test]
+fn what_a_failed_sync_left_is_written_anew() {
+    let (log, disk) = start(None, 16);
+    block_on(log.record(record(0))).unwrap();
+    disk.platter().sync_fails = true;
+    disk.platter().cut_fails = true;
+    assert_eq!(block_on(log.record(record(0))), Err(Unrecorded("sync failed".to_owned())));
+    // The file cannot be cut back either: then nothing may be written behind what is there.
+    let why = block_on(log.record(record(1))).unwrap_err();
+    assert_eq!(why, Unrecorded(io::ErrorKind::ReadOnlyFilesystem.to_string()));
+    disk.platter().sync_fails = false;
+    disk.platter().cut_fails = false;
+    block_on(log.record(record(2))).unwrap();
+    assert_eq!(disk.verify(), 2);
+}
+
+#[test]
+fn records_that_wait_together_share_a_sync() {
+    let (log, disk) = start(None, 4096);
+    // The writer stops at its first write until the disk is let go.
+    let held = disk.platter();
+    let mut receipts = vec![log.submit(record(0))];
+    receipts.extend((1..1000).map(|number| log.submit(record(number))));
+    drop(held);
+    let answer = |receipt: Receipt| receipt.0.blocking_recv().unwrap().unwrap();
+    let tickets: Vec<Ticket> = receipts.into_iter().map(answer).collect();
+    assert!(tickets.is_sorted() && tickets.len() == 1000);
+    assert_eq!(disk.verify(), 1000);
+    assert!(disk.platter().syncs <= 3, "{} syncs", disk.platter().syncs);
+}
+
+#[test]
+fn a_full_queue_refuses_at_once_and_a_long_record_is_refused_alone() {
+    let (log, disk) = start(None, 2);
+    let held = disk.platter();
+    let receipts: Vec<Receipt> = (0..8).map(|number| log.submit(record(number))).collect();
+    drop(held);
+    let answers: Vec<Answer> =
+        receipts.into_iter().map(|receipt| receipt.0.blocking_recv().unwrap()).collect();
+    let refused = answers.iter().filter(|answer| answer.is_err()).count();
+    assert!((3..8).contains(&refused), "{answers:?}");
+    assert_eq!(disk.verify() as usize, 8 - refused);
+
+    let mut long = record(0);
+    long.application = "x".repeat(canonical::LINE_BYTES_MAX);
+    let long = log.submit(long);
+    let short = log.submit(record(1));
+    assert!(long.0.blocking_recv().unwrap().unwrap_err().0.contains("too long"));
+    short.0.blocking_recv().unwrap().unwrap();
+    assert_eq!(disk.verify() as usize, 9 - refused);
+    assert_eq!(log.behind(), 0);
+}
+
+fn open(folder: &Path) -> Result<Log, Fault> {
+    Log::open(LogSettings::new(folder), clock())
+}
+
+fn verify_folder(folder: &Path) -> Result<u64, Flaw> {
+    let key = keys::public_key(&folder.join(keys::PUBLIC_KEY_FILE)).unwrap();
+    match verify(fs::read(log_file(folder)).unwrap().as_slice(), &key) {
+        Ok(verified) => Ok(verified.records),
+        Err(Failure::Flawed(flaw)) => Err(flaw),
+        Err(Failure::Read(error)) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_log_is_continued() {
+    let folder = tempfile::tempdir().unwrap();
+    keys::ensure_keys(folder.path()).unwrap();
+    for round in 0..3 {
+        let log = open(folder.path()).unwrap();
+        assert_eq!(log.repair(), None);
+        // Dropping the log writes what waits.
+        drop((0..4).map(|number| log.submit(record(number))).collect::<Vec<_>>());
+        drop(log);
+        assert_eq!(verify_folder(folder.path()), Ok(4 * (round + 1)));
+    }
+    let mode = |file: &str| fs::metadata(folder.path().join(file)).unwrap().mode() & 0o777;
+    assert_eq!((mode(LOG_FILE), mode(LOCK_FILE)), (0o600, 0o600));
+}
+
+/// A crash can end the file anywhere after the last checkpoint that was answered for.
+#[test]
+fn every_torn_end_is_repaired_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    keys::ensure_keys(folder.path()).unwrap();
+    drop(open(folder.path()).unwrap());
+    let path = log_file(folder.path());
+    let answered = fs::read(&path).unwrap();
+    let log = open(folder.path()).unwrap();
+    drop(log.submit(record(1)));
+    drop(log);
+    let whole = fs::read(&path).unwrap();
+    let record_ends =
+        answered.len() + 1 + whole[answered.len()..].iter().position(|byte| *byte == b'\n').unwrap();
+    for length in (answered.len()..whole.len()).step_by(7).chain([record_ends, whole.len() - 1]) {
+        fs::write(&path, &whole[..length]).unwrap();
+        let log = open(folder.path()).unwrap();
+        let unsigned = u64::from(length >= record_ends);
+        let kept = if unsigned == 1 { record_ends } else { answered.len() };
+        let repair = Repair { unsigned, cut: (length - kept) as u64 };
+        assert_eq!(log.repair(), (length != answered.len()).then_some(repair), "cut to {length}");
+        block_on(log.record(record(2))).unwrap();
+        drop(log);
+        let recovered = u64::from(length != answered.len());
+        assert_eq!(verify_folder(folder.path()), Ok(unsigned + recovered + 1), "cut to {length}");
+    }
+    // Blocks that the file system allotted but never filled.
+    fs::write(&path, [whole.clone(), vec![0; 5000]].concat()).unwrap();
+    assert_eq!(open(folder.path()).unwrap().repair(), Some(Repair { unsigned: 0, cut: 5000 }));
+}
+
+#[test]
+fn a_log_that_is_not_ours_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let fault = open(folder.path()).map(drop).unwrap_err();
+    assert!(fault.hint.unwrap().contains("pgveil init"));
+    let files = keys::ensure_keys(folder.path()).unwrap();
+    drop(open(folder.path()).unwrap());
+    let path = log_file(folder.path());
+    let good = fs::read(&path).unwrap();
+    let mut altered = good.clone();
+    *altered.iter_mut().rev().nth(10).unwrap() ^= 1;
+    for (bytes, says) in [
+        (altered, "no checkpoint in it is signed"),
+        (b"hello\n".to_vec(), "does not begin with the header"),
+        (Vec::new(), "does not begin with the header"),
+    ] {
+        fs::write(&path, &bytes).unwrap();
+        let fault = open(folder.path()).map(drop).unwrap_err();
+        assert!(fault.message.contains(says), "{fault}");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+    fs::write(&path, &good).unwrap();
+    fs::remove_file(&files.signing_key).unwrap();
+    fs::remove_file(&files.public_key).unwrap();
+    keys::ensure_keys(folder.path()).unwrap();
+    assert!(open(folder.path()).map(drop).unwrap_err().message.contains("another signing key"));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(open(folder.path()).map(drop).unwrap_err().hint.unwrap().contains("chmod 600"));
+}
+
+#[test]
+fn a_file_that_is_not_where_auditors_look_takes_no_records() {
+    let folder = tempfile::tempdir().unwrap();
+    keys::ensure_keys(folder.path()).unwrap();
+    let log = open(folder.path()).unwrap();
+    block_on(log.record(record(0))).unwrap();
+    let path = log_file(folder.path());
+    let good = fs::read(&path).unwrap();
+    fs::write(&path, &good[..good.len() - 1]).unwrap();
+    assert!(block_on(log.record(record(0))).unwrap_err().0.contains("changed by someone else"));
+    fs::write(&path, &good).unwrap();
+    block_on(log.record(record(0))).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(block_on(log.record(record(0))).unwrap_err().0.contains("removed"));
+    assert!(block_on(log.usable()).is_err());
+}
