@@ -202,3 +202,6 @@ impl Writer {
         Frame { bytes: self.out.freeze() }
     }
 }
+
+#[cfg(test)]
+mod tests;

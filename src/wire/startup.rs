@@ -12,7 +12,8 @@ pub enum Startup {
         process_id: i32,
         secret: Bytes,
     },
-    /// Protocol version as (major << 16 | minor) and the parameters in order, `user` and `database` among them.
+    /// Protocol version as (major << 16 | minor) and the parameters in order, `user` and `database` among them; none where
+    /// major is not 3.
     Start {
         version: u32,
         parameters: Vec<(String, String)>,
@@ -20,6 +21,10 @@ pub enum Startup {
 }
 
 /// Takes one start-up packet off the front of `buffer`, or `None` when more bytes are needed.
+///
+/// # Errors
+/// A length below 8 or above the limit (nothing is reserved for it), a request code that PostgreSQL does not have, a cancel
+/// secret outside 4 to 256 bytes, parameters that are not NUL-terminated UTF-8.
 pub fn split(buffer: &mut BytesMut, limits: &Limits) -> Result<Option<Startup>, Violation> {
     let Some(field) = buffer.first_chunk::<4>() else { return Ok(None) };
     let length = super::length_within(*field, limits)?;
@@ -42,7 +47,9 @@ pub fn split(buffer: &mut BytesMut, limits: &Limits) -> Result<Option<Startup>, 
             }
             Ok(Some(Startup::Cancel { process_id, secret: Bytes::copy_from_slice(secret) }))
         }
-        version if version >> 16 >= 2 && version >> 16 < 1000 => start(version, reader).map(Some),
+        version if version >> 16 == 3 => start(version, reader).map(Some),
+        // How another version lays out what follows is not known: its number is all that can be answered.
+        version if version >> 16 < 1000 => Ok(Some(Startup::Start { version, parameters: vec![] })),
         _ => Err(Violation::new("unsupported startup packet")),
     }
 }
