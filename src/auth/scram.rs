@@ -94,6 +94,8 @@ pub struct ServerFirst {
 pub struct ServerFinal {
     verifier: Verifier,
     known: bool,
+    /// What client-final must repeat in base64: the header of client-first, against a downgrade in between.
+    channel_binding: &'static str,
     client_first_bare: String,
     server_first: String,
     nonce: String,
@@ -120,9 +122,11 @@ impl ServerFirst {
     /// Answers client-first-message. `server_nonce` is printable and fresh.
     pub fn respond(self, client_first: &[u8], server_nonce: &str) -> Result<(ServerFinal, Vec<u8>), Failure> {
         let text = std::str::from_utf8(client_first).map_err(|_| Failure::Syntax)?;
-        let bare = match text.split_once(',') {
-            Some(("n" | "y", rest)) => rest.split_once(',').ok_or(Failure::Syntax)?.1,
-            Some((flag, _)) if flag.starts_with("p=") => return Err(Failure::ChannelBinding),
+        // An authorization identity between the commas is not taken, as PostgreSQL does not.
+        let (channel_binding, bare) = match text.split_at_checked(3) {
+            Some(("n,,", bare)) => ("c=biws", bare),
+            Some(("y,,", bare)) => ("c=eSws", bare),
+            _ if text.starts_with("p=") => return Err(Failure::ChannelBinding),
             _ => return Err(Failure::Syntax),
         };
         let mut attributes = bare.split(',');
@@ -138,6 +142,7 @@ impl ServerFirst {
         let next = ServerFinal {
             verifier: self.verifier,
             known: self.known,
+            channel_binding,
             client_first_bare: bare.to_owned(),
             server_first,
             nonce,
@@ -152,8 +157,7 @@ impl ServerFinal {
         let text = std::str::from_utf8(client_final).map_err(|_| Failure::Syntax)?;
         let (without_proof, proof) = text.rsplit_once(",p=").ok_or(Failure::Syntax)?;
         let mut attributes = without_proof.split(',');
-        // base64 of "n,," and of "y,,".
-        if !matches!(attributes.next(), Some("c=biws" | "c=eSws")) {
+        if attributes.next() != Some(self.channel_binding) {
             return Err(Failure::Syntax);
         }
         let nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).ok_or(Failure::Syntax)?;

@@ -74,13 +74,21 @@ fn malformed_messages_fail_and_never_panic() {
         b"x,,n=u,r=a",
         b"\xff",
         b"n,,r=a,n=u",
+        b"n,a=admin,n=u,r=a",
+        b"n,\xc3\xa9,n=u,r=a",
         b"n,,n=u,r=a b",
     ] {
         assert_eq!(first(message), Some(Failure::Syntax), "{message:?}");
     }
     assert_eq!(first(b"p=tls-server-end-point,,n=u,r=a"), Some(Failure::ChannelBinding));
-    for message in [&b""[..], b"c=biws", b"c=biws,r=x,p=", b"c=biws,r=rOprNGfwEbeRWgbNEkqOn,p=!!", b",p=AAAA"]
-    {
+    for message in [
+        &b""[..],
+        b"c=biws",
+        b"c=biws,r=x,p=",
+        b"c=biws,r=rOprNGfwEbeRWgbNEkqOn,p=!!",
+        b"c=eSws,r=rOprNGfwEbeRWgbNEkqOn,p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        b",p=AAAA",
+    ] {
         let (next, _) = ServerFirst::new("u", None, &[0; 32])
             .respond(CLIENT_FIRST, "n")
             .unwrap_or_else(|f| panic!("{f:?}"));
