@@ -24,11 +24,13 @@ pub struct CancelKeys {
 pub struct Registration {
     keys: CancelKeys,
     process_id: i32,
+    own_secret: [u8; SECRET_BYTES],
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.keys.entries.remove(&self.process_id);
+        // The server may have given the number to a newer connection already: that one's entry stays.
+        self.keys.entries.remove_if(&self.process_id, |_, entry| entry.own_secret == self.own_secret);
     }
 }
 
@@ -40,7 +42,7 @@ impl CancelKeys {
         server_secret: Bytes,
     ) -> Registration {
         self.entries.insert(process_id, Entry { own_secret, server_secret });
-        Registration { keys: self.clone(), process_id }
+        Registration { keys: self.clone(), process_id, own_secret }
     }
 
     /// The server's secret for a request that fits.
@@ -61,7 +63,11 @@ mod tests {
         assert_eq!(keys.find(7, &[1, 2, 3, 4]).as_deref(), Some(&b"theirs"[..]));
         assert_eq!(keys.find(7, b"theirs"), None);
         assert_eq!(keys.find(8, &[1, 2, 3, 4]), None);
+        let newer = keys.register(7, [5, 6, 7, 8], Bytes::from_static(b"newer"));
         drop(registration);
+        assert_eq!(keys.find(7, &[5, 6, 7, 8]).as_deref(), Some(&b"newer"[..]));
+        drop(newer);
+        assert_eq!(keys.find(7, &[5, 6, 7, 8]), None);
         assert_eq!(keys.find(7, &[1, 2, 3, 4]), None);
     }
 }
