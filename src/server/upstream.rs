@@ -171,22 +171,30 @@ async fn authenticate(server: &mut Peer, user: &str, keys: Keys) -> Result<(), R
             (Authentication::SaslFinal(data), Some(Proving::Last(last))) => {
                 last.finish(&data).map_err(|failure| rejected(user, failure))?;
             }
-            (Authentication::CleartextPassword | Authentication::Md5 { .. }, _) => {
-                return Err(fatal(
-                    "28000",
-                    "the database asks for a password in a way that pgveil cannot answer",
-                    Some("Set scram-sha-256 in its pg_hba.conf for connections from pgveil."),
-                ));
+            (_, Some(_)) => {
+                return Err(unreachable_server("It broke off the exchange that proves the password."));
             }
-            _ => {
-                return Err(fatal(
-                    "28000",
-                    "the database asks for an authentication method that pgveil does not speak",
-                    Some("Set scram-sha-256 in its pg_hba.conf for connections from pgveil."),
-                ));
-            }
+            (other, None) => return Err(unanswerable(&other)),
         }
     }
+}
+
+/// Only SCRAM can be answered without knowing the password.
+fn unanswerable(asked: &Authentication) -> Rejection {
+    let what = match asked {
+        Authentication::CleartextPassword => "a password in clear".to_owned(),
+        Authentication::Md5 { .. } => "an md5 password".to_owned(),
+        Authentication::Sasl { mechanisms } => mechanisms.join(", "),
+        Authentication::Other(code) => format!("authentication method {code}"),
+        Authentication::Ok | Authentication::SaslContinue(_) | Authentication::SaslFinal(_) => {
+            return unreachable_server("It continues an exchange that did not begin.");
+        }
+    };
+    fatal(
+        "28000",
+        &format!("the database asks for {what}, which pgveil cannot answer"),
+        Some("Use scram-sha-256 in pg_hba.conf and for the user's password there."),
+    )
 }
 
 enum Proving {
