@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod cancel;
 pub mod listener;
+mod parameters;
 pub mod prepare;
 pub mod pump;
 pub mod service;

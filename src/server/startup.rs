@@ -4,11 +4,11 @@
 //! not change is refused before anyone is asked; until the password is proved a client can make us hold 10,000 bytes.
 //! Deliberately absent: time-outs and the connection limit (the listener's), what follows ReadyForQuery (the relay's).
 
+use super::parameters;
 use super::settings::TlsMode;
-use super::stream::{Peer, PeerError, Stream};
+use super::stream::{Peer, PeerError, Prefixed, Stream};
 use crate::auth::Verifier;
 use crate::auth::scram::{self, Failure, Proved, ServerFirst};
-use crate::plan::check_pinned;
 use crate::wire::backend::{self, Authentication, ErrorFields};
 use crate::wire::startup::{self, Startup};
 use crate::wire::{Limits, frontend};
@@ -17,6 +17,12 @@ use bytes::Bytes;
 
 /// PostgreSQL's `MAX_STARTUP_PACKET_LENGTH`, and its limit for authentication messages is of the same order.
 pub const BEFORE_LOG_IN: Limits = Limits { message_bytes_max: 10_000 };
+
+/// PostgreSQL's `NAMEDATALEN - 1`.
+const NAME_BYTES_MAX: usize = 63;
+
+/// The first byte of a TLS handshake record; as a start-up packet's length it would be far above any limit.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Why a connection was not let in.
 pub enum Rejection {
@@ -61,8 +67,9 @@ pub struct Asking {
 }
 
 impl Asking {
+    /// Of a name that is given twice the last holds, as in PostgreSQL: what we judge by is what it obeys.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.parameters.iter().rfind(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
     /// Checked to be there by [`accept`].
     pub fn user(&self) -> &str {
@@ -85,36 +92,38 @@ pub async fn accept(
     mode: TlsMode,
 ) -> Result<Asked, (Rejection, Option<Peer>)> {
     let mut client = Peer::new(stream);
+    let mut acceptor = tls.filter(|_| !local);
     let mut encrypted = false;
+    if let Some(direct) = acceptor {
+        if let Err(error) = client.read_more().await {
+            return Err((error.into(), None));
+        }
+        if client.input.first() == Some(&TLS_HANDSHAKE) {
+            client = direct_tls(client, direct).await.map_err(|rejection| (rejection, None))?;
+            (encrypted, acceptor) = (true, None);
+        }
+    }
     // One TLS and one GSS request at most, then the start-up packet.
     for _ in 0..3 {
         let packet = match packet(&mut client).await {
             Ok(packet) => packet,
             Err(rejection) => return Err((rejection, Some(client))),
         };
-        match packet {
-            Startup::Gss => {
+        match (packet, acceptor) {
+            (Startup::Ssl, Some(offered)) => {
+                client = negotiated_tls(client, offered).await.map_err(|rejection| (rejection, None))?;
+                (encrypted, acceptor) = (true, None);
+            }
+            (Startup::Ssl | Startup::Gss, _) => {
                 if let Err(error) = client.send(b"N").await {
                     return Err((error.into(), None));
                 }
             }
-            Startup::Ssl => match tls.filter(|_| !encrypted && !local) {
-                None => {
-                    if let Err(error) = client.send(b"N").await {
-                        return Err((error.into(), None));
-                    }
-                }
-                Some(acceptor) => {
-                    client = secure(client, acceptor).await.map_err(|rejection| (rejection, None))?;
-                    encrypted = true;
-                }
-            },
-            Startup::Cancel { process_id, secret } => return Ok(Asked::Cancel { process_id, secret }),
-            Startup::Start { version, parameters } => {
+            (Startup::Cancel { process_id, secret }, _) => return Ok(Asked::Cancel { process_id, secret }),
+            (Startup::Start { version, parameters }, _) => {
                 let mut asking = Asking { client, parameters, encrypted };
-                let checked =
-                    check(&mut asking, version, !encrypted && !local && mode == TlsMode::Require).await;
-                return match checked {
+                let needs_tls = mode == TlsMode::Require && !encrypted && !local;
+                return match check(&mut asking, version, needs_tls).await {
                     Ok(()) => Ok(Asked::LogIn(asking)),
                     Err(rejection) => Err((rejection, Some(asking.client))),
                 };
@@ -133,13 +142,27 @@ async fn packet(client: &mut Peer) -> Result<Startup, Rejection> {
     }
 }
 
-async fn secure(mut client: Peer, acceptor: &tokio_rustls::TlsAcceptor) -> Result<Peer, Rejection> {
+/// TLS after an SSLRequest. What came behind it in clear could be anybody's, so nothing may have.
+async fn negotiated_tls(mut client: Peer, acceptor: &tokio_rustls::TlsAcceptor) -> Result<Peer, Rejection> {
     if !client.input.is_empty() {
         return Err(Rejection::Silent("unencrypted data after the request for encryption"));
     }
     client.send(b"S").await?;
     match acceptor.accept(client.stream).await {
         Ok(stream) => Ok(Peer::new(Box::new(stream))),
+        Err(_) => Err(Rejection::Silent("the TLS handshake failed")),
+    }
+}
+
+/// TLS from the first byte (libpq's `sslnegotiation=direct`). The client must name the protocol, so that bytes made for
+/// another service cannot be passed on to this one.
+async fn direct_tls(client: Peer, acceptor: &tokio_rustls::TlsAcceptor) -> Result<Peer, Rejection> {
+    let stream = Prefixed::new(client.input.freeze(), client.stream);
+    match acceptor.accept(stream).await {
+        Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(super::tls::ALPN) => {
+            Ok(Peer::new(Box::new(stream)))
+        }
+        Ok(_) => Err(Rejection::Silent("direct TLS without ALPN")),
         Err(_) => Err(Rejection::Silent("the TLS handshake failed")),
     }
 }
@@ -174,74 +197,18 @@ async fn check(asking: &mut Asking, version: u32, needs_tls: bool) -> Result<(),
     if asking.user().is_empty() {
         return Err(fatal("28000", "no PostgreSQL user name specified in startup packet", None));
     }
-    for (name, value) in &asking.parameters {
-        setting(name, value)?;
+    // PostgreSQL would cut them and open another database than the one whose tags we look up.
+    for (what, name) in [("user", asking.user()), ("database", asking.database())] {
+        if name.len() > NAME_BYTES_MAX {
+            return Err(fatal("42622", &format!("{what} name is longer than {NAME_BYTES_MAX} bytes"), None));
+        }
     }
+    parameters::check(&asking.parameters)?;
     if version & 0xffff > 0 || !extensions.is_empty() {
         let answer = backend::encode_negotiate_protocol_version(0, &extensions);
         asking.client.send(answer.bytes()).await?;
     }
     Ok(())
-}
-
-/// One start-up parameter, or one setting inside `options`.
-fn setting(name: &str, value: &str) -> Result<(), Rejection> {
-    let refuse = |what: &str, hint: &str| {
-        fatal("0A000", &format!("{what} is not supported through pgveil"), Some(hint))
-    };
-    let lower = name.to_ascii_lowercase();
-    match lower.as_str() {
-        "replication" if !matches!(value.to_ascii_lowercase().as_str(), "false" | "off" | "no" | "0") => {
-            return Err(refuse("a replication connection", "Replicate from the database itself."));
-        }
-        "options" => {
-            for (name, value) in options(value) {
-                setting(&name, &value)?;
-            }
-        }
-        own if own.starts_with("pgveil.") => {
-            return Err(refuse(&format!("start-up option {own}"), "Use SET after the connection is made."));
-        }
-        // libpq's "auto" never leaves the client; SQL_ASCII and others would change how text reads.
-        _ => {}
-    }
-    check_pinned(&lower, value.trim_matches('\''))
-        .map_err(|problem| fatal(problem.sqlstate, &problem.message, problem.hint.as_deref()))
-}
-
-/// `-c name=value`, `--name=value`, words split at white space that no backslash escapes (`pg_split_opts`).
-fn options(text: &str) -> Vec<(String, String)> {
-    let mut words: Vec<String> = vec![];
-    let mut word = String::new();
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => word.extend(chars.next()),
-            c if c.is_ascii_whitespace() => {
-                if !word.is_empty() {
-                    words.push(std::mem::take(&mut word));
-                }
-            }
-            c => word.push(c),
-        }
-    }
-    words.push(word);
-    let mut found = vec![];
-    let mut words = words.into_iter();
-    while let Some(word) = words.next() {
-        let assignment = match word.strip_prefix("--") {
-            Some(long) => long.to_owned(),
-            None if word == "-c" => words.next().unwrap_or_default(),
-            None => match word.strip_prefix("-c") {
-                Some(joined) => joined.to_owned(),
-                None => continue,
-            },
-        };
-        if let Some((name, value)) = assignment.split_once('=') {
-            found.push((name.replace('-', "_"), value.to_owned()));
-        }
-    }
-    found
 }
 
 /// Has the client prove its password. The reply that completes the exchange has been sent; AuthenticationOk has not.
@@ -291,49 +258,6 @@ pub fn rejected(user: &str, failure: Failure) -> Rejection {
         }
         Failure::Proof | Failure::OtherVerifier | Failure::ServerSignature => {
             fatal("28P01", &format!("password authentication failed for user \"{user}\""), None)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_are_read_as_the_server_reads_them() {
-        let found = options(r"-c search_path=a,b --statement-timeout=5s -cgeqo=off -c x=a\ b -e");
-        let pairs: Vec<(&str, &str)> =
-            found.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        assert_eq!(
-            pairs,
-            [("search_path", "a,b"), ("statement_timeout", "5s"), ("geqo", "off"), ("x", "a b")]
-        );
-    }
-
-    #[test]
-    fn what_the_proxy_relies_on_cannot_be_changed_at_start_up() {
-        let sqlstate = |name: &str, value: &str| match setting(name, value) {
-            Ok(()) => "ok".to_owned(),
-            Err(Rejection::Tell(fields)) => fields.sqlstate().to_owned(),
-            Err(Rejection::Silent(why)) => why.to_owned(),
-        };
-        for (name, value) in [
-            ("options", "-c pgveil.purpose=x"),
-            ("pgveil.purpose", "x"),
-            ("options", "--standard-conforming-strings=off"),
-            ("options", "-c bytea_output=escape"),
-            ("client_encoding", "LATIN1"),
-            ("replication", "database"),
-        ] {
-            assert_eq!(sqlstate(name, value), "0A000", "{name}={value}");
-        }
-        for (name, value) in [
-            ("client_encoding", "'utf-8'"),
-            ("client_encoding", "UNICODE"),
-            ("options", "-c geqo=off"),
-            ("replication", "false"),
-        ] {
-            assert_eq!(sqlstate(name, value), "ok", "{name}={value}");
         }
     }
 }

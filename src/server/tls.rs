@@ -4,12 +4,12 @@
 //! libpq's `sslmode` of these names. Deliberately absent: revocation lists, channel binding.
 
 use super::settings::{DatabaseAddress, DatabaseSettings, DatabaseTls, ListenSettings, TlsMode};
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
     SignatureScheme,
@@ -18,6 +18,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+
+/// The protocol's name (PostgreSQL's `PG_ALPN_PROTOCOL`).
+pub(super) const ALPN: &[u8] = b"postgresql";
 
 /// Why TLS cannot be set up; names the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,9 +84,10 @@ pub fn acceptor(settings: &ListenSettings) -> Result<Option<tokio_rustls::TlsAcc
             )
         }
     };
-    let config = builder
+    let mut config = builder
         .with_single_cert(certificates(certificate)?, private_key(key)?)
         .map_err(|error| TlsError(format!("{}: {error}", certificate.display())))?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(Some(tokio_rustls::TlsAcceptor::from(Arc::new(config))))
 }
 
@@ -114,28 +118,17 @@ impl DatabaseConnector {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError(error.to_string()))?;
-        let config = match (mode, &settings.ca) {
-            (DatabaseTls::VerifyFull, Some(ca)) => {
-                builder.with_root_certificates(roots(ca)?).with_no_client_auth()
-            }
-            (DatabaseTls::VerifyCa, Some(ca)) => {
-                let full = WebPkiServerVerifier::builder_with_provider(roots(ca)?, provider()).build();
-                let full = full.map_err(|error| TlsError(format!("{}: {error}", ca.display())))?;
-                builder
-                    .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(AnyName(full)))
-                    .with_no_client_auth()
-            }
+        let verifier: Arc<dyn ServerCertVerifier> = match (mode, &settings.ca) {
+            (DatabaseTls::VerifyFull, Some(ca)) => Arc::new(Trusted::new(ca, true)?),
+            (DatabaseTls::VerifyCa, Some(ca)) => Arc::new(Trusted::new(ca, false)?),
             (DatabaseTls::VerifyFull | DatabaseTls::VerifyCa, None) => {
                 return Err(TlsError(
                     "database.tls needs ca, the file with the authority's certificate".to_owned(),
                 ));
             }
-            _ => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Unverified(provider())))
-                .with_no_client_auth(),
+            _ => Arc::new(Unverified(provider())),
         };
+        let config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         Ok(DatabaseConnector { mode, connector: Some(connector), name: Some(name) })
     }
@@ -146,11 +139,30 @@ impl DatabaseConnector {
     }
 }
 
-/// `verify-ca`: the chain must hold, the name may be another.
+/// `verify-full` and `verify-ca`: the chain must hold, for the first the name, too.
+///
+/// A certificate that stands in `ca` itself is trusted although it may be an authority's: what
+/// `openssl req -x509` makes for a server is marked so, and libpq takes it.
 #[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
+struct Trusted {
+    chain: Arc<WebPkiServerVerifier>,
+    named: Vec<CertificateDer<'static>>,
+    with_name: bool,
+}
 
-impl ServerCertVerifier for AnyName {
+impl Trusted {
+    fn new(ca: &Path, with_name: bool) -> Result<Trusted, TlsError> {
+        let chain = WebPkiServerVerifier::builder_with_provider(roots(ca)?, provider()).build();
+        let chain = chain.map_err(|error| TlsError(format!("{}: {error}", ca.display())))?;
+        Ok(Trusted { chain, named: certificates(ca)?, with_name })
+    }
+
+    fn is_named(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.named.iter().any(|named| named.as_ref() == certificate.as_ref())
+    }
+}
+
+impl ServerCertVerifier for Trusted {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -159,10 +171,18 @@ impl ServerCertVerifier for AnyName {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+        match self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            // The name is looked at last: with this error the chain holds.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
+            )) if !self.with_name => Ok(ServerCertVerified::assertion()),
+            // An authority's own certificate, whose dates were looked at before; the name was not yet.
+            Err(Error::InvalidCertificate(CertificateError::Other(_))) if self.is_named(end_entity) => {
+                if self.with_name {
+                    verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                }
+                Ok(ServerCertVerified::assertion())
+            }
             other => other,
         }
     }
@@ -172,7 +192,7 @@ impl ServerCertVerifier for AnyName {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
+        self.chain.verify_tls12_signature(message, cert, dss)
     }
     fn verify_tls13_signature(
         &self,
@@ -180,10 +200,10 @@ impl ServerCertVerifier for AnyName {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
+        self.chain.verify_tls13_signature(message, cert, dss)
     }
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.chain.supported_verify_schemes()
     }
 }
 
