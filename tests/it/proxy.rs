@@ -28,8 +28,8 @@ seal = "deterministic"
 label = "payment.card"
 type = "text"
 seal = "randomized"
-[domain.day]
-label = "pii.day"
+[domain.joined]
+label = "profile.joined"
 type = "date"
 seal = "randomized"
 [roles]
@@ -54,7 +54,7 @@ pub const TAGS: &str = r#"
 [columns]
 "public.customers.email" = "email"
 "public.customers.card" = "card"
-"public.customers.joined" = "day"
+"public.customers.joined" = "joined"
 "#;
 
 /// A running proxy, its own PostgreSQL behind it and its configuration folder.
