@@ -168,14 +168,14 @@ def pipelines(conn):
 
 
 def server_side_cursors(conn):
-    conn.cursor().executemany("insert into customers (email, note) values (%s, 'many')", [(f"c{n}@example.com",) for n in range(120)])
+    conn.cursor().executemany("insert into visits (id, page) values (%s, %s)", [(n, f"/c/{n}") for n in range(120)])
     with conn.cursor(name="many", row_factory=dict_row) as cursor:
-        cursor.execute("select email from customers where note = %s order by id", ("many",))
+        cursor.execute("select page from visits where page like %s order by id", ("/c/%",))
         first = cursor.fetchmany(7)
-        assert [row["email"] for row in first] == [f"c{n}@example.com" for n in range(7)]
+        assert [row["page"] for row in first] == [f"/c/{n}" for n in range(7)]
         cursor.itersize = 20
         assert len(list(cursor)) == 113
-    conn.execute("delete from customers where note = 'many'")
+    conn.execute("delete from visits")
     conn.commit()
 
 
