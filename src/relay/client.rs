@@ -5,9 +5,9 @@
 //! asked to flush, so that what is waited for comes.
 
 use super::queue::{Class, ENTRIES_MAX, Expect, Owed, Role};
-use super::{Held, Relay};
+use super::{Held, Relay, statement};
 use crate::plan::{Reason, Refusal};
-use crate::wire::frontend;
+use crate::wire::frontend::{self, Target};
 use crate::wire::{Frame, Violation};
 
 impl Relay {
@@ -48,11 +48,28 @@ impl Relay {
             self.flush();
             return Ok(true);
         }
-        if self.barrier(tag, frame)? {
+        if self.barrier(tag, frame)? || self.unsure_of_name(tag, frame)? {
             self.flush();
             return Ok(true);
         }
         self.unsettled(tag)
+    }
+
+    /// Whether what the message's statement name stands for hangs on how an earlier pipeline ends.
+    fn unsure_of_name(&self, tag: u8, frame: &Frame) -> Result<bool, Violation> {
+        let name = match tag {
+            frontend::PARSE => statement::first_string(frame.body(), 0),
+            frontend::BIND => statement::first_string(frame.body(), 1),
+            frontend::DESCRIBE | frontend::CLOSE => match frontend::target(frame)? {
+                (Target::Statement, name) => name,
+                (Target::Portal, _) => return Ok(false),
+            },
+            _ => return Ok(false),
+        };
+        let of_this_pipeline =
+            || self.statements.get(name).is_some_and(|known| known.segment == self.queue.segment());
+        let replaces = name.is_empty() && tag == frontend::PARSE;
+        Ok(!replaces && self.queue.renames_before(name) && !of_this_pipeline())
     }
 
     /// Whether the message could commit, or end the transaction of, something whose reply may still fail.
@@ -67,6 +84,8 @@ impl Relay {
                 let (portal, _) = frontend::execute(frame)?;
                 self.statements.portal(portal).is_some_and(|portal| portal.statement.class == Class::Other)
             }
+            // If the reply fails the client must find the statement that it would have closed.
+            frontend::CLOSE => frontend::target(frame)?.0 == Target::Statement,
             _ => false,
         })
     }

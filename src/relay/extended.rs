@@ -120,6 +120,7 @@ impl Relay {
             declared: parse.types.clone(),
             compared,
             positions,
+            segment: self.queue.segment(),
             generation: AtomicU64::new(self.world.generation),
         });
         let undo = self.statements.parsed(parse.name, &prepared);
@@ -143,6 +144,10 @@ impl Relay {
 
     pub(super) fn bind(&mut self, frame: &Frame) -> Result<(), Violation> {
         let bind = Bind::view(frame)?;
+        if self.statements.lost(bind.statement) {
+            self.refuse_extended(&lost(), "");
+            return Ok(());
+        }
         let known = self.statements.get(bind.statement).cloned();
         let plan = known.as_ref().and_then(|prepared| prepared.plan().cloned());
         let mut bound = None;
@@ -174,9 +179,10 @@ impl Relay {
                 }
             }
         }
+        let segment = self.queue.segment();
         let planned = bound.is_some();
         let positions = known.as_ref().map(|prepared| prepared.positions.clone());
-        let portal = known.map(|statement| Portal { statement, bound, run: None });
+        let portal = known.map(|statement| Portal { statement, bound, segment, run: None });
         let replaced = self.statements.bind(bind.portal, portal);
         self.drop_portal(replaced);
         let owed = Owed::new(Expect::One(BIND_COMPLETE), Role::Client);
@@ -230,6 +236,10 @@ impl Relay {
 
     pub(super) fn describe(&mut self, frame: Frame) -> Result<(), Violation> {
         let (target, name) = frontend::target(&frame)?;
+        if target == Target::Statement && self.statements.lost(name) {
+            self.refuse_extended(&lost(), "");
+            return Ok(());
+        }
         let expect = match target {
             Target::Statement => Expect::DescribeStatement(self.statements.get(name).cloned()),
             Target::Portal => {
@@ -269,8 +279,7 @@ impl Relay {
     /// A portal is gone: a run that waits in it for a further Execute has ended.
     fn drop_portal(&mut self, portal: Option<Portal>) {
         let Some(run) = portal.and_then(|portal| portal.run) else { return };
-        let running = self.queue.iter().any(|owed| owed.part().is_some_and(|part| part.run == Some(run)));
-        if !running {
+        if !self.queue.uses_run(run) {
             self.end_run(run, "00000");
         }
     }
@@ -342,6 +351,11 @@ fn same_plan(one: &StatementPlan, other: &StatementPlan) -> bool {
         && one.parameters == other.parameters
         && one.columns == other.columns
         && one.uses == other.uses
+}
+
+/// What PostgreSQL says where there is no unnamed statement.
+fn lost() -> Refusal {
+    Refusal::new(Reason::Value, "26000", "unnamed prepared statement does not exist")
 }
 
 /// The database or the tags changed under a prepared statement.

@@ -116,13 +116,13 @@ impl Relay {
         let unseen = stale && self.conversion_again();
         let told = match (&head.expect, head.role) {
             _ if unseen => None,
-            (Expect::Refused(ours), _) => Some(Relay::swapped((**ours).clone(), fields)),
+            (Expect::Refused(ours), Role::Client) => Some(Relay::swapped((**ours).clone(), fields)),
             (_, Role::Client | Role::Step) => Some(cleaned),
             (_, Role::Ask) if asked_alone => None,
             (_, Role::Ask) => Some(cleaned),
-            // Its refusal was on its way: the server failed by itself, and skips the constant.
-            (_, Role::Hidden) => skipped.iter().find_map(|owed| match &owed.expect {
-                Expect::Refused(ours) => Some((**ours).clone()),
+            // The client was told, or its refusal was on its way: the server failed by itself and skips the constant.
+            (_, Role::Hidden) => skipped.iter().find_map(|owed| match (&owed.expect, owed.role) {
+                (Expect::Refused(ours), Role::Client) => Some((**ours).clone()),
                 _ => None,
             }),
         };
@@ -138,21 +138,11 @@ impl Relay {
             self.end_failed(&owed, &sqlstate, false);
             self.statements.undo(owed.undo);
         }
-        self.undo_failed(&head, own_undo);
+        self.statements.failed(own_undo);
         match &mut self.conversion {
             Some(conversion) => conversion.abandon(),
             None if !self.queue.has_sync() => self.skipping = true,
             None => {}
-        }
-    }
-
-    /// A failed Parse of the unnamed statement has dropped it; of a named one it has changed nothing.
-    fn undo_failed(&mut self, head: &Owed, undo: super::statement::Undo) {
-        match &head.expect {
-            Expect::Parse { name, .. } if name.is_empty() => {
-                self.statements.forget("");
-            }
-            _ => self.statements.undo(undo),
         }
     }
 

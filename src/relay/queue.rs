@@ -131,8 +131,8 @@ pub(super) struct Owed {
     pub(super) planned: bool,
     /// For a Sync: a statement before it may have begun or ended a transaction.
     pub(super) unsettled: bool,
-    /// Number of Syncs sent before it, set by [`Queue::push`].
-    segment: u64,
+    /// Number of Syncs and simple queries sent before it, set by [`Queue::push`].
+    pub(super) segment: u64,
     /// Counted among those whose reply may still fail, set by [`Queue::push`].
     awaited: bool,
 }
@@ -203,7 +203,7 @@ pub(super) struct Queue {
     resets: usize,
     unsettled: usize,
     syncs: usize,
-    /// Number of Syncs sent.
+    /// Number of Syncs and simple queries sent.
     segment: u64,
     /// Entries since the last Sync whose reply may still fail.
     awaited: usize,
@@ -228,7 +228,7 @@ impl Queue {
         owed.segment = self.segment;
         owed.awaited = owed.fallible() && owed.role == Role::Client;
         self.count(&owed, true);
-        if matches!(owed.expect, Expect::Sync) {
+        if matches!(owed.expect, Expect::Sync | Expect::Query(_) | Expect::RefusedQuery(..)) {
             self.segment += 1;
             self.awaited = 0;
         }
@@ -261,6 +261,17 @@ impl Queue {
     pub(super) fn has_sync(&self) -> bool {
         self.syncs > 0
     }
+    pub(super) fn segment(&self) -> u64 {
+        self.segment
+    }
+    /// Whether a pipeline before this one changes what a statement's name stands for, and is not answered.
+    pub(super) fn renames_before(&self, name: &str) -> bool {
+        self.entries.iter().any(|owed| owed.segment < self.segment && owed.undo.concerns(name))
+    }
+    /// Whether what is owed still has use for a run.
+    pub(super) fn uses_run(&self, run: u64) -> bool {
+        self.entries.iter().any(|owed| owed.parts().iter().any(|part| part.run == Some(run)))
+    }
     /// Whether a reply since the last Sync may still fail.
     pub(super) fn awaits(&self) -> bool {
         self.awaited > 0
@@ -276,7 +287,9 @@ impl Queue {
             if matches!(owed.expect, Expect::Sync) {
                 break;
             }
-            owed.role = Role::Hidden;
+            if owed.role != Role::Ask {
+                owed.role = Role::Hidden;
+            }
             if std::mem::take(&mut owed.awaited) && owed.segment == self.segment {
                 released += 1;
             }
@@ -287,9 +300,6 @@ impl Queue {
     pub(super) fn take_undo(&mut self) -> Vec<Undo> {
         let before_sync = self.entries.iter_mut().take_while(|owed| !matches!(owed.expect, Expect::Sync));
         before_sync.map(|owed| std::mem::take(&mut owed.undo)).collect()
-    }
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Owed> {
-        self.entries.iter()
     }
     /// COPY IN began at the head: the server ignores every Sync that it reads before the copy's end.
     pub(super) fn forget_syncs_in_copy(&mut self) {

@@ -27,6 +27,8 @@ impl Relay {
             let Some(frame) = self.backlog.front() else { break };
             let tag = frame.tag();
             match self.gate() {
+                // Names and types of columns are no one's data.
+                _ if tag == backend::ROW_DESCRIPTION => {}
                 Gate::Waiting => break,
                 Gate::Failed if tag != backend::ERROR_RESPONSE => {
                     self.fail(&unrecorded())?;
@@ -168,10 +170,11 @@ impl Relay {
 
     fn parsed(&mut self, frame: Frame) {
         self.show(frame);
-        if let Some(Owed { expect: Expect::Parse { name, prepared }, role: Role::Client, .. }) =
-            self.queue.pop()
+        let Some(owed) = self.queue.pop() else { return };
+        if let (Expect::Parse { name, prepared }, Role::Client) = (owed.expect, owed.role)
+            && !name.is_empty()
         {
-            self.statements.confirm(name, prepared);
+            self.statements.replaced(&name, prepared);
         }
     }
 
@@ -329,10 +332,9 @@ impl Relay {
     fn suspended(&mut self, frame: Frame) {
         self.show(frame);
         let Some(owed) = self.queue.pop() else { return };
-        let Expect::Execute { part, portal } = &owed.expect else { return };
+        let Expect::Execute { part, .. } = &owed.expect else { return };
         let Some(run) = part.run else { return };
-        let kept = portal.as_ref().and_then(|name| self.statements.portal(name));
-        if kept.is_none_or(|portal| portal.run != Some(run)) {
+        if !self.statements.holds_run(run) && !self.queue.uses_run(run) {
             self.end_run(run, "00000");
         }
     }
@@ -350,8 +352,9 @@ impl Relay {
             return Err(unexplained(backend::READY_FOR_QUERY));
         }
         self.session.status = status;
+        let segment = self.queue.head().map_or(0, |head| head.segment);
         if status == TransactionStatus::Idle {
-            for run in self.statements.end_portals() {
+            for run in self.statements.end_portals(segment) {
                 self.end_run(run, "00000");
             }
             self.transaction_ended();

@@ -92,7 +92,7 @@ impl Relay {
         let synced = self.queue.has_sync();
         self.queue.mute_segment();
         for undo in self.queue.take_undo().into_iter().rev() {
-            self.statements.undo(undo);
+            self.statements.disown(undo);
         }
         if !synced && (self.segment_hard || self.conversion.is_some()) {
             if let Some(conversion) = &mut self.conversion {

@@ -81,15 +81,18 @@ impl Relay {
     }
 
     fn rewrite(&mut self, held: Held, script: &Script, text: &str) {
-        let fallible = script
-            .statements
-            .iter()
-            .any(|planned| matches!(planned, Planned::Plan(plan) if !plan.uses.is_empty()));
-        let writes = script
-            .statements
-            .iter()
-            .any(|planned| matches!(planned, Planned::Plan(plan) if plan.effects.writes));
-        if fallible && (self.queue.unsettled() || (self.segment_open && !self.queue.is_empty())) {
+        let plans = || {
+            script.statements.iter().filter_map(|planned| match planned {
+                Planned::Plan(plan) => Some(plan),
+                _ => None,
+            })
+        };
+        let fallible = plans().any(|plan| !plan.uses.is_empty());
+        let idle = self.session.status == TransactionStatus::Idle && !self.segment_open;
+        let commits = script.statements.len() > 1
+            || self.segment_open
+            || (idle && plans().any(|plan| plan.effects.writes));
+        if fallible && (self.queue.unsettled() || (commits && !self.queue.is_empty())) {
             // Whether a transaction is open decides how the text goes: what is owed will tell.
             self.flush();
             self.held = Some(held);
@@ -105,8 +108,7 @@ impl Relay {
                 }
             }
         }
-        let idle = self.session.status == TransactionStatus::Idle && !self.segment_open;
-        if fallible && (sent.len() > 1 || self.segment_open || (writes && idle)) {
+        if fallible && commits {
             self.statements.forget("");
             let again = (idle && !held.retried).then_some(held.frame);
             self.conversion = Some(Conversion::new(sent, again));

@@ -35,6 +35,8 @@ pub(super) struct Prepared {
     /// What its literals compare: counted at each Bind.
     pub(super) compared: Compared,
     pub(super) positions: Positions,
+    /// In which segment of the queue it was parsed.
+    pub(super) segment: u64,
     /// The world for which the plan is known to hold.
     pub(super) generation: AtomicU64,
 }
@@ -52,6 +54,8 @@ impl Prepared {
 pub(super) struct Portal {
     pub(super) statement: Arc<Prepared>,
     pub(super) bound: Option<Bound>,
+    /// In which segment of the queue it was bound.
+    pub(super) segment: u64,
     /// The run of its first Execute, while it is not complete.
     pub(super) run: Option<u64>,
 }
@@ -69,8 +73,15 @@ pub(super) struct Bound {
 pub(super) enum Undo {
     #[default]
     Nothing,
-    /// What the name stood for before.
-    Statement { name: String, before: Option<Arc<Prepared>> },
+    /// What the name stood for before, and since.
+    Statement { name: String, before: Option<Arc<Prepared>>, since: Option<Arc<Prepared>> },
+}
+
+impl Undo {
+    /// Whether it puts this name back.
+    pub(super) fn concerns(&self, name: &str) -> bool {
+        matches!(self, Undo::Statement { name: own, .. } if own == name)
+    }
 }
 
 #[derive(Default)]
@@ -78,6 +89,9 @@ pub(super) struct Statements {
     by_name: HashMap<String, Arc<Prepared>>,
     portals: HashMap<String, Portal>,
     named: u64,
+    /// A reply failed after a later Parse of the unnamed statement was sent: the server has another one than the client
+    /// knows of.
+    unnamed_lost: bool,
 }
 
 impl Statements {
@@ -102,29 +116,56 @@ impl Statements {
             return Undo::Nothing;
         }
         let before = self.by_name.insert(name.to_owned(), prepared.clone());
-        Undo::Statement { name: name.to_owned(), before }
+        self.unnamed_lost &= !name.is_empty();
+        Undo::Statement { name: name.to_owned(), before, since: Some(prepared.clone()) }
     }
-    /// The server confirmed a Parse: whatever we assumed, this is what the name stands for.
-    pub(super) fn confirm(&mut self, name: String, prepared: Arc<Prepared>) {
-        let replaced = self.by_name.get(&name).is_none_or(|known| known.server_name == prepared.server_name);
-        if replaced && !name.is_empty() {
-            self.by_name.insert(name, prepared);
+    /// The server took a Parse of a living name, which had gone behind our back: this is what it stands for now.
+    pub(super) fn replaced(&mut self, name: &str, prepared: Arc<Prepared>) {
+        if let Some(known) = self.by_name.get_mut(name)
+            && known.server_name == prepared.server_name
+        {
+            *known = prepared;
         }
     }
     pub(super) fn forget(&mut self, name: &str) -> Undo {
         let before = self.by_name.remove(name);
-        Undo::Statement { name: name.to_owned(), before }
+        Undo::Statement { name: name.to_owned(), before, since: None }
     }
-    pub(super) fn undo(&mut self, undo: Undo) {
-        match undo {
-            Undo::Nothing => {}
-            Undo::Statement { name, before: Some(before) } => {
-                self.by_name.insert(name, before);
-            }
-            Undo::Statement { name, before: None } => {
-                self.by_name.remove(&name);
-            }
+    /// Puts a name back, unless something later has changed it again.
+    pub(super) fn undo(&mut self, undo: Undo) -> bool {
+        let Undo::Statement { name, before, since } = undo else { return false };
+        let unchanged = match (self.by_name.get(&name), &since) {
+            (None, None) => true,
+            (Some(known), Some(since)) => Arc::ptr_eq(known, since),
+            _ => false,
+        };
+        if unchanged {
+            match before {
+                Some(before) => self.by_name.insert(name, before),
+                None => self.by_name.remove(&name),
+            };
         }
+        unchanged
+    }
+    /// A message that the server has taken, or will take, never happened for the client. The unnamed statement cannot be
+    /// put back: the server has the newer one.
+    pub(super) fn disown(&mut self, undo: Undo) {
+        let unnamed = matches!(&undo, Undo::Statement { name, .. } if name.is_empty());
+        if self.undo(undo) && unnamed {
+            self.by_name.remove("");
+            self.unnamed_lost = true;
+        }
+    }
+    /// A Parse failed: of a named statement it has changed nothing, the unnamed one it has dropped.
+    pub(super) fn failed(&mut self, undo: Undo) {
+        let unnamed = matches!(&undo, Undo::Statement { name, .. } if name.is_empty());
+        if self.undo(undo) && unnamed {
+            self.by_name.remove("");
+        }
+    }
+    /// Whether the unnamed statement is not the one that the server has.
+    pub(super) fn lost(&self, name: &str) -> bool {
+        name.is_empty() && self.unnamed_lost
     }
     /// `DISCARD ALL`, `DEALLOCATE ALL`: only the unnamed statement survives.
     pub(super) fn discard(&mut self) {
@@ -152,9 +193,19 @@ impl Statements {
             None => self.portals.remove(name),
         }
     }
-    /// Portals end with their transaction. Returns the runs that had not ended.
-    pub(super) fn end_portals(&mut self) -> Vec<u64> {
-        self.portals.drain().filter_map(|(_, portal)| portal.run).collect()
+    /// Portals end with their transaction, but those of later segments. Returns the runs that had not ended.
+    pub(super) fn end_portals(&mut self, segment: u64) -> Vec<u64> {
+        let mut runs: Vec<u64> = Vec::new();
+        self.portals.retain(|_, portal| {
+            let later = portal.segment > segment;
+            runs.extend(portal.run.filter(|_| !later));
+            later
+        });
+        runs.sort_unstable();
+        runs
+    }
+    pub(super) fn holds_run(&self, run: u64) -> bool {
+        self.portals.values().any(|portal| portal.run == Some(run))
     }
 
     /// Puts the client's names for ours in an error's texts.
@@ -185,6 +236,13 @@ pub(super) fn message(tag: u8, strings: &[&str], rest: &[u8]) -> Bytes {
     }
     bytes.put_slice(rest);
     bytes.freeze()
+}
+
+/// The NUL-terminated string after the first `skipped` ones; empty where there is none, or it is not UTF-8.
+pub(super) fn first_string(body: &[u8], skipped: usize) -> &str {
+    let rest = after_strings(body, skipped);
+    let end = rest.iter().position(|byte| *byte == 0).unwrap_or(0);
+    std::str::from_utf8(rest.get(..end).unwrap_or_default()).unwrap_or_default()
 }
 
 /// What follows the first `strings` NUL-terminated strings of a body.

@@ -80,7 +80,12 @@ fn opened(world: &World, cell: &[u8]) -> Option<String> {
         let (mut cells, mut out) = (Cells::new(), Cells::new());
         cells.push(cell);
         cipher.open(&cells, &mut out).ok()?;
-        Some(format!("{{{name} {}}}", String::from_utf8_lossy(out.get(0))))
+        let plain = out.get(0);
+        let plain = match std::str::from_utf8(plain) {
+            Ok(text) if !text.contains(char::is_control) => text.to_owned(),
+            _ => format!("{plain:?}"),
+        };
+        Some(format!("{{{name} {plain}}}"))
     })
 }
 
@@ -235,8 +240,7 @@ pub fn server_frames(world: &World, text: &str) -> Vec<Frame> {
             let mut words = rest.splitn(3, ' ');
             let (severity, sqlstate) = (words.next().unwrap(), words.next().unwrap());
             let mut parts = words.next().unwrap_or("").split(" | ");
-            let mut fields =
-                ErrorFields::new(severity, sqlstate, parts.next().unwrap(), None, None, None);
+            let mut fields = ErrorFields::new(severity, sqlstate, parts.next().unwrap(), None, None, None);
             for part in parts {
                 let (field, value) = part.split_once('=').unwrap();
                 fields.fields.push((field.as_bytes()[0], value.to_owned()));
@@ -301,7 +305,8 @@ pub fn to_server_text(world: &World, frame: &Frame) -> String {
         b'B' => {
             let bind = Bind::view(frame).unwrap();
             let values: Vec<_> = bind.parameters.iter().map(|value| shown_value(world, *value)).collect();
-            let text = format!("Bind {} {} {}", unname(bind.portal), unname(bind.statement), values.join(" "));
+            let text =
+                format!("Bind {} {} {}", unname(bind.portal), unname(bind.statement), values.join(" "));
             text.trim_end().to_owned()
         }
         b'D' | b'C' => {
@@ -346,7 +351,8 @@ pub fn to_client_text(world: &World, frame: &Frame) -> String {
         b'E' | b'N' => {
             let fields = ErrorFields::view(frame).unwrap();
             let kind = if frame.tag() == b'E' { "ErrorResponse" } else { "NoticeResponse" };
-            let mut text = format!("{kind} {} {} {}", fields.severity(), fields.sqlstate(), fields.get(b'M').unwrap());
+            let mut text =
+                format!("{kind} {} {} {}", fields.severity(), fields.sqlstate(), fields.get(b'M').unwrap());
             for (field, value) in &fields.fields {
                 if !matches!(field, b'S' | b'V' | b'C' | b'M') {
                     text.push_str(&format!(" | {}={value}", char::from(*field)));
@@ -356,7 +362,8 @@ pub fn to_client_text(world: &World, frame: &Frame) -> String {
         }
         b'T' => {
             let fields = backend::row_description(frame).unwrap();
-            let fields: Vec<_> = fields.iter().map(|field| format!("{}:{}", field.name, field.type_oid)).collect();
+            let fields: Vec<_> =
+                fields.iter().map(|field| format!("{}:{}", field.name, field.type_oid)).collect();
             format!("RowDescription {}", fields.join(" "))
         }
         b't' => {
@@ -429,7 +436,8 @@ pub struct Pump {
 }
 
 impl Pump {
-    pub fn new(world: Arc<World>, user: &str) -> Pump {
+    /// A conversation that has just begun; the question for the path is still to be answered.
+    pub fn unheard(world: Arc<World>, user: &str) -> Pump {
         let opening = Opening {
             principal: Principal::assumed(user.to_owned()),
             connection: 7,
@@ -453,7 +461,6 @@ impl Pump {
         };
         let now = pump.now();
         pump.relay.open(now, &mut pump.steps);
-        pump.seen();
         pump
     }
 

@@ -21,4 +21,5 @@ mod postgres_test;
 mod proxy;
 mod python;
 mod relay;
+mod simulate;
 mod tidy;

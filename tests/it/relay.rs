@@ -36,7 +36,8 @@ fn show(pump: &mut Pump, out: &mut String) {
 }
 
 fn opened(world: &Arc<World>, user: &str) -> Pump {
-    let mut pump = Pump::new(world.clone(), user);
+    let mut pump = Pump::unheard(world.clone(), user);
+    pump.seen();
     pump.server.extend(server_frames(world, "Path pg_catalog,public I"));
     while pump.step() {}
     assert!(pump.seen().is_empty(), "the opening is for us alone");
@@ -89,7 +90,8 @@ fn played(script: &str) -> String {
 #[test]
 fn conversations_go_as_the_scripts_say() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/relay");
-    let mut files: Vec<PathBuf> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(!files.is_empty());
     let mut wrong = vec![];
