@@ -3,11 +3,11 @@
 //! Guarantees: run again it makes nothing; nothing that exists is overwritten, a master key least of all. Deliberately
 //! absent: changing what exists (`keys`, `users` and `reseal` do).
 
-use super::{CliError, ConfigDir, block_on};
+use super::{CliError, ConfigDir, block_on, keys};
 use crate::audit::keys::ensure_keys;
 use crate::catalog::build::sealed_type_name;
 use crate::catalog::{Domain, Seal};
-use crate::config::keys::{KeySettings, MasterKeySource, mode};
+use crate::config::keys::mode;
 use crate::config::{self, Config, users};
 use crate::crypto::keyring::Keyring;
 use crate::crypto::provider::{SystemRandom, file};
@@ -55,7 +55,7 @@ impl Init {
         let dir = &self.config.dir;
         let mut made = write_examples(dir, self.database.as_deref())?;
         let config = self.config.load_unprepared()?;
-        let keyring = make_keys(&config, &mut made)?;
+        let keyring = keys::ensure(&config, |line| say(&mut made, line))?;
         let audit = ensure_keys(&config.settings.audit);
         let audit = audit.map_err(|fault| CliError { message: fault.message, hint: fault.hint })?;
         if audit.created {
@@ -98,61 +98,6 @@ fn write_examples(dir: &Path, url: Option<&str>) -> Result<bool, CliError> {
         }
     }
     Ok(made)
-}
-
-/// Makes master key and keyring, and in it what the policy names.
-fn make_keys(config: &Config, made: &mut bool) -> Result<Keyring, CliError> {
-    make_master_key(&config.keys, made)?;
-    let unusable = |error: config::KeysUnusable| CliError::new(error.message).hint(error.hint);
-    let master = config.keys.master_key().map_err(unusable)?;
-    let is_new = !config.keys.path.exists();
-    let mut keyring = if is_new { Keyring::create() } else { config.keys.keyring().map_err(unusable)? };
-    let mut news = Vec::new();
-    let now = std::time::SystemTime::now();
-    let now = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_secs().cast_signed());
-    let sealed = config.policy.domains.iter().filter(|domain| domain.seal != Seal::None);
-    let names = std::iter::once("default").chain(sealed.clone().map(|domain| domain.key.as_str()));
-    for name in names {
-        if keyring.ensure_key(name, now, &mut SystemRandom) {
-            news.push(format!("made data key \"{name}\""));
-        }
-    }
-    for domain in sealed {
-        if keyring.ensure_domain(&domain.name).map_err(|error| CliError::new(error.to_string()))? {
-            news.push(format!("gave domain \"{}\" an id", domain.name));
-        }
-    }
-    if is_new || !news.is_empty() {
-        let saved = file::save(&config.keys.path, &keyring, &master);
-        saved.map_err(|error| CliError::new(error.to_string()))?;
-        if is_new {
-            say(made, format!("made the keyring {}", config.keys.path.display()));
-        }
-        news.into_iter().for_each(|line| say(made, line));
-    }
-    Ok(keyring)
-}
-
-/// Only where no keyring could be wrapped by another one.
-fn make_master_key(keys: &KeySettings, made: &mut bool) -> Result<(), CliError> {
-    let MasterKeySource::File(path) = &keys.master_key else { return Ok(()) };
-    if path.exists() {
-        return Ok(());
-    }
-    if keys.path.exists() {
-        return Err(CliError::new(format!(
-            "the keyring {} is there, but not its master key {}",
-            keys.path.display(),
-            path.display()
-        ))
-        .hint("Put the master key back, or name it by keys.master_key: without it the keyring cannot be opened."));
-    }
-    let mut bytes = Zeroizing::new([0; 32]);
-    SystemRandom.fill(bytes.as_mut());
-    let text = Zeroizing::new(faster_hex::hex_string(bytes.as_ref()) + "\n");
-    file::write_private(path, text.as_bytes()).map_err(|error| CliError::new(error.to_string()))?;
-    say(made, format!("made the master key {}: keep a copy elsewhere", path.display()));
-    Ok(())
 }
 
 /// Prepares the database; true when something was made.
@@ -257,7 +202,7 @@ fn new_password(path: &Path, made: &mut bool) -> Result<Zeroizing<String>, CliEr
 }
 
 /// The type that a domain needs. A deterministic domain has one key version at a time: the one that the database has,
-/// else the newest. `None` for a domain stored in clear (and for one that `make_keys` did not see, which is none).
+/// else the newest. `None` for a domain stored in clear (and for one that `keys::ensure` did not see, which is none).
 fn wanted_type(domain: &Domain, keyring: &Keyring, present: &[String]) -> Option<WantedType> {
     let mode = mode(domain)?;
     let id = keyring.domain_id(&domain.name)?;

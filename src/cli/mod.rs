@@ -7,6 +7,7 @@ pub mod audit;
 pub mod check;
 pub mod explain;
 pub mod init;
+pub mod keys;
 pub mod serve;
 pub mod users;
 
@@ -33,6 +34,8 @@ enum Command {
     Check(check::Check),
     Explain(explain::Explain),
     #[command(subcommand)]
+    Keys(keys::Keys),
+    #[command(subcommand)]
     Users(users::Users),
 }
 
@@ -44,6 +47,7 @@ impl Command {
             Command::Init(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Explain(command) => command.run(),
+            Command::Keys(command) => command.run(),
             Command::Users(command) => command.run(),
         }
     }

@@ -15,6 +15,7 @@ mod cell;
 mod golden;
 mod lexer;
 mod init;
+mod keys;
 mod metrics;
 mod postgres;
 mod postgres_test;

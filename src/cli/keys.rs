@@ -1,0 +1,208 @@
+//! `pgveil keys`: makes what is missing of the key files, and lists what the keyring holds.
+//!
+//! Guarantees: a key that exists is never replaced, and none is ever printed; a keyring whose master key is missing stops
+//! the command instead of getting a new one. Deliberately absent: the database (`init` prepares that), rotation.
+
+use super::{CliError, ConfigDir};
+use crate::catalog::Seal;
+use crate::config::keys::{KeySettings, KeysUnusable, MasterKeySource};
+use crate::config::{Config, PROXY};
+use crate::crypto::Random;
+use crate::crypto::keyring::{KeySummary, Keyring};
+use crate::crypto::provider::{SystemRandom, file};
+use clap::{Args, Subcommand};
+use comfy_table::Table;
+use std::process::ExitCode;
+use zeroize::Zeroizing;
+
+/// The data keys, and the ids of domains
+#[derive(Subcommand)]
+pub enum Keys {
+    Init(Init),
+    List(List),
+}
+
+/// Make what is missing: master key, keyring, and in it a key and an id for each domain of policy.toml
+///
+/// The master key is made only where [keys] names no other (master_key_file, mode 0600). `pgveil init` does this too, and
+/// prepares the database; use this one to make keys where no database is at hand.
+#[derive(Args)]
+pub struct Init {
+    #[command(flatten)]
+    config: ConfigDir,
+}
+
+/// List the data keys: their versions, when each was made, and the domains that use them
+#[derive(Args)]
+pub struct List {
+    #[command(flatten)]
+    config: ConfigDir,
+    /// Print a JSON array: name, versions (version, created), domains (name, id; null before `init` has given one)
+    #[arg(long)]
+    json: bool,
+}
+
+impl Keys {
+    pub(super) fn run(self) -> Result<ExitCode, CliError> {
+        match self {
+            Keys::Init(command) => command.run(),
+            Keys::List(command) => command.run(),
+        }?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Init {
+    fn run(self) -> Result<(), CliError> {
+        let config = self.config.load_unprepared()?;
+        let mut made = false;
+        ensure(&config, |line| {
+            made = true;
+            println!("{line}");
+        })?;
+        if !made {
+            println!("nothing to do: everything is there");
+        }
+        Ok(())
+    }
+}
+
+impl List {
+    fn run(self) -> Result<(), CliError> {
+        let config = self.config.load_unprepared()?;
+        if !config.keys.path.exists() {
+            return Err(CliError::new(format!("there is no keyring {}", config.keys.path.display()))
+                .hint(format!("Run: pgveil keys init; or correct [keys] of {PROXY}.")));
+        }
+        let keyring = config.keys.keyring().map_err(unusable)?;
+        let keys = listed(&config, &keyring);
+        if self.json {
+            let list = keys.iter().map(Listed::json).collect();
+            println!("{}", serde_json::Value::Array(list));
+            return Ok(());
+        }
+        let mut table = Table::new();
+        table.load_style(comfy_table::presets::NOTHING).set_header(["key", "version", "created", "domains"]);
+        for key in &keys {
+            for version in &key.versions {
+                let row = [&key.name, &version.version.to_string(), &moment(version), &key.domains_text()];
+                table.add_row(row);
+            }
+        }
+        println!("{table}");
+        Ok(())
+    }
+}
+
+/// One data key, and what uses it.
+struct Listed<'a> {
+    name: String,
+    versions: Vec<KeySummary>,
+    domains: Vec<(&'a str, Option<u16>)>,
+}
+
+impl Listed<'_> {
+    fn domains_text(&self) -> String {
+        let one = |(name, id): &(&str, Option<u16>)| match id {
+            Some(id) => format!("{name} ({id})"),
+            None => format!("{name} (no id yet)"),
+        };
+        self.domains.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let version =
+            |key: &KeySummary| serde_json::json!({ "version": key.version, "created": moment(key) });
+        let domain = |(name, id): &(&str, Option<u16>)| serde_json::json!({ "name": name, "id": id });
+        serde_json::json!({
+            "name": self.name,
+            "versions": self.versions.iter().map(version).collect::<Vec<_>>(),
+            "domains": self.domains.iter().map(domain).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// When a version was made, RFC 3339 in UTC.
+fn moment(key: &KeySummary) -> String {
+    jiff::Timestamp::from_second(key.created).map_or_else(|_| "unknown".to_owned(), |time| time.to_string())
+}
+
+fn listed<'a>(config: &'a Config, keyring: &Keyring) -> Vec<Listed<'a>> {
+    let mut keys: Vec<Listed<'a>> = Vec::new();
+    for version in keyring.key_versions() {
+        match keys.last_mut() {
+            Some(key) if key.name == version.name => key.versions.push(version),
+            _ => {
+                let domains = config.policy.domains.iter();
+                let domains =
+                    domains.filter(|domain| domain.seal != Seal::None && domain.key == version.name);
+                let id = |name: &str| keyring.domain_id(name).map(|id| id.0);
+                let domains = domains.map(|domain| (domain.name.as_str(), id(&domain.name))).collect();
+                keys.push(Listed { name: version.name.clone(), versions: vec![version], domains });
+            }
+        }
+    }
+    keys
+}
+
+fn unusable(error: KeysUnusable) -> CliError {
+    CliError::new(error.message).hint(error.hint)
+}
+
+/// Makes master key and keyring, and in it what the policy names; `say` hears of each thing made.
+///
+/// # Errors
+/// A key file that cannot be read or written, or a keyring without its master key: nothing was replaced.
+pub(super) fn ensure(config: &Config, mut say: impl FnMut(String)) -> Result<Keyring, CliError> {
+    let message = |error: &dyn std::error::Error| CliError::new(error.to_string());
+    if let Some(line) = ensure_master_key(&config.keys)? {
+        say(line);
+    }
+    let master = config.keys.master_key().map_err(unusable)?;
+    let is_new = !config.keys.path.exists();
+    let mut keyring = if is_new { Keyring::create() } else { config.keys.keyring().map_err(unusable)? };
+    let mut news = Vec::new();
+    let now = jiff::Timestamp::now().as_second();
+    let sealed = config.policy.domains.iter().filter(|domain| domain.seal != Seal::None);
+    let names = std::iter::once("default").chain(sealed.clone().map(|domain| domain.key.as_str()));
+    for name in names {
+        if keyring.ensure_key(name, now, &mut SystemRandom) {
+            news.push(format!("made data key \"{name}\""));
+        }
+    }
+    for domain in sealed {
+        if keyring.ensure_domain(&domain.name).map_err(|error| message(&error))? {
+            news.push(format!("gave domain \"{}\" an id", domain.name));
+        }
+    }
+    if is_new || !news.is_empty() {
+        file::save(&config.keys.path, &keyring, &master).map_err(|error| message(&error))?;
+        if is_new {
+            say(format!("made the keyring {}", config.keys.path.display()));
+        }
+        news.into_iter().for_each(say);
+    }
+    Ok(keyring)
+}
+
+/// Only where no keyring could be wrapped by another one.
+fn ensure_master_key(keys: &KeySettings) -> Result<Option<String>, CliError> {
+    let MasterKeySource::File(path) = &keys.master_key else { return Ok(None) };
+    if path.exists() {
+        return Ok(None);
+    }
+    if keys.path.exists() {
+        return Err(CliError::new(format!(
+            "the keyring {} is there, but not its master key {}",
+            keys.path.display(),
+            path.display()
+        ))
+        .hint("Put the master key back, or name it by keys.master_key: without it the keyring cannot be opened."));
+    }
+    let mut bytes = Zeroizing::new([0; 32]);
+    SystemRandom.fill(bytes.as_mut());
+    let mut text = Zeroizing::new(faster_hex::hex_string(bytes.as_ref()));
+    text.push('\n');
+    file::write_private(path, text.as_bytes()).map_err(|error| CliError::new(error.to_string()))?;
+    Ok(Some(format!("made the master key {}: keep a copy elsewhere", path.display())))
+}
