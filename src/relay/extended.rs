@@ -6,7 +6,7 @@
 use super::cells::{self, Compared};
 use super::errors::Positions;
 use super::queue::{Class, Expect, Owed, Part, Role};
-use super::run::check_comparisons;
+use super::run::{Run, check_comparisons};
 use super::statement::{self, Bound, Decided, Portal, Prepared};
 use super::{Held, Relay, kinds};
 use crate::cell::describe::declared_upstream;
@@ -54,9 +54,9 @@ pub(super) fn no_second_factor() -> Refusal {
 
 /// A name in the statement could not be found, and reading the catalog again did not help.
 pub(super) fn unresolved() -> Refusal {
-    Refusal::new(Reason::NotUnderstood, "0A000", "statement names a relation that is not in the catalog")
+    Refusal::new(Reason::NotUnderstood, "42P01", "a relation that the statement names does not exist")
         .detail("It also names something tagged, so that it cannot be sent without knowing what it reads.")
-        .hint("Check the name. A relation that this transaction created is known once it has committed.")
+        .hint("A relation that this transaction created is known once it has committed.")
 }
 
 impl Relay {
@@ -318,6 +318,11 @@ impl Relay {
                 }
             };
             if part.fallible() {
+                let changes = |run: &Run| run.judgement != judgement;
+                if continued.and_then(|run| self.runs.get(&run)).is_some_and(changes) {
+                    self.refuse_extended(&changed(), &prepared.text);
+                    return Ok(());
+                }
                 part.run = Some(match continued {
                     Some(run) => run,
                     None => {

@@ -3,7 +3,7 @@
 use super::errors::{self, Positions};
 use super::queue::{Expect, Owed, Role};
 use super::reply::unexplained;
-use super::{Held, Relay};
+use super::{Held, Relay, Step};
 use crate::wire::backend::{self, ErrorFields};
 use crate::wire::{Frame, Violation};
 
@@ -22,22 +22,17 @@ impl Relay {
             // The server closes after it; nothing of the queue will be answered.
             let told = self.cleaned(fields);
             self.out.client(told.encode(backend::ERROR_RESPONSE).into_bytes());
+            self.out.step(Step::Close);
+            self.closed = true;
             return Ok(());
         }
         match self.queue.head().map(|head| &head.expect) {
-            None | Some(Expect::RefusedQuery(_, true)) => Err(unexplained(backend::ERROR_RESPONSE)),
+            None => Err(unexplained(backend::ERROR_RESPONSE)),
             Some(Expect::Query(_)) => {
                 self.query_failed(fields);
                 Ok(())
             }
-            Some(Expect::RefusedQuery(_, false)) => {
-                if let Some(Owed { expect: Expect::RefusedQuery(ours, told), .. }) = self.queue.head_mut() {
-                    *told = true;
-                    let told = Relay::swapped((**ours).clone(), fields);
-                    self.out.client(told.encode(backend::ERROR_RESPONSE).into_bytes());
-                }
-                Ok(())
-            }
+            Some(Expect::RefusedQuery(_)) => self.refused_query_failed(fields),
             Some(Expect::Sync) => {
                 // A deferred constraint, for example. No skipping begins here.
                 let told = self.cleaned(fields);
@@ -51,6 +46,20 @@ impl Relay {
                 Ok(())
             }
         }
+    }
+
+    fn refused_query_failed(&mut self, fields: ErrorFields) -> Result<(), Violation> {
+        let Some(Owed { expect: Expect::RefusedQuery(refused), .. }) = self.queue.head_mut() else {
+            return Err(unexplained(backend::ERROR_RESPONSE));
+        };
+        if refused.told {
+            return Err(unexplained(backend::ERROR_RESPONSE));
+        }
+        refused.told = true;
+        let ours = refused.ours.clone();
+        let told = if refused.after { ours } else { Relay::swapped(ours, fields) };
+        self.out.client(told.encode(backend::ERROR_RESPONSE).into_bytes());
+        Ok(())
     }
 
     /// What the client reads of an error of the head.

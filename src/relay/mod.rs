@@ -184,11 +184,18 @@ impl Relay {
         }
     }
 
-    /// First steps: pins `bytea_output` and asks for the search path.
+    /// First steps: pins `bytea_output` and asks for the search path. Ends with FATAL where the server's settings would
+    /// make us misread what concerns tagged columns.
     pub fn open(&mut self, now: Now, steps: &mut Vec<Step>) {
         self.now = now;
-        self.ask();
-        self.out.drain_into(steps);
+        let result = match self.session.unsafe_at_start.filter(|_| self.world.catalog.has_tags()) {
+            Some(why) => Err(Violation(why.to_owned())),
+            None => {
+                self.ask();
+                Ok(())
+            }
+        };
+        let _ = self.finish(result, steps);
     }
 
     /// One message from the client. Call only while `wants().client`.

@@ -97,6 +97,16 @@ impl QueryReply {
     }
 }
 
+/// The failing constant as a simple query.
+pub(super) struct RefusedQuery {
+    /// What the client reads.
+    pub(super) ours: ErrorFields,
+    /// It follows a reply that failed: if the server failed by itself as well, the client still reads ours.
+    pub(super) after: bool,
+    /// The error went by.
+    pub(super) told: bool,
+}
+
 pub(super) enum Expect {
     Parse {
         name: String,
@@ -114,8 +124,8 @@ pub(super) enum Expect {
     Sync,
     /// A message of the extended protocol was replaced by the failing constant; this is what the client reads.
     Refused(Box<ErrorFields>),
-    /// A simple query was; ReadyForQuery follows. True once the error went by.
-    RefusedQuery(Box<ErrorFields>, bool),
+    /// A simple query was; ReadyForQuery follows.
+    RefusedQuery(Box<RefusedQuery>),
     /// CopyDone or CopyFail of the client: no reply of its own, marks where COPY IN ended.
     CopyEnd,
 }

@@ -3,7 +3,8 @@
 //! Order, skipping until Sync and the aborted transaction are then the server's own behaviour. The entry in the FIFO
 //! says what the client reads when the expected error comes by; any other error (25P02, 57P01, …) passes as it is.
 
-use super::queue::{Expect, Owed, Role};
+use super::queue::{Expect, Owed, RefusedQuery, Role};
+use super::statement::Undo;
 use super::{Relay, errors};
 use crate::audit::{Event, UsedColumn};
 use crate::metrics::Outcome;
@@ -42,13 +43,13 @@ impl Relay {
     pub(super) fn refuse_query(&mut self, refusal: &Refusal, text: &str) {
         self.note_refusal(refusal, text);
         let undo = self.statements.forget("");
-        let expect = Expect::RefusedQuery(Box::new(told(refusal, text)), false);
-        self.send_constant_query(expect, undo);
+        self.send_constant_query(told(refusal, text), false, undo);
     }
 
     /// Sends the constant as a simple query: for a refused one, and to make a transaction fail afterwards.
-    pub(super) fn send_constant_query(&mut self, expect: Expect, undo: super::statement::Undo) {
+    pub(super) fn send_constant_query(&mut self, ours: ErrorFields, after: bool, undo: Undo) {
         self.send_query(frontend::encode_query(CONSTANT));
+        let expect = Expect::RefusedQuery(Box::new(RefusedQuery { ours, after, told: false }));
         self.queue.push(Owed::new(expect, Role::Client).undo(undo));
     }
 

@@ -345,7 +345,7 @@ impl Relay {
         let explained = match self.queue.head().map(|head| &head.expect) {
             Some(Expect::Sync) => true,
             Some(Expect::Query(query)) => query.ended || query.verbatim || query.at >= query.parts.len(),
-            Some(Expect::RefusedQuery(_, told)) => *told,
+            Some(Expect::RefusedQuery(refused)) => refused.told,
             _ => false,
         };
         if !explained {

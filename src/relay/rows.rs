@@ -73,10 +73,7 @@ impl Relay {
             Some(Owed { expect: Expect::Query(query), role, .. }) => {
                 if query.hard {
                     *role = Role::Hidden;
-                    self.send_constant_query(
-                        Expect::RefusedQuery(Box::new(fields), false),
-                        super::statement::Undo::Nothing,
-                    );
+                    self.send_constant_query(fields, true, super::statement::Undo::Nothing);
                 } else {
                     query.muted = true;
                     self.tell(&fields);

@@ -21,6 +21,8 @@ pub(super) struct Session {
     second_factor_at: Option<i64>,
     /// `current_schemas(true)` when last asked.
     pub(super) path: Vec<String>,
+    /// A setting of the server's that makes tagged columns unsafe to read through us.
+    pub(super) unsafe_at_start: Option<&'static str>,
     /// As the newest ReadyForQuery said.
     pub(super) status: TransactionStatus,
 }
@@ -39,9 +41,11 @@ impl Session {
             second_factor_at: None,
             path: Vec::new(),
             status: TransactionStatus::Idle,
+            unsafe_at_start: None,
         };
         for (name, value) in &opening.parameters {
             session.parameter(name, value);
+            session.unsafe_at_start = session.unsafe_at_start.or(unsafe_setting(name, value));
         }
         session
     }

@@ -2,7 +2,7 @@
 //! `tests/golden/shop` with keys, frames read from and written as text, and a pump that honours what the relay wants.
 //!
 //! `-` is the unnamed statement or portal; `(x)` a value, `(NULL)` no value, `{email a@x}` a cell sealed for that domain,
-//! `{!email a@x}` the same with one bit turned.
+//! `{!email a@x}` the same with one bit turned; within a value `<` and `>` are braces.
 
 use crate::golden::shop;
 use bytes::{Bytes, BytesMut};
@@ -133,7 +133,7 @@ fn values(world: &World, text: &str, binary: bool) -> Vec<Option<Vec<u8>>> {
         let end = rest.find(close).unwrap_or_else(|| panic!("no {close} in {text}"));
         let inside = rest[..end].strip_prefix(open).unwrap();
         found.push(if open == '(' {
-            (inside != "NULL").then(|| inside.as_bytes().to_vec())
+            (inside != "NULL").then(|| inside.replace('<', "{").replace('>', "}").into_bytes())
         } else {
             let (altered, inside) = match inside.strip_prefix('!') {
                 Some(inside) => (true, inside),
