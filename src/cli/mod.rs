@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod check;
+pub mod demo;
 pub mod explain;
 pub mod init;
 pub mod keys;
@@ -29,6 +30,7 @@ struct Cli {
 enum Command {
     #[command(subcommand)]
     Audit(audit::Audit),
+    Demo(demo::Demo),
     Serve(serve::Serve),
     Init(init::Init),
     Check(check::Check),
@@ -43,6 +45,7 @@ impl Command {
     fn run(self) -> Result<ExitCode, CliError> {
         match self {
             Command::Audit(command) => command.run(),
+            Command::Demo(command) => command.run(),
             Command::Serve(command) => command.run(),
             Command::Init(command) => command.run(),
             Command::Check(command) => command.run(),

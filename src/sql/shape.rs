@@ -40,16 +40,28 @@ pub fn shape(text: &str, tokens: &[Token]) -> String {
 #[derive(Clone)]
 pub struct Lines<'a> {
     text: &'a str,
-    /// Where each line of the statement starts, as offsets into `text`.
-    starts: Vec<usize>,
     statement: Range<usize>,
+    /// Where each line of the statement starts: (byte offset into `text`, index into `chars`).
+    starts: Vec<(usize, usize)>,
+    /// Byte offset of each character of the statement; empty when it is ASCII, where a column is a byte.
+    chars: Vec<usize>,
 }
 
 impl<'a> Lines<'a> {
     pub fn new(text: &'a str, statement: Range<usize>) -> Lines<'a> {
-        let breaks = text[statement.clone()].match_indices('\n').map(|(at, _)| statement.start + at + 1);
-        let starts = std::iter::once(statement.start).chain(breaks).collect();
-        Lines { text, starts, statement }
+        let own = &text[statement.clone()];
+        let ascii = own.is_ascii();
+        let mut starts = vec![(statement.start, 0)];
+        let mut chars = vec![];
+        for (index, (at, c)) in own.char_indices().enumerate() {
+            if !ascii {
+                chars.push(statement.start + at);
+            }
+            if c == '\n' {
+                starts.push((statement.start + at + 1, index + 1));
+            }
+        }
+        Lines { text, statement, starts, chars }
     }
     /// The client's whole text.
     pub fn text(&self) -> &'a str {
@@ -62,10 +74,30 @@ impl<'a> Lines<'a> {
     /// `None` for the parser's empty location (line 0).
     pub fn offset(&self, location: Location) -> Option<usize> {
         let line = usize::try_from(location.line.checked_sub(1)?).ok()?;
-        let start = *self.starts.get(line)?;
         let column = usize::try_from(location.column.checked_sub(1)?).ok()?;
-        let rest = self.text.get(start..self.statement.end)?;
-        let within = rest.char_indices().map(|(at, _)| at).nth(column).unwrap_or(rest.len());
-        Some(start + within)
+        let (byte, index) = *self.starts.get(line)?;
+        let offset = if self.chars.is_empty() {
+            byte + column
+        } else {
+            self.chars.get(index + column).copied().unwrap_or(self.statement.end)
+        };
+        Some(offset.min(self.statement.end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_become_byte_offsets() {
+        for text in ["x; select\n  'a' b", "x; sélect\n  'ä' b"] {
+            let lines = Lines::new(text, 3..text.len());
+            let at = |line, column| lines.offset(Location { line, column }).map(|at| &text[at..]);
+            assert_eq!(at(1, 1), Some(&text[3..]));
+            assert_eq!(at(2, 7), Some("b"));
+            assert_eq!(at(2, 8), Some(""));
+            assert_eq!(at(0, 0), None);
+        }
     }
 }
