@@ -35,20 +35,28 @@ struct Demo {
 /// # Errors
 /// What could not be set up.
 pub async fn run(check: bool) -> Result<bool, String> {
+    let refused = |error: std::io::Error| format!("cannot listen for signals: {error}");
+    // From the start: an interrupted set-up leaves nothing behind, either.
+    let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(refused)?;
+    tokio::select! {
+        result = stay(check) => result,
+        _ = terminate.recv() => Ok(!check),
+        _ = interrupt.recv() => Ok(!check),
+        _ = hangup.recv() => Ok(!check),
+    }
+}
+
+/// Everything, and then nothing until the caller gives up; with `check`, until the claims are checked.
+async fn stay(check: bool) -> Result<bool, String> {
     let demo = setup::start(check).await?;
     let held = tour::show(&demo, check).await?;
     if check {
         return Ok(held);
     }
     println!("Stop with Ctrl-C; nothing is left behind.");
-    let refused = |error: std::io::Error| format!("cannot listen for signals: {error}");
-    let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(held)
+    std::future::pending().await
 }
 
 /// A connection that lives as long as its client.
