@@ -1,3 +1,5 @@
+//! SCRAM against the RFC's vectors, against itself on both sides of the proxy, and against what is no SCRAM at all.
+
 use super::scram::{ClientFirst, Failure, Keys, ServerFirst};
 use super::*;
 

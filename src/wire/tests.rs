@@ -1,3 +1,6 @@
+//! Messages against PostgreSQL's documented bytes, against themselves (what is encoded is read back), and views against any
+//! bytes at all.
+
 use super::backend::{self, Authentication, DataRow, DataRowBuilder, ErrorFields, Field, TransactionStatus};
 use super::frontend::{self, Bind, Parse, Target};
 use super::startup::{self, Startup};
