@@ -102,7 +102,8 @@ impl Proxy {
         proxy
     }
 
-    /// Adds a person with the password `password(user)`, who may use and create tables in `public`.
+    /// Adds a person with the password `password(user)`, who may use and create tables in `public`; a running proxy is
+    /// told to read its files again.
     pub fn add_user(&self, user: &str) {
         let file = self.dir.path().join("new.password");
         fs::write(&file, format!("{}\n", password(user))).expect("a file in our directory");
@@ -124,6 +125,16 @@ impl Proxy {
                  alter default privileges for role {user} in schema public grant all on tables to public"
             ),
         );
+        if self.serve.is_some() {
+            self.reload("the new configuration holds");
+        }
+    }
+
+    /// Has `serve` read its files again, and waits until it says so.
+    pub fn reload(&self, expected: &str) {
+        let before = self.log().matches(expected).count();
+        self.signal("HUP");
+        eventually("the reload", || self.log().matches(expected).count() > before);
     }
 
     /// Starts `serve` (again) and waits until it is ready.
@@ -231,6 +242,15 @@ impl Drop for Proxy {
         if std::thread::panicking() {
             eprintln!("pgveil serve said:\n{}", self.log());
         }
+    }
+}
+
+/// Waits until something is so; panics with `what` when it is not within 20 seconds.
+pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !so() {
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

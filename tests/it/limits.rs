@@ -1,0 +1,225 @@
+//! Limits to the row, as a client sees them: in every protocol, in and out of transactions, in pieces; and what PostgreSQL
+//! keeps of a statement that went over one.
+
+use crate::postgres;
+use crate::proxy::Proxy;
+use crate::raw::Raw;
+
+/// alice may see three masked rows a statement and write blindly; ada may only compare.
+const POLICY: &str = r#"
+default = "refuse"
+[domain.email]
+label = "pii.email"
+type = "text"
+seal = "deterministic"
+[roles]
+app = ["shop"]
+support = ["alice"]
+matching = ["ada"]
+[[rule]]
+name = "application"
+roles = ["app"]
+labels = ["*"]
+allow = ["read", "compare", "write"]
+show = "clear"
+[[rule]]
+name = "support-desk"
+roles = ["support"]
+labels = ["pii.*"]
+allow = ["read", "write"]
+show = "mask:partial"
+write_blind = true
+rows_per_statement = 3
+[[rule]]
+name = "matching"
+roles = ["matching"]
+labels = ["pii.*"]
+allow = ["compare"]
+show = "null"
+"#;
+
+const TAGS: &str = "[columns]\n\"public.customers.email\" = \"email\"\n";
+
+const SPENT: &str = "53400 row limit of rule \"support-desk\" is spent";
+
+/// Ten customers, the last without an address, and an untagged table.
+fn ten() -> Proxy {
+    let proxy = Proxy::start(POLICY, TAGS);
+    proxy.add_user("ada");
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    for sql in [
+        "create table customers (id int primary key, email text unique)",
+        "create table visits (id int)",
+        "insert into customers select n from generate_series(1, 10) n",
+    ] {
+        assert_eq!(shop.query(sql).errors, [""; 0], "{sql}");
+    }
+    for id in 1..10 {
+        let sql = format!("update customers set email = 'person{id}@example.com' where id = {id}");
+        assert_eq!(shop.query(&sql).errors, [""; 0]);
+    }
+    proxy
+}
+
+fn count(proxy: &Proxy, table: &str) -> String {
+    postgres::query(proxy.direct(), &format!("select count(*) from {table}"))[0][0].clone().unwrap()
+}
+
+#[test]
+fn rows_are_counted_to_the_row() {
+    let proxy = ten();
+    let mut alice = Raw::log_in(&proxy.url("alice"));
+    let sql = "select id, email from customers order by id";
+    let simple = alice.query(sql);
+    assert_eq!(
+        (simple.rows.len(), simple.errors.as_slice(), simple.status),
+        (3, &[SPENT.to_owned()][..], 'I')
+    );
+    assert_eq!(simple.order, "TDDDEZ");
+    for format in [0, 1] {
+        let reply = alice.extended(sql, &[], [format, format]);
+        assert_eq!(
+            (reply.rows.len(), reply.errors.as_slice(), reply.status),
+            (3, &[SPENT.to_owned()][..], 'I')
+        );
+        assert_eq!(reply.order, "12TDDDEZ");
+    }
+    let whole = alice.query("select id, email from customers order by id limit 3");
+    assert_eq!((whole.rows.len(), whole.order.as_str()), (3, "TDDDCZ"));
+    let shown = String::from_utf8(whole.rows[0][1].clone().unwrap()).unwrap();
+    assert!(!shown.contains("person1") && shown.starts_with('p'), "{shown}");
+    // What shows no cell is not counted: other columns, and rows where there is nothing to show.
+    assert_eq!(alice.query("select id from customers").rows.len(), 10);
+    let seven_to_ten = alice.query("select email from customers where id > 6 order by id");
+    assert_eq!((seven_to_ten.rows.len(), seven_to_ten.order.as_str()), (4, "TDDDDCZ"));
+    assert_eq!(Raw::log_in(&proxy.url("shop")).query(sql).rows.len(), 10);
+    let (_, metrics) = proxy.get("/metrics").unwrap();
+    assert!(metrics.contains("pgveil_refusals_total{reason=\"limit\"} 3"), "{metrics}");
+    assert!(metrics.contains("pgveil_rows_released_total{label=\"pii.email\"}"), "{metrics}");
+}
+
+#[test]
+fn a_transaction_that_went_over_is_rolled_back() {
+    let proxy = ten();
+    let mut alice = Raw::log_in(&proxy.url("alice"));
+    for over in ["select email from customers order by id", "select email from customers where id < 9"] {
+        alice.query("begin");
+        assert_eq!(alice.query("insert into visits values (1)").errors, [""; 0]);
+        let reply = alice.query(over);
+        assert_eq!(
+            (reply.rows.len(), reply.errors.as_slice(), reply.status),
+            (3, &[SPENT.to_owned()][..], 'E')
+        );
+        let after = alice.query("select 1");
+        assert!(after.errors[0].starts_with("25P02 "), "{after:?}");
+        assert_eq!(alice.query("commit").status, 'I');
+        assert_eq!(count(&proxy, "visits"), "0");
+    }
+    // With Sync and COMMIT already on their way behind it.
+    alice.query("begin");
+    alice.parse("", "insert into visits values (1)", &[]);
+    alice.bind("", "", &[], [0, 0]);
+    alice.execute("", 0);
+    alice.parse("", "select email from customers order by id", &[]);
+    alice.bind("", "", &[], [0, 0]);
+    alice.execute("", 0);
+    alice.parse("", "commit", &[]);
+    alice.bind("", "", &[], [0, 0]);
+    alice.execute("", 0);
+    alice.sync();
+    let reply = alice.reply();
+    assert_eq!((reply.rows.len(), reply.errors.as_slice(), reply.status), (3, &[SPENT.to_owned()][..], 'E'));
+    alice.query("rollback");
+    // An implicit transaction: all statements up to one Sync, or of one simple query.
+    alice.parse("", "insert into visits values (2)", &[]);
+    alice.bind("", "", &[], [0, 0]);
+    alice.execute("", 0);
+    alice.parse("", "select email from customers", &[]);
+    alice.bind("", "", &[], [0, 0]);
+    alice.execute("", 0);
+    alice.sync();
+    assert_eq!(alice.reply().errors, [SPENT]);
+    let reply = alice.query("insert into visits values (3); select email from customers order by id; insert into visits values (4)");
+    assert_eq!((reply.rows.len(), reply.errors.as_slice(), reply.status), (3, &[SPENT.to_owned()][..], 'I'));
+    assert_eq!(count(&proxy, "visits"), "0");
+}
+
+#[test]
+fn a_portal_is_counted_over_its_pieces() {
+    let proxy = ten();
+    let mut alice = Raw::log_in(&proxy.url("alice"));
+    alice.query("begin");
+    alice.parse("", "select email from customers order by id", &[]);
+    alice.bind("pieces", "", &[], [0, 1]);
+    alice.execute("pieces", 2);
+    alice.sync();
+    let first = alice.reply();
+    assert_eq!((first.rows.len(), first.order.as_str(), first.status), (2, "12DDsZ", 'T'));
+    alice.execute("pieces", 2);
+    alice.sync();
+    let second = alice.reply();
+    assert_eq!(
+        (second.rows.len(), second.errors.as_slice(), second.status),
+        (1, &[SPENT.to_owned()][..], 'E')
+    );
+    alice.query("rollback");
+    // Three rows and no more asked for is no breach, though there are more.
+    alice.query("begin");
+    alice.parse("", "select email from customers order by id", &[]);
+    alice.bind("pieces", "", &[], [0, 0]);
+    for _ in 0..3 {
+        alice.execute("pieces", 1);
+    }
+    alice.sync();
+    let third = alice.reply();
+    assert_eq!((third.order.as_str(), third.status), ("12DsDsDsZ", 'T'));
+    alice.close(b'P', "pieces");
+    alice.sync();
+    assert_eq!(alice.reply().order, "3Z");
+    assert_eq!(alice.query("commit").order, "CZ");
+}
+
+#[test]
+fn writes_that_return_too_much_did_not_happen() {
+    let proxy = ten();
+    let mut alice = Raw::log_in(&proxy.url("alice"));
+    let values = |from: i32| {
+        let rows: Vec<String> = (from..from + 4).map(|id| format!("({id}, 'new{id}@example.com')")).collect();
+        format!("insert into customers (id, email) values {}", rows.join(", "))
+    };
+    let returning = values(20) + " returning email";
+    let simple = alice.query(&returning);
+    assert_eq!(
+        (simple.rows.len(), simple.errors.as_slice(), simple.status),
+        (3, &[SPENT.to_owned()][..], 'I')
+    );
+    let extended = alice.extended(&returning, &[], [0, 0]);
+    assert_eq!((extended.errors.as_slice(), extended.status), (&[SPENT.to_owned()][..], 'I'));
+    assert_eq!(count(&proxy, "customers"), "10");
+    assert_eq!(alice.query(&(values(20) + " returning id")).rows.len(), 4);
+    assert_eq!(count(&proxy, "customers"), "14");
+    let reply = alice.query("update customers set email = null returning email");
+    assert_eq!(reply.rows.len(), 14, "{:?}", reply.errors);
+}
+
+#[test]
+fn an_oracle_answers_twenty_questions_a_statement() {
+    let proxy = ten();
+    let mut ada = Raw::log_in(&proxy.url("ada"));
+    let list = |n: usize| (0..n).map(|n| format!("'person{n}@example.com'")).collect::<Vec<_>>().join(", ");
+    let twenty = ada.query(&format!("select id from customers where email in ({}) order by id", list(20)));
+    assert_eq!((twenty.rows.len(), twenty.errors.len()), (9, 0), "{:?}", twenty.errors);
+    let more = ada.query(&format!("select id from customers where email in ({})", list(21)));
+    assert_eq!(more.errors, ["53400 comparison limit of rule \"matching\" is spent"]);
+    let array = |n: usize| format!("{{{}}}", list(n).replace('\'', "")).into_bytes();
+    let any = "select id from customers where email = any($1)";
+    assert_eq!(ada.extended(any, &[Some(&array(20))], [0, 0]).rows.len(), 9);
+    let reply = ada.extended(any, &[Some(&array(21))], [0, 0]);
+    assert_eq!(reply.errors, ["53400 comparison limit of rule \"matching\" is spent"]);
+    let read = ada.query("select email from customers");
+    assert!(read.errors[0].starts_with("42501 permission denied for column email"), "{:?}", read.errors);
+    let (_, metrics) = proxy.get("/metrics").unwrap();
+    assert!(metrics.contains("pgveil_comparisons_total{label=\"pii.email\"} 40"), "{metrics}");
+    let shown = proxy.must(&["audit", "show", &proxy.dir().join("audit").display().to_string(), "--json"]);
+    assert!(shown.contains("\"comparisons\":20"), "{shown}");
+}
