@@ -9,7 +9,7 @@ use super::{
 };
 use crate::value::DataType;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The schema of the sealed types.
 pub const SCHEMA: &str = "pgveil";
@@ -62,6 +62,38 @@ pub fn build(raw: RawCatalog, tags: &Tags, database: &str, generation: u64) -> C
     }
     catalog.sealed_types = sealed_types;
     catalog.tags = tags;
+    catalog
+}
+
+/// `base` with what one transaction changed and no other sees yet: relations that it made or altered, whole.
+///
+/// A relation that it dropped stays known: the server says that it is gone.
+pub fn amended(base: &Catalog, changes: RawCatalog, generation: u64) -> Catalog {
+    let mut catalog = Catalog { generation, sensitive: OnceLock::new(), ..base.clone() };
+    let ancestors = ancestors(&changes);
+    let mut names: HashMap<u32, (String, String)> = base
+        .relations
+        .values()
+        .map(|known| (known.oid, (known.schema.clone(), known.name.clone())))
+        .collect();
+    names.extend(changes.relations.iter().map(|row| (row.oid, (row.schema.clone(), row.name.clone()))));
+    let mut columns: HashMap<u32, Vec<RawColumn>> = HashMap::new();
+    for column in changes.columns {
+        columns.entry(column.relation).or_default().push(column);
+    }
+    let mut definitions: HashMap<u32, Option<String>> = changes.definitions.into_iter().collect();
+    for row in changes.relations {
+        let Some(kind) = kind(row.kind) else { continue };
+        let own = std::iter::once(row.oid).chain(ancestors.get(&row.oid).into_iter().flatten().copied());
+        let tags: Vec<&Tag> =
+            own.filter_map(|oid| names.get(&oid)).filter_map(|name| base.tags.get(name)).flatten().collect();
+        let columns = columns.remove(&row.oid).unwrap_or_default();
+        let definition = definitions.remove(&row.oid);
+        let relation = relation(row, kind, columns, &tags, definition, &base.sealed_types);
+        catalog.names.retain(|_, oid| *oid != relation.oid);
+        catalog.names.insert((relation.schema.clone(), relation.name.clone()), relation.oid);
+        catalog.relations.insert(relation.oid, Arc::new(relation));
+    }
     catalog
 }
 

@@ -247,6 +247,7 @@ impl Relay {
     /// A reload or poll changed the world: statements from now on see it.
     pub fn world(&mut self, world: Arc<World>) {
         self.world = world;
+        self.amend_again();
     }
 
     /// The connection is gone: what had not ended is recorded as broken off.

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 pub(super) struct Session {
     pub(super) principal: Principal,
-    connection: u64,
+    pub(super) connection: u64,
     database: String,
     application: String,
     address: Option<IpAddr>,

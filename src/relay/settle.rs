@@ -5,16 +5,40 @@
 //! end is understood there.
 
 use super::queue::{Class, Expect, Owed, Part, Role};
-use super::{Relay, Step};
+use super::{Relay, Step, World};
+use crate::catalog::build::amended;
+use crate::catalog::queries::{RawCatalog, RawColumn, RawRelation};
 use crate::plan::{Effects, Local};
 use crate::wire::backend::{self, DataRow, TransactionStatus};
 use crate::wire::frontend::{self, Bind, Parse, Target};
 use crate::wire::{Frame, Violation};
+use serde_json::Value;
+use std::sync::Arc;
 
 /// Pins `bytea_output`, and gives the path one schema a row.
 const QUESTION: &str = "SELECT 0, pg_catalog.set_config('bytea_output', 'hex', false) \
     UNION ALL SELECT 1, schema::pg_catalog.text FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) AS schema";
 const QUESTION_NAME: &str = "pgveil_path";
+/// Adds what this transaction changed of the catalog, which no other connection sees before it commits: relations,
+/// columns, inheritance and views, each as a JSON array. A row is of this transaction (or younger) when its age is not
+/// positive.
+const CHANGES: &str = " UNION ALL \
+    SELECT changed.kind, changed.value FROM ( \
+      WITH mine AS (SELECT c.oid, n.nspname, c.relname, c.relkind FROM pg_catalog.pg_class c \
+          JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+          WHERE n.nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog', 'information_schema', 'pg_toast']::pg_catalog.name[]) \
+            AND (pg_catalog.age(c.xmin) OPERATOR(pg_catalog.<=) 0 OR EXISTS (SELECT FROM pg_catalog.pg_attribute a \
+              WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND pg_catalog.age(a.xmin) OPERATOR(pg_catalog.<=) 0))) \
+      SELECT 2 AS kind, pg_catalog.json_build_array(mine.oid::pg_catalog.int8, mine.nspname, mine.relname, mine.relkind)::pg_catalog.text AS value FROM mine \
+      UNION ALL SELECT 3, pg_catalog.json_build_array(a.attrelid::pg_catalog.int8, a.attnum, a.attname, a.atttypid::pg_catalog.int8, \
+          pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+          a.attidentity OPERATOR(pg_catalog.=) 'a' OR a.attgenerated OPERATOR(pg_catalog.<>) '')::pg_catalog.text \
+        FROM pg_catalog.pg_attribute a JOIN mine ON mine.oid OPERATOR(pg_catalog.=) a.attrelid \
+        WHERE a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped \
+      UNION ALL SELECT 4, pg_catalog.json_build_array(i.inhrelid::pg_catalog.int8, i.inhparent::pg_catalog.int8)::pg_catalog.text \
+        FROM pg_catalog.pg_inherits i JOIN mine ON mine.oid OPERATOR(pg_catalog.=) i.inhrelid \
+      UNION ALL SELECT 5, pg_catalog.json_build_array(mine.oid::pg_catalog.int8, pg_catalog.pg_get_viewdef(mine.oid))::pg_catalog.text \
+        FROM mine WHERE mine.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['v', 'm']::\"char\"[])) AS changed";
 
 /// What is known to be out of date, and what is being asked.
 #[derive(Default)]
@@ -26,6 +50,13 @@ pub(super) struct Settle {
     /// Changed in a transaction that has not ended: stale again when it has.
     path_in_transaction: bool,
     catalog_in_transaction: bool,
+    /// This transaction changed the catalog since its changes were last asked for.
+    amend_stale: bool,
+    /// The question that is under way asks for them.
+    amending: bool,
+    changes: RawCatalog,
+    /// Worlds that were amended so far: each needs a generation of its own.
+    amended: u64,
     pub(super) asking: bool,
     pub(super) refreshing: bool,
     answer: Vec<String>,
@@ -42,7 +73,9 @@ impl Relay {
             return Ok(true);
         }
         let failed = self.session.status == TransactionStatus::Failed && !self.queue.unsettled();
-        let stale = (plans && self.settle.path_stale) || ((plans || uses) && self.settle.pins_stale);
+        let amend = self.settle.amend_stale && self.session.status == TransactionStatus::InTransaction;
+        let stale =
+            (plans && (self.settle.path_stale || amend)) || ((plans || uses) && self.settle.pins_stale);
         if stale && !failed {
             if self.settle.failures > 1 {
                 return Err(Violation("the server does not say its search path".into()));
@@ -68,6 +101,9 @@ impl Relay {
     pub(super) fn ask(&mut self) {
         self.settle.asking = true;
         self.settle.answer.clear();
+        self.settle.changes = RawCatalog::default();
+        self.settle.amending =
+            self.settle.catalog_in_transaction && self.session.status == TransactionStatus::InTransaction;
         let close = |relay: &mut Relay| {
             for target in [Target::Portal, Target::Statement] {
                 relay.send(frontend::encode_close(target, QUESTION_NAME));
@@ -76,7 +112,9 @@ impl Relay {
         };
         let open = self.segment_open;
         close(self);
-        self.send(Parse { name: QUESTION_NAME, sql: QUESTION, types: Vec::new() }.encode());
+        let changes = if self.settle.amending { CHANGES } else { "" };
+        let question = format!("{QUESTION}{changes}");
+        self.send(Parse { name: QUESTION_NAME, sql: &question, types: Vec::new() }.encode());
         self.queue.push(Owed::new(Expect::One(backend::PARSE_COMPLETE), Role::Ask));
         let bind = Bind {
             portal: QUESTION_NAME,
@@ -104,10 +142,17 @@ impl Relay {
     pub(super) fn answered_row(&mut self, frame: &Frame) -> Result<(), Violation> {
         let mut row = DataRow::view(frame)?;
         let (kind, value) = (row.next()?, row.next()?);
-        if kind == Some(b"1")
-            && let Some(schema) = value
-        {
-            self.settle.answer.push(String::from_utf8_lossy(schema).into_owned());
+        match (kind, value) {
+            (Some(b"1"), Some(schema)) => {
+                self.settle.answer.push(String::from_utf8_lossy(schema).into_owned())
+            }
+            (Some([kind @ b'2'..=b'5']), Some(change)) => {
+                let change: Option<Vec<Value>> = serde_json::from_slice(change).ok();
+                change
+                    .and_then(|change| self.settle.changed(*kind, &change))
+                    .ok_or_else(|| Violation("the server does not say what changed of its catalog".into()))?;
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -119,6 +164,30 @@ impl Relay {
         self.settle.pins_stale = false;
         self.settle.asking = false;
         self.settle.failures = 0;
+        if std::mem::take(&mut self.settle.amending) {
+            self.settle.amend_stale = false;
+            self.amend();
+        }
+    }
+
+    /// The world of this connection alone, until its transaction ends: with what the transaction changed.
+    fn amend(&mut self) {
+        self.settle.amended += 1;
+        // Above every generation of the server's own, and of no other connection.
+        let generation = 1 << 63 | self.session.connection << 24 | self.settle.amended & 0xff_ffff;
+        let changes = std::mem::take(&mut self.settle.changes);
+        let catalog = amended(&self.world.catalog, changes, generation);
+        self.world = Arc::new(World {
+            generation,
+            catalog: Arc::new(catalog),
+            policy: self.world.policy.clone(),
+            ciphers: self.world.ciphers.clone(),
+        });
+    }
+
+    /// A new world came: what this transaction changed must be added to it again.
+    pub(super) fn amend_again(&mut self) {
+        self.settle.amend_stale = self.settle.catalog_in_transaction;
     }
 
     /// The question failed with `sqlstate`; the path stays stale.
@@ -134,9 +203,12 @@ impl Relay {
         if effects.path {
             self.settle.path_stale = true;
             self.settle.path_in_transaction = true;
+            // ROLLBACK TO is among these.
+            self.settle.amend_stale = self.settle.catalog_in_transaction;
         }
         if effects.catalog {
             self.settle.catalog_in_transaction = true;
+            self.settle.amend_stale = true;
         }
         if effects.discards_statements {
             self.statements.discard();
@@ -164,5 +236,38 @@ impl Relay {
     pub(super) fn transaction_ended(&mut self) {
         self.settle.path_stale |= std::mem::take(&mut self.settle.path_in_transaction);
         self.settle.catalog_stale |= std::mem::take(&mut self.settle.catalog_in_transaction);
+        self.settle.amend_stale = false;
+    }
+}
+
+impl Settle {
+    /// One row of what the transaction changed; `None` when it is not what was asked for.
+    fn changed(&mut self, kind: u8, row: &[Value]) -> Option<()> {
+        let oid = |value: &Value| value.as_u64().and_then(|oid| u32::try_from(oid).ok());
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        match (kind, row) {
+            (b'2', [relation, schema, name, relkind]) => self.changes.relations.push(RawRelation {
+                oid: oid(relation)?,
+                schema: text(schema)?,
+                name: text(name)?,
+                kind: relkind.as_str()?.chars().next()?,
+            }),
+            (b'3', [relation, number, name, data_type, type_name, not_null, generated]) => {
+                self.changes.columns.push(RawColumn {
+                    relation: oid(relation)?,
+                    number: number.as_i64().and_then(|number| i16::try_from(number).ok())?,
+                    name: text(name)?,
+                    type_oid: oid(data_type)?,
+                    type_name: text(type_name)?,
+                    not_null: not_null.as_bool()?,
+                    generated: generated.as_bool()?,
+                    altered: false,
+                });
+            }
+            (b'4', [child, parent]) => self.changes.parents.push((oid(child)?, oid(parent)?)),
+            (b'5', [view, definition]) => self.changes.definitions.push((oid(view)?, text(definition))),
+            _ => return None,
+        }
+        Some(())
     }
 }
