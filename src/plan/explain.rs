@@ -20,9 +20,7 @@ impl Display for Explained<'_> {
                 Planned::Plan(plan) => statement(plan, out)?,
                 Planned::Refuse(refusal) => refused(refusal, out)?,
                 Planned::Local(local) => writeln!(out, "local      {}", local_text(local))?,
-                Planned::Unresolved => {
-                    writeln!(out, "unresolved a relation of this name is not in the catalog")?
-                }
+                Planned::Unresolved(refusal) => refused(refusal, out)?,
             }
         }
         Ok(())

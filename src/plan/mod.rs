@@ -42,8 +42,8 @@ pub enum Planned {
     Refuse(Refusal),
     /// `SET pgveil.…`, `SHOW pgveil.status`: answered in order through a harmless statement of ours.
     Local(Local),
-    /// A relation of this name is not in the catalog: refresh it and plan again (once).
-    Unresolved,
+    /// A relation is not in the catalog: refresh it and plan again (once); then this is the refusal.
+    Unresolved(Refusal),
 }
 
 /// What the relay must know of a statement that passes.
@@ -204,7 +204,7 @@ fn one(
                 Err(refusal) => Planned::Refuse(refusal),
             }
         }
-        Err(problem) if problem.trouble == sql::Trouble::Unresolved => Planned::Unresolved,
+        Err(problem) if problem.trouble == sql::Trouble::Unresolved => Planned::Unresolved(problem.into()),
         Err(problem) => Planned::Refuse(problem.into()),
     }
 }

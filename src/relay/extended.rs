@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 enum Verdict {
     Prepare(Decided),
     Refuse(Refusal),
-    Unresolved,
+    Unresolved(Refusal),
 }
 
 /// The text to send in place of the client's, its parameter types, and what its literals compare.
@@ -35,7 +35,7 @@ fn verdict(script: &Script) -> Verdict {
         [Planned::Refuse(refusal)] => Verdict::Refuse(refusal.clone()),
         [Planned::Local(Local::SetOtp(_))] => Verdict::Refuse(no_second_factor()),
         [Planned::Local(local)] => Verdict::Prepare(Decided::Local(local.clone())),
-        [Planned::Unresolved] => Verdict::Unresolved,
+        [Planned::Unresolved(refusal)] => Verdict::Unresolved(refusal.clone()),
         several if several.iter().all(|one| matches!(one, Planned::Pass(_))) => {
             Verdict::Prepare(Decided::Pass(Pass::default()))
         }
@@ -52,13 +52,6 @@ pub(super) fn no_second_factor() -> Refusal {
         .hint("Ask the operator of pgveil to enroll this user.")
 }
 
-/// A name in the statement could not be found, and reading the catalog again did not help.
-pub(super) fn unresolved() -> Refusal {
-    Refusal::new(Reason::NotUnderstood, "42P01", "a relation that the statement names does not exist")
-        .detail("It also names something tagged, so that it cannot be sent without knowing what it reads.")
-        .hint("A relation that this transaction created is known once it has committed.")
-}
-
 impl Relay {
     pub(super) fn parse(&mut self, held: Held) -> Result<(), Violation> {
         let frame = held.frame.clone();
@@ -70,11 +63,11 @@ impl Relay {
                 self.refuse_extended(&refusal, parse.sql);
                 return Ok(());
             }
-            Verdict::Unresolved if held.resolved => {
-                self.refuse_extended(&unresolved(), parse.sql);
+            Verdict::Unresolved(refusal) if held.resolved => {
+                self.refuse_extended(&refusal, parse.sql);
                 return Ok(());
             }
-            Verdict::Unresolved => {
+            Verdict::Unresolved(_) => {
                 self.refresh();
                 self.held = Some(Held { resolved: true, ..held });
                 return Ok(());
@@ -221,7 +214,7 @@ impl Relay {
         let same = match (verdict(&script), &prepared.decided) {
             (Verdict::Refuse(refusal), _) => return Err(refusal),
             // What it names is gone: the server says so.
-            (Verdict::Unresolved, _) => true,
+            (Verdict::Unresolved(_), _) => true,
             (Verdict::Prepare(Decided::Pass(_)), Decided::Pass(_))
             | (Verdict::Prepare(Decided::Local(_)), Decided::Local(_)) => true,
             (Verdict::Prepare(Decided::Plan(now)), Decided::Plan(then)) => same_plan(&now, then),

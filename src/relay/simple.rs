@@ -7,7 +7,7 @@
 use super::cells::{self, Compared};
 use super::convert::Conversion;
 use super::errors::Positions;
-use super::extended::{no_second_factor, unresolved};
+use super::extended::no_second_factor;
 use super::queue::{Class, Expect, Owed, Part, QueryReply, Role};
 use super::run::check_comparisons;
 use super::{Held, Relay, kinds};
@@ -28,7 +28,7 @@ enum Verdict {
     Verbatim,
     Rewrite,
     Refuse(Refusal),
-    Unresolved,
+    Unresolved(Refusal),
 }
 
 fn verdict(script: &Script) -> Verdict {
@@ -38,7 +38,7 @@ fn verdict(script: &Script) -> Verdict {
             Planned::Pass(_) => {}
             Planned::Refuse(refusal) => return Verdict::Refuse(refusal.clone()),
             Planned::Local(Local::SetOtp(_)) => return Verdict::Refuse(no_second_factor()),
-            Planned::Unresolved => verdict = Verdict::Unresolved,
+            Planned::Unresolved(refusal) => verdict = Verdict::Unresolved(refusal.clone()),
             Planned::Plan(_) | Planned::Local(_) => {
                 if matches!(verdict, Verdict::Verbatim) {
                     verdict = Verdict::Rewrite;
@@ -70,8 +70,8 @@ impl Relay {
                 self.queue.push(Owed::new(Expect::Query(Box::new(reply)), Role::Client).undo(undo));
             }
             Verdict::Refuse(refusal) => self.refuse_query(&refusal, text),
-            Verdict::Unresolved if held.resolved => self.refuse_query(&unresolved(), text),
-            Verdict::Unresolved => {
+            Verdict::Unresolved(refusal) if held.resolved => self.refuse_query(&refusal, text),
+            Verdict::Unresolved(_) => {
                 self.refresh();
                 self.held = Some(Held { resolved: true, ..held });
             }
@@ -145,7 +145,7 @@ impl Relay {
                 Ok(Sent { sql: own.to_owned(), part, judged: None })
             }
             Planned::Refuse(refusal) => Err(refusal.clone()),
-            Planned::Unresolved => Err(unresolved()),
+            Planned::Unresolved(refusal) => Err(refusal.clone()),
         }
     }
 

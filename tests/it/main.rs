@@ -9,6 +9,7 @@ mod audit;
 mod catalog;
 mod config;
 mod conversation;
+mod definitions;
 mod demo;
 mod docker;
 mod drivers;

@@ -1,0 +1,73 @@
+//! Definitions through the proxy: a table that a transaction makes is protected in that very transaction, and afterwards.
+
+use crate::postgres;
+use crate::proxy::{POLICY, Proxy, TAGS};
+
+fn told(url: &str, script: &str) -> String {
+    let (out, error, _) = postgres::psql_with(url, &["--tuples-only", "--no-align", "--quiet"], script);
+    assert_eq!(error, "", "{script}");
+    out
+}
+
+#[test]
+fn a_migration_makes_and_fills_a_table_in_one_transaction() {
+    let proxy = Proxy::start(POLICY, TAGS);
+    let url = proxy.url("shop");
+    let out = told(
+        &url,
+        "BEGIN;
+         CREATE TABLE customers (id bigint PRIMARY KEY, email text UNIQUE NOT NULL);
+         INSERT INTO customers VALUES (1, 'ana@example.org');
+         SAVEPOINT more;
+         ALTER TABLE customers ADD COLUMN card text;
+         INSERT INTO customers VALUES (2, 'bob@example.org', '4111');
+         SELECT * FROM customers ORDER BY id;
+         ROLLBACK TO more;
+         SELECT * FROM customers;
+         CREATE TABLE notes (id bigint, about text);
+         SELECT count(*) FROM notes n JOIN customers c ON c.id = n.id WHERE c.email = 'ana@example.org';
+         COMMIT;
+         SELECT email FROM customers WHERE email = 'ana@example.org';",
+    );
+    assert_eq!(out, "1|ana@example.org|\n2|bob@example.org|4111\n1|ana@example.org\n0\nana@example.org\n");
+    let (raw, error, _) = postgres::psql(proxy.direct(), "SELECT email::bytea FROM customers");
+    assert!(raw.starts_with("\\x11"), "sealed from the first row on: {raw}{error}");
+}
+
+#[test]
+fn what_a_rolled_back_transaction_made_is_forgotten() {
+    let proxy = Proxy::start(POLICY, TAGS);
+    let url = proxy.url("shop");
+    let (out, error, _) = postgres::psql_with(
+        &url,
+        &["--tuples-only", "--no-align", "--quiet"],
+        "BEGIN;
+         CREATE TABLE customers (id bigint, email text);
+         INSERT INTO customers VALUES (1, 'ana@example.org');
+         ROLLBACK;
+         SELECT email FROM customers;
+         CREATE TABLE customers (id bigint, note text, email text);
+         INSERT INTO customers VALUES (1, 'n', 'eve@example.org');
+         SELECT * FROM customers;",
+    );
+    assert!(error.contains("relation \"customers\" does not exist"), "{error}");
+    assert_eq!(out, "1|n|eve@example.org\n");
+}
+
+#[test]
+fn views_of_sealed_columns_are_opened_for_those_who_may() {
+    let proxy = Proxy::start(POLICY, TAGS);
+    proxy.add_user("ivan");
+    let out = told(
+        &proxy.url("shop"),
+        "CREATE TABLE customers (id bigint PRIMARY KEY, email text, card text);
+         INSERT INTO customers VALUES (1, 'ana@example.org', '4111111111111111');
+         CREATE VIEW contacts AS SELECT id, email AS mail FROM customers;
+         GRANT SELECT ON contacts TO alice, ivan;
+         SELECT * FROM contacts WHERE mail = 'ana@example.org';",
+    );
+    assert_eq!(out, "1|ana@example.org\n");
+    assert_eq!(told(&proxy.url("alice"), "SELECT mail FROM contacts"), "a***g\n");
+    let (_, error, _) = postgres::psql(&proxy.url("ivan"), "SELECT mail FROM contacts");
+    assert!(error.contains("permission denied for column email of table customers"), "{error}");
+}
