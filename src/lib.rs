@@ -16,9 +16,9 @@ pub mod wire;
 
 // What is protected, for whom, and what a statement means.
 pub mod catalog;
+pub mod plan;
 pub mod policy;
 pub mod sql;
-pub mod plan;
 
 // Carrying a plan out, and keeping evidence of it.
 pub mod audit;
@@ -27,8 +27,8 @@ pub mod cell;
 pub mod relay;
 
 // The rim: sockets, files, processes and people.
-pub mod metrics;
-pub mod server;
+pub mod cli;
 pub mod config;
 pub mod demo;
-pub mod cli;
+pub mod metrics;
+pub mod server;

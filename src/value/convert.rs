@@ -1,8 +1,8 @@
 //! Wire forms → canonical bytes and back, for every type, with PostgreSQL's assignment casts between types.
 
 use super::families::{
-    boolean_text, bytea_text, fit, float_output, float_text, integer_binary, integer_text,
-    out_of_range, ranged, text_input, uuid_output, uuid_text, write_integer,
+    boolean_text, bytea_text, fit, float_output, float_text, integer_binary, integer_text, out_of_range,
+    ranged, text_input, uuid_output, uuid_text, write_integer,
 };
 use super::{DataType, Format, Malformed, Style, ValueError, datetime, inet, interval, json, numeric};
 
