@@ -151,6 +151,7 @@ impl Server {
             }));
         }
         shared.readiness.set(Part::Listener, Ok(()));
+        self.tasks.push(tokio::spawn(watch_log(shared.clone())));
         self.tasks.push(tokio::spawn(watch_database(shared)));
         Ok(())
     }
@@ -259,6 +260,16 @@ async fn bind_unix(path: &std::path::Path) -> std::io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;
     Ok(listener)
+}
+
+/// Tries a log that could not be written again each second: whoever sends no traffic because of `/readyz` would otherwise
+/// never learn that it can be.
+async fn watch_log(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Readiness is told by the log's own watch.
+        let _ = shared.log.usable().await;
+    }
 }
 
 /// Polls the catalogs of databases in use each second, and whether the database answers at all.
