@@ -6,6 +6,7 @@
 
 mod admin;
 mod audit;
+mod breaks;
 mod catalog;
 mod cell;
 mod config;
@@ -27,6 +28,7 @@ mod proxy;
 mod python;
 mod raw;
 mod relay;
+mod reload;
 mod simulate;
 mod strangers;
 mod tidy;

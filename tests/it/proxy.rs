@@ -139,12 +139,17 @@ impl Proxy {
 
     /// Starts `serve` (again) and waits until it is ready.
     pub fn serve(&mut self) {
+        self.serve_with(|serve| serve);
+    }
+
+    /// As [`Proxy::serve`], by a command that `wrap` makes of the plain one.
+    pub fn serve_with(&mut self, wrap: impl FnOnce(Command) -> Command) {
         assert!(self.serve.is_none(), "it is running");
         let log =
             File::options().create(true).append(true).open(self.dir.path().join("serve.log")).expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_pgveil"))
-            .args(["serve", "--config"])
-            .arg(self.dir.path())
+        let mut plain = Command::new(env!("CARGO_BIN_EXE_pgveil"));
+        plain.args(["serve", "--config"]).arg(self.dir.path());
+        let child = wrap(plain)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a descriptor"))
             .stderr(log)
@@ -162,10 +167,15 @@ impl Proxy {
         }
     }
 
+    /// The process of `serve`.
+    pub fn pid(&self) -> u32 {
+        self.serve.as_ref().expect("it is running").id()
+    }
+
     /// Sends a signal (`HUP`, `TERM`, `KILL`) to `serve`.
     pub fn signal(&self, signal: &str) {
-        let pid = self.serve.as_ref().expect("it is running").id().to_string();
-        let status = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill runs");
+        let status =
+            Command::new("kill").args(["-s", signal, &self.pid().to_string()]).status().expect("kill runs");
         assert!(status.success());
     }
 
