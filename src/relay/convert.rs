@@ -73,11 +73,11 @@ impl Relay {
 
     fn send_step(&mut self, sent: Sent) {
         let Sent { sql, mut part, judged } = sent;
-        if let (Some(plan), Some((judgement, compared))) = (part.plan.clone(), judged) {
-            if part.fallible() {
-                let opener = cells::opener(&plan, &judgement, &[], &self.world.ciphers);
-                part.run = Some(self.begin_run(&plan, judgement, compared, opener));
-            }
+        if let (Some(plan), Some((judgement, compared))) = (part.plan.clone(), judged)
+            && part.fallible()
+        {
+            let opener = cells::opener(&plan, &judgement, &[], &self.world.ciphers);
+            part.run = Some(self.begin_run(&plan, judgement, compared, opener));
         }
         self.segment_hard = true;
         self.send(Parse { name: "", sql: &sql, types: Vec::new() }.encode());
