@@ -1,9 +1,9 @@
 //! AES-256-SIV over the cells of one domain, in batches.
 
-use super::envelope::{Envelope, NONCE_BYTES, header};
+use super::envelope::{Envelope, NONCE_BYTES, SIV_BYTES, header, overhead};
 use super::{Cells, DomainId, KeyVersion, Mode, OpenCause, OpenError, Random};
 use aes_siv::siv::Aes256Siv;
-use aes_siv::{Key, KeyInit};
+use aes_siv::KeyInit;
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
@@ -45,7 +45,7 @@ impl CellCipher {
 
     fn siv(&self, version: KeyVersion) -> Option<Aes256Siv> {
         let key: &[u8; KEY_BYTES] = self.keys.get(&version)?;
-        Some(Aes256Siv::new(&Key::<Aes256Siv>::from(*key)))
+        Some(Aes256Siv::new(key.into()))
     }
 
     /// Seals every cell of `plain` under `version` and appends the envelopes to `sealed`, in order.
@@ -61,20 +61,20 @@ impl CellCipher {
     ) -> Result<(), OpenCause> {
         let mut siv = self.siv(version).ok_or(OpenCause::UnknownVersion(version))?;
         let header = header(self.mode, self.domain, version);
-        let mut nonce = [0; NONCE_BYTES];
+        let mut nonces = vec![];
+        if self.mode == Mode::Randomized {
+            nonces.resize(NONCE_BYTES * plain.len(), 0);
+            random.fill(&mut nonces);
+        }
+        let mut nonces = nonces.chunks_exact(NONCE_BYTES);
+        sealed.reserve(plain.bytes_total() + overhead(self.mode) * plain.len());
         for cell in plain.iter() {
-            let nonce: &[u8] = match self.mode {
-                Mode::Deterministic => &[],
-                Mode::Randomized => {
-                    random.fill(&mut nonce);
-                    &nonce
-                }
-            };
-            let ciphertext = encrypt(&mut siv, &header, nonce, cell);
+            let nonce = nonces.next().unwrap_or_default();
+            sealed.reserve(cell.len() + overhead(self.mode));
             sealed.push_with(|out| {
                 out.extend_from_slice(&header);
                 out.extend_from_slice(nonce);
-                out.extend_from_slice(&ciphertext);
+                encrypt(&mut siv, &header, nonce, cell, out);
             });
         }
         Ok(())
@@ -114,27 +114,37 @@ impl CellCipher {
                 &mut kept.insert((envelope.version, siv)).1
             }
         };
-        let opened = Zeroizing::new(decrypt(siv, &envelope).ok_or(OpenCause::Altered)?);
-        plain.push(&opened);
-        Ok(())
+        plain.reserve(envelope.sealed.len());
+        plain.push_with(|out| decrypt(siv, &envelope, out)).ok_or(OpenCause::Altered)
     }
 }
 
-/// At most two associated data: far below S2V's limit of 126, which is the only error there is.
-fn encrypt(siv: &mut Aes256Siv, header: &[u8], nonce: &[u8], plain: &[u8]) -> Vec<u8> {
+/// Appends SIV and ciphertext of `plain`. At most two associated data: far below S2V's limit of 126, which is the only
+/// error there is.
+fn encrypt(siv: &mut Aes256Siv, header: &[u8], nonce: &[u8], plain: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; SIV_BYTES]);
+    out.extend_from_slice(plain);
+    let (tag, text) = out[start..].split_at_mut(SIV_BYTES);
     let result = match nonce {
-        [] => siv.encrypt([header], plain),
-        nonce => siv.encrypt([header, nonce], plain),
+        [] => siv.encrypt_inout_detached([header], text.into()),
+        nonce => siv.encrypt_inout_detached([header, nonce], text.into()),
     };
-    result.expect("two associated data are below the limit of S2V")
+    tag.copy_from_slice(&result.expect("two associated data are below the limit of S2V"));
 }
 
-fn decrypt(siv: &mut Aes256Siv, envelope: &Envelope<'_>) -> Option<Vec<u8>> {
+/// Appends the plaintext. `None`: the SIV does not fit, and what was appended is ciphertext again.
+fn decrypt(siv: &mut Aes256Siv, envelope: &Envelope<'_>, out: &mut Vec<u8>) -> Option<()> {
     let header: &[u8] = envelope.header;
-    match envelope.nonce {
-        [] => siv.decrypt([header], envelope.sealed).ok(),
-        nonce => siv.decrypt([header, nonce], envelope.sealed).ok(),
-    }
+    let (tag, ciphertext) = envelope.sealed.split_first_chunk::<SIV_BYTES>()?;
+    let start = out.len();
+    out.extend_from_slice(ciphertext);
+    let text = &mut out[start..];
+    let result = match envelope.nonce {
+        [] => siv.decrypt_inout_detached([header], text.into(), tag.into()),
+        nonce => siv.decrypt_inout_detached([header, nonce], text.into(), tag.into()),
+    };
+    result.ok()
 }
 
 #[cfg(test)]

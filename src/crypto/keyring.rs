@@ -7,7 +7,7 @@
 use super::cipher::{CellCipher, KEY_BYTES};
 use super::{Ciphers, DomainId, KeyVersion, Mode, Random, envelope};
 use aes_siv::siv::Aes256Siv;
-use aes_siv::{Key, KeyInit};
+use aes_siv::KeyInit;
 use hkdf::Hkdf;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -67,7 +67,7 @@ impl MasterKey {
     fn wrapping(&self) -> Aes256Siv {
         let mut key = Zeroizing::new([0; KEY_BYTES]);
         expand(self.0.as_ref(), &[b"pgveil keyring v1"], key.as_mut());
-        Aes256Siv::new(&Key::<Aes256Siv>::from(*key))
+        Aes256Siv::new((&*key).into())
     }
 }
 
@@ -256,7 +256,7 @@ impl Keyring {
                 self.keys.get(key_name).ok_or_else(|| KeyringError::UnknownKey(key_name.to_owned()))?;
             let current =
                 *versions.keys().next_back().ok_or_else(|| KeyringError::UnknownKey(key_name.to_owned()))?;
-            let derived = versions.iter().map(|(version, key)| (*version, cell_key(key, id, mode))).collect();
+            let derived = versions.iter().map(|(version, key)| (*version, cell_key(&key.secret, id, mode))).collect();
             ciphers.by_domain.insert(name.to_owned(), Arc::new(CellCipher::new(id, mode, current, derived)));
         }
         Ok(ciphers)
@@ -272,10 +272,15 @@ impl Keyring {
     }
 }
 
-fn cell_key(key: &DataKey, domain: DomainId, mode: Mode) -> Zeroizing<[u8; KEY_BYTES]> {
+/// The key of one domain and mode under one version of its data key; FORMAT.md specifies it.
+pub(super) fn cell_key(
+    secret: &[u8; KEY_BYTES],
+    domain: DomainId,
+    mode: Mode,
+) -> Zeroizing<[u8; KEY_BYTES]> {
     let mut out = Zeroizing::new([0; KEY_BYTES]);
     let info: [&[u8]; 3] = [b"pgveil cell v1", &domain.0.to_be_bytes(), &[envelope::mode_byte(mode)]];
-    expand(key.secret.as_ref(), &info, out.as_mut());
+    expand(secret, &info, out.as_mut());
     out
 }
 

@@ -53,14 +53,32 @@ impl Cells {
         self.ends.is_empty()
     }
     pub fn push(&mut self, cell: &[u8]) {
+        self.reserve(cell.len());
         self.push_with(|bytes| bytes.extend_from_slice(cell));
     }
-    /// Pushes a cell that `write` appends to the buffer. What was there before must be left alone.
+    /// Pushes a cell that `write` appends to the buffer, also when it fails half-way. What was there before must be left
+    /// alone, and room for long cells be [`reserve`](Self::reserve)d.
     pub fn push_with<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        self.make_room();
+        self.reserve(CELL_BYTES_USUAL);
         let written = write(&mut self.bytes);
         self.ends.push(self.bytes.len());
         written
+    }
+    /// Makes room for `more` bytes by moving into a larger buffer, so that the outgrown one can be zeroised: a vector
+    /// that grows by itself leaves its bytes behind.
+    pub fn reserve(&mut self, more: usize) {
+        if self.bytes.capacity() - self.bytes.len() >= more {
+            return;
+        }
+        let needed = self.bytes.len().saturating_add(more);
+        let mut larger = Vec::with_capacity(needed.max(self.bytes.capacity().saturating_mul(2)));
+        larger.extend_from_slice(&self.bytes);
+        self.bytes.as_mut_slice().zeroize();
+        self.bytes = larger;
+    }
+    /// The bytes of all cells together.
+    pub fn bytes_total(&self) -> usize {
+        self.bytes.len()
     }
     /// Panics when there is no such cell, as a slice does.
     pub fn get(&self, index: usize) -> &[u8] {
@@ -84,25 +102,19 @@ impl Cells {
         self.bytes.truncate(kept);
         self.ends.truncate(length);
     }
-    /// Grows in large steps into a new buffer, so that an outgrown one can be zeroised instead of left behind.
-    fn make_room(&mut self) {
-        const STEP: usize = 16 * 1024;
-        if self.bytes.capacity() - self.bytes.len() < STEP / 4 {
-            let mut larger = Vec::with_capacity((self.bytes.capacity() * 2).max(STEP));
-            larger.extend_from_slice(&self.bytes);
-            self.bytes.zeroize();
-            self.bytes = larger;
-        }
-    }
 }
+
+/// Room that every pushed cell finds.
+const CELL_BYTES_USUAL: usize = 256;
 
 impl Drop for Cells {
     fn drop(&mut self) {
-        self.bytes.zeroize();
+        // Bytes beyond the length were zeroised when they were cut off.
+        self.bytes.as_mut_slice().zeroize();
     }
 }
 
-/// Where nonces come from: handed in, so that all below is deterministic under test.
+/// Where nonces come from: handed in, so that all below is deterministic under test. Asked once for a whole batch.
 pub trait Random {
     fn fill(&mut self, bytes: &mut [u8]);
 }
@@ -133,3 +145,6 @@ pub struct Ciphers {
     /// For keyed fingerprints (masks of kind `hash`): 32 bytes, own derivation.
     pub fingerprint_key: Zeroizing<Vec<u8>>,
 }
+
+#[cfg(test)]
+mod tests;
