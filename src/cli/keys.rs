@@ -8,7 +8,7 @@ use crate::catalog::Seal;
 use crate::config::keys::{KeySettings, KeysUnusable, MasterKeySource};
 use crate::config::{Config, PROXY};
 use crate::crypto::Random;
-use crate::crypto::keyring::{KeySummary, Keyring};
+use crate::crypto::keyring::{DEFAULT_KEY, KeySummary, Keyring};
 use crate::crypto::provider::{SystemRandom, file};
 use clap::{Args, Subcommand};
 use comfy_table::Table;
@@ -164,7 +164,7 @@ pub(super) fn ensure(config: &Config, mut say: impl FnMut(String)) -> Result<Key
     let mut news = Vec::new();
     let now = jiff::Timestamp::now().as_second();
     let sealed = config.policy.domains.iter().filter(|domain| domain.seal != Seal::None);
-    let names = std::iter::once("default").chain(sealed.clone().map(|domain| domain.key.as_str()));
+    let names = std::iter::once(DEFAULT_KEY).chain(sealed.clone().map(|domain| domain.key.as_str()));
     for name in names {
         if keyring.ensure_key(name, now, &mut SystemRandom) {
             news.push(format!("made data key \"{name}\""));

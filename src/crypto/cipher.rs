@@ -2,8 +2,8 @@
 
 use super::envelope::{Envelope, NONCE_BYTES, SIV_BYTES, header, overhead};
 use super::{Cells, DomainId, KeyVersion, Mode, OpenCause, OpenError, Random};
-use aes_siv::siv::Aes256Siv;
 use aes_siv::KeyInit;
+use aes_siv::siv::Aes256Siv;
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 

@@ -1,13 +1,14 @@
 //! The keyring: named data keys with versions, and the ids of domains; its JSON form, wrapped by the master key.
 //!
 //! Guarantees: a data key leaves this module only as a domain's derived key; a domain id is never given out twice, not
-//! even after its domain is gone; a wrong master key is told apart from a damaged file.
+//! even after its domain is gone; nothing in the file, ids among it, can be changed without the master key; a wrong master
+//! key is told apart from a damaged file.
 //! Deliberately absent: files (see `provider`), rotation policy.
 
 use super::cipher::{CellCipher, KEY_BYTES};
 use super::{Ciphers, DomainId, KeyVersion, Mode, Random, envelope};
-use aes_siv::siv::Aes256Siv;
 use aes_siv::KeyInit;
+use aes_siv::siv::Aes256Siv;
 use hkdf::Hkdf;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -17,6 +18,9 @@ use zeroize::Zeroizing;
 
 /// Bytes of the master key.
 pub const MASTER_KEY_BYTES: usize = 32;
+
+/// The data key that is always there, for domains that name no other.
+pub const DEFAULT_KEY: &str = "default";
 
 /// 32 bytes that wrap the data keys. No `Debug`.
 pub struct MasterKey(Zeroizing<[u8; MASTER_KEY_BYTES]>);
@@ -34,7 +38,7 @@ pub enum KeyringError {
     UnknownKey(String),
     #[error("the keyring has given no id to domain \"{0}\"")]
     UnknownDomain(String),
-    #[error("all 65,535 domain ids are given out")]
+    #[error("all domain ids are given out")]
     DomainsExhausted,
 }
 
@@ -109,6 +113,17 @@ struct Stored {
     next_domain: u16,
     domains: BTreeMap<String, u16>,
     keys: BTreeMap<String, Vec<StoredKey>>,
+    /// The SIV over all of the above: a changed id would give one domain's cells to the readers of another.
+    content: String,
+}
+
+impl Stored {
+    /// What `content` covers.
+    fn covered(&self) -> Vec<Vec<u8>> {
+        let covered = (self.format, self.next_domain, &self.domains, &self.keys);
+        let json = serde_json::to_vec(&covered).expect("strings and numbers are JSON");
+        vec![b"content".to_vec(), json]
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -142,6 +157,11 @@ impl Keyring {
         match siv.decrypt([b"check".as_slice()], &check) {
             Ok(text) if text == CHECK_TEXT => {}
             _ => return Err(KeyringError::WrongMasterKey),
+        }
+        if siv.decrypt(stored.covered(), &unhex(&stored.content)?).is_err() {
+            return Err(KeyringError::Damaged(
+                "it was changed by something that does not have the master key",
+            ));
         }
         let mut keyring = Keyring { next_domain: stored.next_domain, ..Keyring::default() };
         for (name, versions) in stored.keys {
@@ -184,7 +204,9 @@ impl Keyring {
             }
         }
         let domains = self.domains.iter().map(|(name, id)| (name.clone(), id.0)).collect();
-        let stored = Stored { format: 1, check, next_domain: self.next_domain, domains, keys };
+        let mut stored =
+            Stored { format: 1, check, next_domain: self.next_domain, domains, keys, content: String::new() };
+        stored.content = wrap(stored.covered(), b"");
         let mut json = serde_json::to_string_pretty(&stored).expect("strings and numbers are JSON");
         json.push('\n');
         json
@@ -244,40 +266,39 @@ impl Keyring {
     /// The ciphers of `domains`: (name, mode, name of its data key).
     ///
     /// # Errors
-    /// The first domain or key that the keyring does not have.
+    /// The first domain or key that the keyring does not have; of an empty keyring, key `default`.
     pub fn ciphers<'a>(
         &self,
         domains: impl IntoIterator<Item = (&'a str, Mode, &'a str)>,
     ) -> Result<Ciphers, KeyringError> {
-        let mut ciphers = Ciphers { fingerprint_key: self.fingerprint_key(), ..Ciphers::default() };
+        let mut ciphers = Ciphers { fingerprint_key: self.fingerprint_key()?, ..Ciphers::default() };
         for (name, mode, key_name) in domains {
             let id = self.domain_id(name).ok_or_else(|| KeyringError::UnknownDomain(name.to_owned()))?;
             let versions =
                 self.keys.get(key_name).ok_or_else(|| KeyringError::UnknownKey(key_name.to_owned()))?;
             let current =
                 *versions.keys().next_back().ok_or_else(|| KeyringError::UnknownKey(key_name.to_owned()))?;
-            let derived = versions.iter().map(|(version, key)| (*version, cell_key(&key.secret, id, mode))).collect();
+            let derived =
+                versions.iter().map(|(version, key)| (*version, cell_key(&key.secret, id, mode))).collect();
             ciphers.by_domain.insert(name.to_owned(), Arc::new(CellCipher::new(id, mode, current, derived)));
         }
         Ok(ciphers)
     }
 
-    /// From the oldest version of the first key: it must not change when keys rotate.
-    fn fingerprint_key(&self) -> Zeroizing<Vec<u8>> {
+    /// From the oldest version of key `default`, which `init` always makes, else of the first one: it must change neither
+    /// when keys rotate nor when more are made. Without any key there is no fingerprint that a reader could not make.
+    fn fingerprint_key(&self) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
+        let versions = self.keys.get(DEFAULT_KEY).or_else(|| self.keys.values().next());
+        let key = versions.and_then(|versions| versions.values().next());
+        let key = key.ok_or_else(|| KeyringError::UnknownKey(DEFAULT_KEY.to_owned()))?;
         let mut out = Zeroizing::new(vec![0; 32]);
-        if let Some(key) = self.keys.values().next().and_then(|versions| versions.values().next()) {
-            expand(key.secret.as_ref(), &[b"pgveil fingerprint v1"], &mut out);
-        }
-        out
+        expand(key.secret.as_ref(), &[b"pgveil fingerprint v1"], &mut out);
+        Ok(out)
     }
 }
 
 /// The key of one domain and mode under one version of its data key; FORMAT.md specifies it.
-pub(super) fn cell_key(
-    secret: &[u8; KEY_BYTES],
-    domain: DomainId,
-    mode: Mode,
-) -> Zeroizing<[u8; KEY_BYTES]> {
+pub(super) fn cell_key(secret: &[u8; KEY_BYTES], domain: DomainId, mode: Mode) -> Zeroizing<[u8; KEY_BYTES]> {
     let mut out = Zeroizing::new([0; KEY_BYTES]);
     let info: [&[u8]; 3] = [b"pgveil cell v1", &domain.0.to_be_bytes(), &[envelope::mode_byte(mode)]];
     expand(secret, &info, out.as_mut());
@@ -332,9 +353,30 @@ mod tests {
         let json = sample().wrap_json(&MasterKey::new([3; 32]));
         let error = |json: &str, master: u8| Keyring::unwrap_json(json, &MasterKey::new([master; 32])).err();
         assert_eq!(error(&json, 4), Some(KeyringError::WrongMasterKey));
-        let renamed = json.replace("\"default\"", "\"other\"");
-        assert_eq!(error(&renamed, 3), Some(KeyringError::Damaged("a key does not unwrap")));
         assert!(matches!(error("{}", 3), Some(KeyringError::Damaged(_))));
+        let changes = [
+            ("\"default\"", "\"other\""),
+            ("\"email\": 1", "\"email\": 2"),
+            ("\"email\"", "\"phone\""),
+            ("\"next_domain\": 3", "\"next_domain\": 4"),
+            ("\"version\": 1", "\"version\": 2"),
+            ("1795000000", "1795000001"),
+        ];
+        for (from, to) in changes {
+            let changed = json.replacen(from, to, 1);
+            assert_ne!(changed, json, "{from}");
+            assert!(matches!(error(&changed, 3), Some(KeyringError::Damaged(_))), "{from} became {to}");
+        }
+    }
+
+    #[test]
+    fn fingerprints_outlive_new_keys() {
+        let mut keyring = sample();
+        let before = keyring.fingerprint_key().expect("a key");
+        keyring.ensure_key("a", 0, &mut Fixed(8));
+        assert!(keyring.fingerprint_key().expect("a key") == before && before.iter().any(|byte| *byte != 0));
+        let none = Keyring::create().ciphers([]).err();
+        assert_eq!(none, Some(KeyringError::UnknownKey("default".into())), "no key that anyone could know");
     }
 
     #[test]

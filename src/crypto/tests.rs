@@ -65,7 +65,9 @@ fn envelopes_are_those_that_another_implementation_makes() {
         let mut nonce = Given(if vector.nonce.is_empty() { vec![0] } else { bytes(&vector.nonce) }, 0);
         let mut sealed = Cells::new();
         let version = KeyVersion(vector.version);
-        cipher.seal(version, &batch(&[plaintext.clone()]), &mut nonce, &mut sealed).expect("version is there");
+        cipher
+            .seal(version, &batch(&[plaintext.clone()]), &mut nonce, &mut sealed)
+            .expect("version is there");
         assert_eq!(sealed.get(0), envelope, "{} {}", vector.mode, plaintext.len());
         let mut opened = Cells::new();
         cipher.open(&batch(&[envelope]), &mut opened).expect("opens");
