@@ -54,6 +54,7 @@ impl DataType {
         let text_style = if matches!(self, DataType::Text | DataType::Varchar(_)) { style } else { &iso };
         let mut text = zeroize::Zeroizing::new(vec![]);
         sent.write(&own, Format::Text, text_style, &mut text).map_err(|Malformed| ValueError::binary())?;
+        spell_as_cast(sent, &mut text);
         self.read_own(Format::Text, &text, text_style, canonical)
     }
 
@@ -223,6 +224,19 @@ impl DataType {
         }
         Ok(())
     }
+}
+
+/// The two types whose cast to text says more than their output does: `booltext` (`bool.c`), `network_show` (`network.c`).
+fn spell_as_cast(sent: &DataType, text: &mut Vec<u8>) {
+    let more: &[u8] = match (sent, text.as_slice()) {
+        (DataType::Boolean, b"t") => b"rue",
+        (DataType::Boolean, b"f") => b"alse",
+        (DataType::Inet, address) if address.contains(&b'/') => b"",
+        (DataType::Inet, address) if address.contains(&b':') => b"/128",
+        (DataType::Inet, _) => b"/32",
+        _ => b"",
+    };
+    text.extend_from_slice(more);
 }
 
 fn sized(wire: &[u8], length: usize, canonical: &mut Vec<u8>) -> Result<(), ValueError> {

@@ -127,3 +127,26 @@ fn arrays_split_into_elements() {
         assert!(array_elements(Format::Binary, &binary[..cut]).is_err(), "cut at {cut}");
     }
 }
+
+#[test]
+fn what_is_assigned_to_text_reads_as_its_cast() {
+    let cast = |from: DataType, text: &str| {
+        let mut canonical = vec![];
+        let read =
+            DataType::Text.read(&from, Format::Text, text.as_bytes(), &Style::default(), &mut canonical);
+        read.expect("an assignment cast");
+        String::from_utf8(canonical).expect("text")
+    };
+    let cases = [
+        (DataType::Boolean, "yes", "true"),
+        (DataType::Boolean, "0", "false"),
+        (DataType::Inet, "10.1.2.3", "10.1.2.3/32"),
+        (DataType::Inet, "::1", "::1/128"),
+        (DataType::Inet, "10.0.0.0/8", "10.0.0.0/8"),
+        (DataType::Bigint, "007", "7"),
+        (DataType::Numeric(None), "+1.50", "1.50"),
+    ];
+    for (from, text, expected) in cases {
+        assert_eq!(cast(from, text), expected, "{from:?}");
+    }
+}
