@@ -1,6 +1,6 @@
 //! Sealing what a statement carries: parameters at Bind, literals when the text is rendered.
 
-use crate::catalog::Action;
+use crate::catalog::{Action, Seal};
 use crate::crypto::{Cells, Ciphers, KeyVersion, Random};
 use crate::plan::{ParameterUse, Reason, Recipe, Refusal, StatementPlan};
 use crate::sql::literal::{Literal, decode};
@@ -28,47 +28,46 @@ pub struct SealedText {
     pub sealed: Vec<(String, u64)>,
 }
 
-/// What a value is sealed with.
+/// What values are sealed with; holds one batch at a time.
 struct Sealer<'a> {
     ciphers: &'a Ciphers,
     style: &'a Style,
     random: &'a mut dyn Random,
+    plain: Cells,
+    cells: Cells,
     compared: Vec<(String, u64)>,
     sealed: Vec<(String, u64)>,
 }
 
-fn add(counts: &mut Vec<(String, u64)>, label: &str) {
+fn add(counts: &mut Vec<(String, u64)>, label: &str, count: usize) {
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
     match counts.iter_mut().find(|(known, _)| known == label) {
-        Some((_, count)) => *count += 1,
-        None => counts.push((label.to_owned(), 1)),
+        Some((_, known)) => *known += count,
+        None => counts.push((label.to_owned(), count)),
     }
 }
 
-impl Sealer<'_> {
-    /// Reads a wire value and seals it; gives the envelope.
-    fn seal(
-        &mut self,
-        recipe: &Recipe,
-        sent: &DataType,
-        format: Format,
-        wire: &[u8],
-    ) -> Result<Vec<u8>, Refusal> {
+impl<'a> Sealer<'a> {
+    fn new(ciphers: &'a Ciphers, style: &'a Style, random: &'a mut dyn Random) -> Sealer<'a> {
+        let (plain, cells) = (Cells::new(), Cells::new());
+        Sealer { ciphers, style, random, plain, cells, compared: vec![], sealed: vec![] }
+    }
+
+    /// Reads a wire value into the batch.
+    fn read(&mut self, recipe: &Recipe, sent: &DataType, format: Format, wire: &[u8]) -> Result<(), Refusal> {
         if recipe.action == Action::Compare {
             comparable(recipe, sent)?;
-            add(&mut self.compared, &recipe.domain.label);
         }
-        let mut canonical = Zeroizing::new(Vec::with_capacity(wire.len() + 16));
-        recipe
-            .data_type
-            .read(sent, format, wire, self.style, &mut canonical)
-            .map_err(|error| value_refusal(&error, recipe))?;
-        if recipe.action == Action::Compare && matches!(recipe.data_type, DataType::Numeric(Some(_))) {
-            exact(recipe, sent, format, wire, self.style, &canonical)?;
+        // Few forms are longer than what was sent.
+        self.plain.reserve(2 * wire.len());
+        let (own, style) = (recipe.data_type, self.style);
+        let read = self.plain.push_with(|canonical| own.read(sent, format, wire, style, canonical));
+        read.map_err(|error| value_refusal(&error, recipe))?;
+        let canonical = self.plain.get(self.plain.len() - 1);
+        if recipe.action == Action::Compare && matches!(own, DataType::Numeric(Some(_))) {
+            exact(recipe, sent, format, wire, style, canonical)?;
         }
-        let cipher = self.ciphers.by_domain.get(&recipe.domain.name);
-        let cipher = cipher.ok_or_else(|| no_key(recipe))?;
-        let deterministic = recipe.version.is_some();
-        if deterministic && canonical.len() > DETERMINISTIC_BYTES_MAX {
+        if recipe.domain.seal == Seal::Deterministic && canonical.len() > DETERMINISTIC_BYTES_MAX {
             return Err(Refusal::new(
                 Reason::Value,
                 "54000",
@@ -76,15 +75,38 @@ impl Sealer<'_> {
             )
             .detail(format!("At most {DETERMINISTIC_BYTES_MAX} bytes fit an index entry.")));
         }
-        let mut plain = Cells::new();
-        plain.push(&canonical);
-        let mut sealed = Cells::new();
-        let version = recipe.version.map_or(cipher.current(), KeyVersion);
-        cipher.seal(version, &plain, self.random, &mut sealed).map_err(|_| no_key(recipe))?;
-        add(&mut self.sealed, &recipe.domain.label);
-        Ok(sealed.get(0).to_vec())
+        Ok(())
     }
 
+    /// Seals the batch into `cells`.
+    fn seal(&mut self, recipe: &Recipe) -> Result<(), Refusal> {
+        let cipher = self.ciphers.by_domain.get(&recipe.domain.name).ok_or_else(|| no_key(recipe))?;
+        let version = recipe.version.map_or(cipher.current(), KeyVersion);
+        self.cells.clear();
+        cipher.seal(version, &self.plain, self.random, &mut self.cells).map_err(|_| no_key(recipe))?;
+        self.plain.clear();
+        let label = &recipe.domain.label;
+        add(&mut self.sealed, label, self.cells.len());
+        if recipe.action == Action::Compare {
+            add(&mut self.compared, label, self.cells.len());
+        }
+        Ok(())
+    }
+
+    /// A batch of one; gives the envelope.
+    fn one(
+        &mut self,
+        recipe: &Recipe,
+        sent: &DataType,
+        format: Format,
+        wire: &[u8],
+    ) -> Result<&[u8], Refusal> {
+        self.read(recipe, sent, format, wire)?;
+        self.seal(recipe)?;
+        Ok(self.cells.get(0))
+    }
+
+    /// All elements of an array in one batch; gives the array in text form.
     fn elements(
         &mut self,
         recipe: &Recipe,
@@ -92,22 +114,28 @@ impl Sealer<'_> {
         format: Format,
         wire: &[u8],
     ) -> Result<Vec<u8>, Refusal> {
-        let sent = match (declared, format) {
-            (0 | 705, _) => recipe.data_type,
-            (oid, _) => DataType::from_array_oid(oid).ok_or_else(|| unknown_type(recipe))?,
+        let sent = match declared {
+            0 | UNKNOWN => recipe.data_type,
+            oid => DataType::from_array_oid(oid).ok_or_else(|| unknown_type(recipe))?,
         };
         let elements = array_elements(format, wire).map_err(|error| value_refusal(&error, recipe))?;
+        let elements: Vec<_> = elements.into_iter().map(|element| element.map(Zeroizing::new)).collect();
+        for element in elements.iter().flatten() {
+            let element = if declared == BPCHAR_ARRAY { unpadded(element) } else { element };
+            self.read(recipe, &sent, format, element)?;
+        }
+        self.seal(recipe)?;
+        let mut cells = self.cells.iter();
         let mut array = b"{".to_vec();
         for (index, element) in elements.iter().enumerate() {
             if index > 0 {
                 array.push(b',');
             }
-            match element {
+            match element.as_ref().and_then(|_| cells.next()) {
                 None => array.extend_from_slice(b"NULL"),
-                Some(element) => {
-                    let cell = self.seal(recipe, &sent, format, element)?;
+                Some(cell) => {
                     array.extend_from_slice(b"\"\\\\x");
-                    array.extend_from_slice(faster_hex::hex_string(&cell).as_bytes());
+                    array.extend_from_slice(faster_hex::hex_string(cell).as_bytes());
                     array.push(b'"');
                 }
             }
@@ -115,6 +143,17 @@ impl Sealer<'_> {
         array.push(b'}');
         Ok(array)
     }
+}
+
+/// OIDs (`pg_type.dat`) of what has no type yet, and of `character(n)`.
+const UNKNOWN: u32 = 705;
+const BPCHAR: u32 = 1042;
+const BPCHAR_ARRAY: u32 = 1014;
+
+/// `character(n)` loses its padding where it becomes text (`rtrim1`, `pg_cast.dat`).
+fn unpadded(wire: &[u8]) -> &[u8] {
+    let end = wire.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+    wire.get(..end).unwrap_or_default()
 }
 
 /// Seals the parameters of a Bind. `declared` are the client's parameter types, 0 or missing for unspecified.
@@ -129,7 +168,7 @@ pub fn parameters(
     style: &Style,
     random: &mut dyn Random,
 ) -> Result<SealedBind, Refusal> {
-    let mut sealer = Sealer { ciphers, style, random, compared: vec![], sealed: vec![] };
+    let mut sealer = Sealer::new(ciphers, style, random);
     let mut formats = Vec::with_capacity(plan.parameters.len());
     let mut values = Vec::with_capacity(plan.parameters.len());
     if bind.parameters.len() != plan.client_parameters {
@@ -153,10 +192,11 @@ pub fn parameters(
             (_, None) => (0, None),
             (ParameterUse::Seal(recipe), Some(wire)) => {
                 let sent = match oid {
-                    0 | 705 => recipe.data_type,
+                    0 | UNKNOWN => recipe.data_type,
                     oid => DataType::from_oid(oid).ok_or_else(|| unknown_type(recipe))?,
                 };
-                (1, Some(sealer.seal(recipe, &sent, format, wire)?))
+                let wire = if oid == BPCHAR { unpadded(wire) } else { wire };
+                (1, Some(sealer.one(recipe, &sent, format, wire)?.to_vec()))
             }
             (ParameterUse::SealElements(recipe), Some(wire)) => {
                 (0, Some(sealer.elements(recipe, oid, format, wire)?))
@@ -179,7 +219,7 @@ pub fn literals(
     style: &Style,
     random: &mut dyn Random,
 ) -> Result<SealedText, Refusal> {
-    let mut sealer = Sealer { ciphers, style, random, compared: vec![], sealed: vec![] };
+    let mut sealer = Sealer::new(ciphers, style, random);
     let sql = plan.render(|index, out| -> Result<(), Refusal> {
         let slot = plan.literals.get(index).ok_or_else(|| not_read(None))?;
         let token = text.get(slot.span.clone()).ok_or_else(|| not_read(Some(&slot.recipe)))?;
@@ -187,30 +227,32 @@ pub fn literals(
         let cell = literal_cell(&mut sealer, &slot.recipe, &literal)
             .map_err(|refusal| refusal.at(slot.span.start))?;
         out.push_str("'\\x");
-        out.push_str(&faster_hex::hex_string(&cell));
+        out.push_str(&faster_hex::hex_string(cell));
         out.push('\'');
         Ok(())
     })?;
     Ok(SealedText { sql, compared: sealer.compared, sealed: sealer.sealed })
 }
 
-fn literal_cell(sealer: &mut Sealer<'_>, recipe: &Recipe, literal: &Literal) -> Result<Vec<u8>, Refusal> {
+fn literal_cell<'s>(
+    sealer: &'s mut Sealer<'_>,
+    recipe: &Recipe,
+    literal: &Literal,
+) -> Result<&'s [u8], Refusal> {
     let own = recipe.data_type;
     match literal {
-        Literal::Text(text) => sealer.seal(recipe, &own, Format::Text, text.as_bytes()),
+        Literal::Text(text) => sealer.one(recipe, &own, Format::Text, text.as_bytes()),
         Literal::Number(number) => {
-            let integer = number.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'+'));
             let sent = match own {
-                // As it is written: PostgreSQL would print the number.
-                DataType::Text | DataType::Varchar(_) => own,
                 DataType::Real | DataType::DoublePrecision | DataType::Numeric(_) => own,
-                _ if integer => DataType::Bigint,
+                // What the number is without the column (`make_const`): text gets it as PostgreSQL prints it.
+                _ if number.parse::<i64>().is_ok() => DataType::Bigint,
                 _ => DataType::Numeric(None),
             };
-            sealer.seal(recipe, &sent, Format::Text, number.as_bytes())
+            sealer.one(recipe, &sent, Format::Text, number.as_bytes())
         }
         Literal::Bool(truth) => {
-            sealer.seal(recipe, &DataType::Boolean, Format::Text, if *truth { b"t" } else { b"f" })
+            sealer.one(recipe, &DataType::Boolean, Format::Text, if *truth { b"t" } else { b"f" })
         }
     }
 }
@@ -220,21 +262,30 @@ fn comparable(recipe: &Recipe, sent: &DataType) -> Result<(), Refusal> {
     let own = recipe.data_type;
     let integer = |t: &DataType| matches!(t, DataType::Smallint | DataType::Integer | DataType::Bigint);
     let text = |t: &DataType| matches!(t, DataType::Text | DataType::Varchar(_));
-    let number = |t: &DataType| integer(t) || matches!(t, DataType::Numeric(_));
+    let decimal = |t: &DataType| integer(t) || matches!(t, DataType::Numeric(_));
+    let number = |t: &DataType| decimal(t) || matches!(t, DataType::Real | DataType::DoublePrecision);
+    let day = |t: &DataType| matches!(t, DataType::Date | DataType::Timestamp | DataType::Timestamptz);
     let same = std::mem::discriminant(&own) == std::mem::discriminant(sent)
         || (integer(&own) && integer(sent))
         || (text(&own) && text(sent))
-        || (matches!(own, DataType::Numeric(_)) && number(sent));
+        || (matches!(own, DataType::Numeric(_)) && decimal(sent));
     if same {
         return Ok(());
     }
-    Err(Refusal::new(
-        Reason::Value,
-        "42883",
-        format!("operator does not exist: {} = {}", own.sql(), sent.sql()),
-    )
-    .detail(format!("The value meets sealed column {}.", recipe.column_name))
-    .hint("Give the value the column's type."))
+    // The recipe has the family's widest type: no column's.
+    let (left, right) = (recipe.domain.data_type.sql(), sent.sql());
+    let refusal = if (number(&own) && number(sent)) || (day(&own) && day(sent)) {
+        let message = format!(
+            "comparison of sealed column {} with a value of type {right} is not supported",
+            recipe.column_name
+        );
+        Refusal::new(Reason::Value, "0A000", message)
+    } else {
+        // PostgreSQL has no such operator either.
+        Refusal::new(Reason::Value, "42883", format!("operator does not exist: {left} = {right}"))
+            .detail(format!("The value meets sealed column {}.", recipe.column_name))
+    };
+    Err(refusal.hint(format!("Give the value the column's type: {left}.")))
 }
 
 /// A decimal with more places than the column keeps equals none of its values; rounding it would find some.
