@@ -9,7 +9,7 @@ use crate::wire::backend::{DataRow, DataRowBuilder};
 use crate::wire::{Frame, Violation};
 use bytes::BytesMut;
 use std::sync::Arc;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// A cell that did not open, or what it held is not of its type: XX001.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,27 @@ pub struct RowOpener {
     columns: Vec<OpenColumn>,
     width: usize,
     fingerprint_key: Zeroizing<Vec<u8>>,
+    scratch: Scratch,
+}
+
+/// Buffers that one batch fills and the next one finds empty, with their room.
+#[derive(Default)]
+struct Scratch {
+    sealed: Cells,
+    plain: Cells,
+    masked: Zeroizing<Vec<u8>>,
+    /// For each opened column, the shown form of every row that is not NULL in it.
+    shown: Vec<Cells>,
+}
+
+impl Scratch {
+    fn clear(&mut self) {
+        self.sealed.clear();
+        self.plain.clear();
+        self.masked.as_mut_slice().zeroize();
+        self.masked.clear();
+        self.shown.iter_mut().for_each(Cells::clear);
+    }
 }
 
 impl RowOpener {
@@ -102,10 +123,13 @@ impl RowOpener {
                 format: if format_of(index) == 1 { Format::Binary } else { Format::Text },
             }),
         });
+        let open: Vec<OpenColumn> = open.collect();
+        let shown = open.iter().map(|_| Cells::new()).collect();
         RowOpener {
-            columns: open.collect(),
+            columns: open,
             width: columns.len(),
             fingerprint_key: ciphers.fingerprint_key.clone(),
+            scratch: Scratch { shown, ..Scratch::default() },
         }
     }
 
@@ -136,17 +160,30 @@ impl RowOpener {
             released.tally.rows += u64::from(discloses);
             released.frames += 1;
         }
-        let mut shown = Vec::with_capacity(self.columns.len());
-        for column in &self.columns {
-            let (values, opened) = self.open_column(column, &cells, style)?;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let result = self.show(&cells, style, &mut scratch, &mut released.tally, out);
+        scratch.clear();
+        self.scratch = scratch;
+        result.map(|()| released)
+    }
+
+    /// Opens column by column, and writes the rows.
+    fn show(
+        &self,
+        cells: &[Option<&[u8]>],
+        style: &Style,
+        scratch: &mut Scratch,
+        tally: &mut Tally,
+        out: &mut BytesMut,
+    ) -> Result<(), CellFault> {
+        for (column, at) in self.columns.iter().zip(0..) {
+            let opened = self.open_column(column, at, cells, style, scratch)?;
             if opened > 0 {
-                released.tally.cells.push((column.label.clone(), column.disclosure.name(), opened));
+                tally.cells.push((column.label.clone(), column.disclosure.name(), opened));
             }
-            shown.push(values);
         }
-        self.rebuild(&cells, &shown, out)
-            .map_err(|violation| CellFault { column: String::new(), cause: FaultCause::Row(violation) })?;
-        Ok(released)
+        self.rebuild(cells, &scratch.shown, out)
+            .map_err(|violation| CellFault { column: String::new(), cause: FaultCause::Row(violation) })
     }
 
     fn split<'f>(&self, frame: &'f Frame, cells: &mut Vec<Option<&'f [u8]>>) -> Result<(), CellFault> {
@@ -161,48 +198,54 @@ impl RowOpener {
         Ok(())
     }
 
-    /// The shown form of one column for every row, NULL rows left out; and how many cells that are not NULL it had.
+    /// Fills `scratch.shown[at]` with one column's cells of every row that is not NULL in it, and counts them.
     fn open_column(
         &self,
         column: &OpenColumn,
+        at: usize,
         cells: &[Option<&[u8]>],
         style: &Style,
-    ) -> Result<(Cells, u64), CellFault> {
-        let of_column = || cells.iter().skip(column.index).step_by(self.width).flatten();
-        let mut shown = Cells::new();
-        if !column.discloses() {
-            return Ok((shown, 0));
-        }
-        let mut sealed = Cells::new();
-        for wire in of_column() {
+        scratch: &mut Scratch,
+    ) -> Result<u64, CellFault> {
+        let Scratch { sealed, plain, masked, shown } = scratch;
+        let Some(shown) = shown.get_mut(at).filter(|_| column.discloses()) else { return Ok(0) };
+        sealed.clear();
+        for wire in cells.iter().skip(column.index).step_by(self.width).flatten() {
             match column.format {
                 Format::Binary => sealed.push(wire),
-                Format::Text => sealed
-                    .push_with(|bytes| unhex(wire, bytes))
-                    .ok_or_else(|| column.fault(FaultCause::NotOpened(OpenCause::NotAnEnvelope)))?,
+                Format::Text => {
+                    sealed.reserve(wire.len() / 2);
+                    sealed
+                        .push_with(|bytes| unhex(wire, bytes))
+                        .ok_or_else(|| column.fault(FaultCause::NotOpened(OpenCause::NotAnEnvelope)))?;
+                }
             }
         }
+        if sealed.is_empty() {
+            return Ok(0);
+        }
         let cipher = column.cipher.as_ref().ok_or_else(|| column.fault(FaultCause::NoKey))?;
-        let mut plain = Cells::new();
-        cipher.open(&sealed, &mut plain).map_err(|error| column.fault(FaultCause::NotOpened(error.cause)))?;
-        let mut masked = Zeroizing::new(vec![]);
+        plain.clear();
+        cipher.open(sealed, plain).map_err(|error| column.fault(FaultCause::NotOpened(error.cause)))?;
         for canonical in plain.iter() {
-            let canonical = match column.disclosure.form() {
+            let canonical: &[u8] = match column.disclosure.form() {
                 Form::Clear => canonical,
                 Form::Masked(mask) => {
                     masked.clear();
-                    let fits = mask.apply(&column.data_type, canonical, &self.fingerprint_key, &mut masked);
+                    let fits = mask.apply(&column.data_type, canonical, &self.fingerprint_key, masked);
                     fits.ok_or_else(|| column.fault(FaultCause::Malformed))?;
-                    &masked
+                    masked.as_slice()
                 }
-                Form::Withheld => &[],
+                // Never asked: such a column does not disclose.
+                Form::Withheld => return Ok(0),
             };
+            // No type's text is longer than two digits a byte, and what `push_with` has room for.
+            shown.reserve(2 * canonical.len() + 2);
             shown
                 .push_with(|wire| column.data_type.write(canonical, column.format, style, wire))
                 .map_err(|_| column.fault(FaultCause::Malformed))?;
         }
-        let opened = u64::try_from(plain.len()).unwrap_or(u64::MAX);
-        Ok((shown, opened))
+        Ok(u64::try_from(shown.len()).unwrap_or(u64::MAX))
     }
 
     fn rebuild(&self, cells: &[Option<&[u8]>], shown: &[Cells], out: &mut BytesMut) -> Result<(), Violation> {

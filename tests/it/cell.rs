@@ -4,11 +4,11 @@ use crate::golden::{Shop, shop};
 use bytes::BytesMut;
 use pgveil::catalog::Seal;
 use pgveil::cell::seal::{literals, parameters};
-use pgveil::cell::{FaultCause, RowOpener};
+use pgveil::cell::{FaultCause, Released, RowOpener};
 use pgveil::crypto::keyring::Keyring;
-use pgveil::crypto::{Ciphers, Mode, Random};
+use pgveil::crypto::{Cells, Ciphers, Mode, OpenCause, Random};
 use pgveil::plan::{Planned, Session, StatementPlan, plan};
-use pgveil::policy::{Circumstances, Principal};
+use pgveil::policy::{Circumstances, Disclosure, Principal};
 use pgveil::value::Style;
 use pgveil::wire::Frame;
 use pgveil::wire::backend::{DataRow, DataRowBuilder};
@@ -18,8 +18,10 @@ use std::sync::Arc;
 struct Counter(u8);
 impl Random for Counter {
     fn fill(&mut self, bytes: &mut [u8]) {
-        self.0 = self.0.wrapping_add(1);
-        bytes.fill(self.0);
+        for byte in bytes {
+            self.0 = self.0.wrapping_add(1);
+            *byte = self.0;
+        }
     }
 }
 
@@ -39,7 +41,7 @@ fn circumstances() -> Circumstances {
     Circumstances { now: 1_795_000_000, address: None, purpose: None, second_factor_at: None }
 }
 
-fn planned(shop: &Shop, user: &str, sql: &str) -> Arc<StatementPlan> {
+pub fn planned(shop: &Shop, user: &str, sql: &str) -> Arc<StatementPlan> {
     let principal = Principal::assumed(user.to_owned());
     let circumstances = circumstances();
     let path = ["public".to_owned()];
@@ -209,4 +211,197 @@ fn values_that_do_not_fit_give_postgresqls_errors_without_the_value() {
     assert_eq!(refused(&[], ["1", "canary", ""]), "22007");
     assert_eq!(refused(&[25, 25, 25], ["canary", "2000-01-01", ""]), "42804");
     assert_eq!(refused(&[], ["1", "2000-01-01", &"x".repeat(2601)]), "54000");
+}
+
+/// The cell of `email` for a value, as a literal of a statement seals it.
+fn email_cell(shop: &Shop, ciphers: &Ciphers, literal: &str) -> String {
+    let text = format!("INSERT INTO customers (email) VALUES ({literal})");
+    let plan = planned(shop, "shop", &text);
+    let rendered = literals(&plan, &text, ciphers, &Style::default(), &mut Counter(0)).unwrap();
+    assert_eq!(rendered.sealed, [("pii.email".to_owned(), 1)]);
+    rendered.sql.split("'\\x").nth(1).unwrap().split('\'').next().unwrap().to_owned()
+}
+
+#[test]
+fn constants_are_assigned_to_text_as_postgresql_prints_them() {
+    let shop = shop();
+    let ciphers = ciphers(&shop);
+    let same = [("007", "'7'"), ("-0", "'0'"), ("1.50", "'1.50'"), ("1e2", "'100'"), ("TRUE", "'true'")];
+    for (constant, text) in same {
+        assert_eq!(email_cell(&shop, &ciphers, constant), email_cell(&shop, &ciphers, text), "{constant}");
+    }
+    let big = "99999999999999999999";
+    assert_eq!(email_cell(&shop, &ciphers, big), email_cell(&shop, &ciphers, &format!("'{big}'")));
+}
+
+#[test]
+fn an_array_is_sealed_element_by_element() {
+    let shop = shop();
+    let ciphers = ciphers(&shop);
+    let plan = planned(&shop, "shop", "SELECT id FROM customers WHERE email = ANY($1)");
+    let cell = |text: &str| format!("\"\\\\x{}\"", email_cell(&shop, &ciphers, &format!("'{text}'")));
+    let expected = format!("{{{},NULL,{}}}", cell("a"), cell("b, \"c\""));
+    let mut binary = vec![];
+    // One dimension, with NULLs, of text; three elements from 1.
+    for word in [1, 1, 25, 3, 1] {
+        binary.extend_from_slice(&i32::to_be_bytes(word));
+    }
+    for element in [Some("a"), None, Some("b, \"c\"")] {
+        let length = element.map_or(-1, |text| i32::try_from(text.len()).unwrap());
+        binary.extend_from_slice(&length.to_be_bytes());
+        binary.extend_from_slice(element.unwrap_or_default().as_bytes());
+    }
+    let text = br#"{a, NULL ,"b, \"c\""}"#;
+    for (format, declared, wire) in [(0, 0, text.as_slice()), (0, 1009, text), (1, 1009, &binary)] {
+        let mut sent = bind(&[Some(wire)]);
+        sent.parameter_formats = vec![format];
+        let sealed =
+            parameters(&plan, &[declared], &sent, &ciphers, &Style::default(), &mut Counter(0)).unwrap();
+        assert_eq!(sealed.formats, [0]);
+        assert_eq!(String::from_utf8(sealed.values[0].clone().unwrap()).unwrap(), expected);
+        assert_eq!(sealed.compared, [("pii.email".to_owned(), 2)], "NULL is compared with nothing");
+    }
+    let refused = |declared: u32, wire: &[u8]| {
+        let sent = bind(&[Some(wire)]);
+        let sealed = parameters(&plan, &[declared], &sent, &ciphers, &Style::default(), &mut Counter(0));
+        sealed.err().unwrap().sqlstate
+    };
+    assert_eq!(refused(0, b"{a"), "22P02");
+    assert_eq!(refused(0, b"{{a},{b}}"), "0A000");
+    assert_eq!(refused(25, b"a"), "42804");
+    assert_eq!(refused(1007, b"{1}"), "42883");
+    let empty =
+        parameters(&plan, &[], &bind(&[Some(b"{}")]), &ciphers, &Style::default(), &mut Counter(0)).unwrap();
+    assert_eq!(empty.values, [Some(b"{}".to_vec())]);
+}
+
+#[test]
+fn a_comparison_converts_nothing() {
+    let shop = shop();
+    let ciphers = ciphers(&shop);
+    let plan = planned(&shop, "shop", "SELECT id FROM customers WHERE badge = $1 OR email = $2");
+    let seal = |declared: [u32; 2], badge: &str, email: &str| {
+        let sent = bind(&[Some(badge.as_bytes()), Some(email.as_bytes())]);
+        parameters(&plan, &declared, &sent, &ciphers, &Style::default(), &mut Counter(0))
+            .map(|sealed| sealed.values)
+    };
+    let refused = |declared, badge, email| {
+        let refusal = seal(declared, badge, email).unwrap_err();
+        (refusal.sqlstate, refusal.message)
+    };
+    let (sqlstate, message) = refused([1700, 25], "4.5", "a");
+    assert_eq!(sqlstate, "0A000");
+    assert_eq!(
+        message,
+        "comparison of sealed column public.customers.badge with a value of type numeric is not supported"
+    );
+    assert_eq!(refused([25, 25], "4", "a"), ("42883", "operator does not exist: integer = text".to_owned()));
+    // bigint is of the column's family, and character(n) is text without its padding.
+    assert_eq!(seal([20, 1042], "4", "a  ").unwrap(), seal([0, 0], "4", "a").unwrap());
+    assert_ne!(seal([20, 25], "4", "a  ").unwrap(), seal([0, 0], "4", "a").unwrap());
+}
+
+/// The rows of `frames` as `user` reads email and born, all columns in one format.
+fn read(
+    shop: &Shop,
+    ciphers: &Ciphers,
+    user: &str,
+    disclosure: Option<Disclosure>,
+    format: i16,
+    frames: &[Frame],
+) -> (Released, Vec<Vec<Option<Vec<u8>>>>) {
+    let plan = planned(shop, user, "SELECT email, id, born FROM customers");
+    let mut judgement = plan.judge(&shop.policy, &Principal::assumed(user.into()), &circumstances()).unwrap();
+    for ruling in &mut judgement.rulings {
+        ruling.disclosure = disclosure.unwrap_or(ruling.disclosure);
+    }
+    let mut opener = RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &[format], ciphers);
+    let mut out = BytesMut::new();
+    let released = opener.rows(frames, &Style::default(), None, &mut out).unwrap();
+    let mut once_more = BytesMut::new();
+    assert_eq!(opener.rows(frames, &Style::default(), None, &mut once_more).unwrap(), released);
+    assert_eq!(once_more, out, "nothing of a batch stays for the next one");
+    (released, raw(&mut out))
+}
+
+fn raw(bytes: &mut BytesMut) -> Vec<Vec<Option<Vec<u8>>>> {
+    let limits = pgveil::wire::Limits { message_bytes_max: 1 << 20 };
+    let mut rows = vec![];
+    while let Some(frame) = pgveil::wire::split(bytes, &limits).unwrap() {
+        let mut view = DataRow::view(&frame).unwrap();
+        rows.push((0..view.columns()).map(|_| view.next().unwrap().map(<[u8]>::to_vec)).collect());
+    }
+    rows
+}
+
+#[test]
+fn binary_rows_open_to_binary_values() {
+    let shop = shop();
+    let ciphers = ciphers(&shop);
+    let cells = customer(&shop, &ciphers, ["ana@example.org", "Ana", "2000-05-17"]);
+    let id = 7_i64.to_be_bytes();
+    let frames = [
+        row(&[Some(&cells[0]), Some(&id), Some(&cells[2])]),
+        row(&[None, Some(&id), None]),
+        row(&[Some(&cells[0]), None, None]),
+    ];
+    // Days after 2000-01-01.
+    let days = |days: i32| Some(days.to_be_bytes().to_vec());
+    let email = |text: &str| Some(text.as_bytes().to_vec());
+    let (released, rows) = read(&shop, &ciphers, "shop", None, 1, &frames);
+    assert_eq!(rows[0], [email("ana@example.org"), Some(id.to_vec()), days(137)]);
+    assert_eq!(rows[1], [None, Some(id.to_vec()), None]);
+    assert_eq!(rows[2], [email("ana@example.org"), None, None]);
+    assert_eq!(released.tally.rows, 2, "a row of NULLs discloses nothing");
+    let cells = |disclosure, birth| {
+        [("pii.email".to_owned(), disclosure, 2), ("pii.birth".to_owned(), birth, 1)].to_vec()
+    };
+    assert_eq!(released.tally.cells, cells("clear", "clear"));
+    let (released, rows) = read(&shop, &ciphers, "alice", None, 1, &frames);
+    assert_eq!(rows[0], [email("a***g"), Some(id.to_vec()), days(0)]);
+    assert_eq!(released.tally.cells, cells("mask:partial", "mask:year"));
+}
+
+#[test]
+fn what_is_withheld_is_null_and_never_opened() {
+    let shop = shop();
+    let ciphers = ciphers(&shop);
+    let altered = row(&[Some(b"not a cell"), Some(b"7"), Some(b"\\x11")]);
+    let (released, rows) = read(&shop, &ciphers, "shop", Some(Disclosure::withheld()), 0, &[altered]);
+    assert_eq!(rows, [[None, Some(b"7".to_vec()), None]]);
+    assert_eq!((released.frames, released.tally.rows, released.tally.cells), (1, 0, vec![]));
+}
+
+#[test]
+fn faults_name_the_column_and_never_what_was_in_the_cell() {
+    let shop = shop();
+    let ciphers = ciphers(&shop);
+    let (mut plain, mut sealed) = (Cells::new(), Cells::new());
+    plain.push(b"canary: sealed for an integer");
+    let badge = &ciphers.by_domain["badge"];
+    badge.seal(badge.current(), &plain, &mut Counter(0), &mut sealed).unwrap();
+    let other_type = hex(sealed.get(0));
+    let other_domain = hex(&customer(&shop, &ciphers, ["canary", "n", "2000-01-01"])[0]);
+    let mut odd = other_type.clone();
+    odd.pop();
+    let plan = planned(&shop, "shop", "SELECT badge FROM customers");
+    let judgement = plan.judge(&shop.policy, &Principal::assumed("shop".into()), &circumstances()).unwrap();
+    let fault = |wire: &[u8], ciphers: &Ciphers| {
+        let mut opener = RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &[], ciphers);
+        let mut out = BytesMut::new();
+        let fault = opener.rows(&[row(&[Some(wire)])], &Style::default(), None, &mut out).unwrap_err();
+        assert_eq!(fault.column, "public.customers.badge");
+        assert!(!format!("{fault:?}").contains("canary") && out.is_empty());
+        fault.cause
+    };
+    assert_eq!(fault(&other_type, &ciphers), FaultCause::Malformed);
+    assert_eq!(fault(&other_domain, &ciphers), FaultCause::NotOpened(OpenCause::OtherDomain));
+    assert_eq!(fault(&other_type, &Ciphers::default()), FaultCause::NoKey);
+    for wire in [&odd[..], b"canary", b"\\x", b""] {
+        assert_eq!(fault(wire, &ciphers), FaultCause::NotOpened(OpenCause::NotAnEnvelope), "{wire:?}");
+    }
+    let mut opener = RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &[], &ciphers);
+    let wide = row(&[Some(b"1"), Some(b"2")]);
+    let fault = opener.rows(&[wide], &Style::default(), None, &mut BytesMut::new()).unwrap_err();
+    assert!(matches!(fault.cause, FaultCause::Row(_)), "another row than was described");
 }

@@ -13,6 +13,7 @@ mod config;
 mod conversation;
 mod definitions;
 mod demo;
+mod describe;
 mod docker;
 mod drivers;
 mod golden;
