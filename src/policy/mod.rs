@@ -3,6 +3,7 @@
 //! Guarantees: [`Policy::decide`] is total and always names the rule or the absence of one; only it makes a
 //! [`Disclosure`] other than through [`Disclosure::withheld`]. Deliberately absent: SQL, sessions, I/O, clocks.
 
+pub mod budget;
 pub mod decide;
 pub mod hours;
 pub mod mask;

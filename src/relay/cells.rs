@@ -3,6 +3,7 @@
 //! Only comparisons under an oracle ruling are kept: they count against the rule's limit. Faults of a cell become what
 //! the client reads (XX001), without a value.
 
+use super::Now;
 use super::Relay;
 use super::out::Out;
 use super::run::Run;
@@ -105,8 +106,31 @@ impl Run {
         frames: &[Frame],
         style: &Style,
         out: &mut Out,
+        now: Now,
     ) -> Result<Option<Refusal>, Fault> {
-        let limit = self.rows_left();
+        let mut limit = self.rows_left();
+        let wanted = u64::try_from(frames.len()).unwrap_or(u64::MAX);
+        let granted = self.hour.as_ref().map(|hour| hour.take(wanted, now));
+        if let (Some(hour), Some(granted)) = (&self.hour, granted)
+            && granted < limit.as_ref().map_or(wanted, |(left, _)| wanted.min(*left))
+        {
+            limit = Some((granted, hour.spent()));
+        }
+        let before = self.rows;
+        let result = self.release_up_to(frames, style, out, limit);
+        if let (Some(hour), Some(granted)) = (&self.hour, granted) {
+            hour.give_back(granted.saturating_sub(self.rows - before));
+        }
+        result
+    }
+
+    fn release_up_to(
+        &mut self,
+        frames: &[Frame],
+        style: &Style,
+        out: &mut Out,
+        limit: Option<(u64, Refusal)>,
+    ) -> Result<Option<Refusal>, Fault> {
         let max = limit.as_ref().map(|(left, _)| *left);
         let Some(opener) = &mut self.opener else {
             // Clear tagged columns, masked by the database: every row counts.

@@ -35,6 +35,7 @@ use crate::catalog::Catalog;
 use crate::crypto::{Ciphers, Random};
 use crate::metrics::Metrics;
 use crate::plan::{Judgement, Refusal, Script, StatementPlan};
+use crate::policy::budget::Budgets;
 use crate::policy::{Policy, Principal};
 use crate::wire::backend::{self, ErrorFields, TransactionStatus};
 use crate::wire::{Frame, Violation};
@@ -63,6 +64,8 @@ pub struct Opening {
     pub address: Option<IpAddr>,
     /// For records: `10.0.0.7:5123` or `unix`.
     pub address_text: String,
+    /// Shared by all connections of this proxy.
+    pub budgets: Arc<Budgets>,
     /// ParameterStatus values the server reported during start-up.
     pub parameters: Vec<(String, String)>,
 }

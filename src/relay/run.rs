@@ -10,6 +10,7 @@ use crate::catalog::Action;
 use crate::cell::RowOpener;
 use crate::metrics::Outcome;
 use crate::plan::{Judgement, Reason, Refusal, StatementPlan};
+use crate::policy::budget::Budgets;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(super) struct Run {
     pub(super) cells: BTreeMap<(String, &'static str), u64>,
     /// Label → rows that left and disclosed one of its cells.
     pub(super) rows_by_label: BTreeMap<String, u64>,
+    /// Hourly budgets that its rows count against.
+    pub(super) hour: Option<Hour>,
     /// Under an oracle.
     compared: Compared,
     began: Now,
@@ -49,6 +52,59 @@ impl Run {
         let refusal = limit_spent("row", &rule.unwrap_or_default(), limit)
             .hint("Ask for fewer rows, for example with LIMIT.");
         Some((limit.saturating_sub(self.rows), refusal))
+    }
+}
+
+/// The hourly budgets of the rules that a statement's rows are read under.
+pub(super) struct Hour {
+    budgets: Arc<Budgets>,
+    user: String,
+    /// (rule, rows an hour).
+    rules: Vec<(Arc<str>, u64)>,
+}
+
+impl Hour {
+    /// `None` when no rule of the judgement has one.
+    fn of(judgement: &Judgement, budgets: &Arc<Budgets>, user: &str) -> Option<Hour> {
+        let mut rules: Vec<(Arc<str>, u64)> = vec![];
+        for ruling in judgement.rulings.iter().filter(|ruling| ruling.action == Action::Read) {
+            if let (Some(rule), Some(limit)) = (&ruling.rule, ruling.limits.rows_per_hour)
+                && rules.iter().all(|(known, _)| *known != rule.name)
+            {
+                rules.push((rule.name.clone(), limit));
+            }
+        }
+        (!rules.is_empty()).then(|| Hour { budgets: budgets.clone(), user: user.to_owned(), rules })
+    }
+
+    /// Takes up to `wanted` rows of every budget; gives how many all of them gave.
+    pub(super) fn take(&self, wanted: u64, now: Now) -> u64 {
+        let seconds = now.unix_micros.div_euclid(1_000_000);
+        let mut granted = wanted;
+        for (index, (rule, limit)) in self.rules.iter().enumerate() {
+            let taken = self.budgets.take(&self.user, rule, *limit, granted, seconds);
+            for (before, _) in &self.rules[..index] {
+                self.budgets.give_back(&self.user, before, granted - taken);
+            }
+            granted = taken;
+        }
+        granted
+    }
+
+    pub(super) fn give_back(&self, rows: u64) {
+        for (rule, _) in self.rules.iter().filter(|_| rows > 0) {
+            self.budgets.give_back(&self.user, rule, rows);
+        }
+    }
+
+    pub(super) fn spent(&self) -> Refusal {
+        let names: Vec<&str> = self.rules.iter().map(|(rule, _)| &**rule).collect();
+        Refusal::new(
+            Reason::Limit,
+            "53400",
+            format!("hourly row limit of rule \"{}\" is spent", names.join("\" or \"")),
+        )
+        .hint("It frees up as the hour passes.")
     }
 }
 
@@ -103,7 +159,9 @@ impl Relay {
         };
         self.record(event, true);
         self.gates.push_back(statement);
+        let hour = Hour::of(&judgement, &self.session.budgets, self.session.principal.user());
         let run = Run {
+            hour,
             plan: plan.clone(),
             judgement,
             gate: Gate::Waiting,

@@ -3,10 +3,12 @@
 use super::{Now, Opening, World};
 use crate::audit::{AuditRecord, Event};
 use crate::plan;
+use crate::policy::budget::Budgets;
 use crate::policy::{Circumstances, Principal};
 use crate::value::Style;
 use crate::wire::backend::TransactionStatus;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 pub(super) struct Session {
     pub(super) principal: Principal,
@@ -15,6 +17,7 @@ pub(super) struct Session {
     application: String,
     address: Option<IpAddr>,
     address_text: String,
+    pub(super) budgets: Arc<Budgets>,
     pub(super) style: Style,
     /// `SET pgveil.purpose`.
     pub(super) purpose: Option<String>,
@@ -36,6 +39,7 @@ impl Session {
             application: opening.application,
             address: opening.address,
             address_text: opening.address_text,
+            budgets: opening.budgets,
             style: Style::default(),
             purpose: None,
             second_factor_at: None,

@@ -20,6 +20,7 @@ use crate::auth::{LoggedIn, Verifier};
 use crate::crypto::provider::SystemRandom;
 use crate::metrics::{ConnectionState, Metrics};
 use crate::plan::cache::PlanCache;
+use crate::policy::budget::Budgets;
 use crate::relay::{Opening, Relay};
 use crate::wire::backend::{self, Authentication};
 use crate::wire::startup::encode_cancel;
@@ -51,6 +52,7 @@ pub struct Shared {
     /// Of this process: what unknown users' made-up verifiers come from.
     pub mock_secret: [u8; 32],
     pub connections: AtomicU64,
+    pub budgets: Arc<Budgets>,
     pub shutdown: Shutdown,
 }
 
@@ -258,6 +260,7 @@ async fn admit(
         application,
         address: origin.address(),
         address_text: origin.text(),
+        budgets: shared.budgets.clone(),
         parameters,
     };
     let relay = Relay::new(

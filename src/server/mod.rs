@@ -111,6 +111,7 @@ impl Server {
             worlds: world::Worlds::new(Arc::new(prepared)),
             cancel_keys: cancel::CancelKeys::default(),
             connections: AtomicU64::new(0),
+            budgets: Arc::default(),
             shutdown: Shutdown::default(),
             mock_secret,
             settings,

@@ -445,6 +445,7 @@ impl Pump {
             application: "script".into(),
             address: None,
             address_text: "unix".into(),
+            budgets: Arc::default(),
             parameters: vec![("client_encoding".into(), "UTF8".into())],
         };
         let planner = Arc::new(PlanCache::new(100));

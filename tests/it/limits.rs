@@ -44,7 +44,11 @@ const SPENT: &str = "53400 row limit of rule \"support-desk\" is spent";
 
 /// Ten customers, the last without an address, and an untagged table.
 fn ten() -> Proxy {
-    let proxy = Proxy::start(POLICY, TAGS);
+    ten_under(POLICY)
+}
+
+fn ten_under(policy: &str) -> Proxy {
+    let proxy = Proxy::start(policy, TAGS);
     proxy.add_user("ada");
     let mut shop = Raw::log_in(&proxy.url("shop"));
     for sql in [
@@ -222,4 +226,19 @@ fn an_oracle_answers_twenty_questions_a_statement() {
     assert!(metrics.contains("pgveil_comparisons_total{label=\"pii.email\"} 40"), "{metrics}");
     let shown = proxy.must(&["audit", "show", &proxy.dir().join("audit").display().to_string(), "--json"]);
     assert!(shown.contains("\"comparisons\":20"), "{shown}");
+}
+
+#[test]
+fn an_hours_rows_are_shared_by_all_connections() {
+    let proxy = ten_under(&POLICY.replace("rows_per_statement = 3", "rows_per_hour = 12"));
+    let sql = "select id, email from customers order by id";
+    // Nine of the ten rows show a cell.
+    let first = Raw::log_in(&proxy.url("alice")).query(sql);
+    assert_eq!((first.rows.len(), first.errors.as_slice()), (10, &[][..]));
+    let second = Raw::log_in(&proxy.url("alice")).query(sql);
+    let spent = "53400 hourly row limit of rule \"support-desk\" is spent";
+    assert_eq!((second.rows.len(), second.errors.as_slice()), (3, &[spent.to_owned()][..]));
+    let third = Raw::log_in(&proxy.url("alice")).query("select email from customers where id = 1");
+    assert_eq!((third.rows.len(), third.errors.as_slice()), (0, &[spent.to_owned()][..]));
+    assert_eq!(Raw::log_in(&proxy.url("shop")).query(sql).rows.len(), 10, "other rules are not touched");
 }
