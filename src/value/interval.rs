@@ -1,6 +1,7 @@
 //! `interval`: microseconds, days and months, canonical as `interval_send` sends them.
 //!
-//! Input understands ISO 8601 durations and PostgreSQL's verbose units; output is the `postgres` style and ISO 8601.
+//! Input understands ISO 8601 durations, PostgreSQL's verbose units and SQL's year-month; output is in all of
+//! PostgreSQL's styles.
 
 use super::{DataType, Malformed, ValueError};
 
@@ -123,6 +124,10 @@ fn verbose(text: &str, total: &mut Parts) -> Option<()> {
             clock(word, total)?;
             continue;
         }
+        if let Some(months) = year_month(word) {
+            total.months += months;
+            continue;
+        }
         let split = word.find(|c: char| c.is_ascii_alphabetic());
         match split {
             Some(0) => return None,
@@ -138,6 +143,22 @@ fn verbose(text: &str, total: &mut Parts) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// `[-]YEARS-MONTHS`, as SQL writes it.
+fn year_month(word: &str) -> Option<i128> {
+    let (negative, word) = match word.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, word.strip_prefix('+').unwrap_or(word)),
+    };
+    let (years, months) = word.split_once('-')?;
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(years) || !digits(months) {
+        return None;
+    }
+    let months = whole(months).filter(|months| *months < 12)?;
+    let total = whole(years)? * 12 + months;
+    Some(if negative { -total } else { total })
 }
 
 /// `[-]HH:MM[:SS[.ffffff]]`.
@@ -163,6 +184,8 @@ pub(super) fn write_text(canonical: &[u8], style: &str) -> Result<String, Malfor
     let months = i32::from_be_bytes(months.try_into().map_err(|_| Malformed)?);
     Ok(match style {
         "iso_8601" => iso_output(months, days, micros),
+        "sql_standard" => sql_output(months, days, micros),
+        "postgres_verbose" => verbose_output(months, days, micros),
         _ => postgres_output(months, days, micros),
     })
 }
@@ -233,4 +256,60 @@ fn postgres_output(months: i32, days: i32, micros: i64) -> String {
         ));
     }
     words.join(" ")
+}
+
+/// `EncodeInterval`, `INTSTYLE_SQL_STANDARD`: signs on every part where the value is none of SQL's two kinds.
+fn sql_output(months: i32, days: i32, micros: i64) -> String {
+    let negative = months < 0 || days < 0 || micros < 0;
+    let positive = months > 0 || days > 0 || micros > 0;
+    let (year_month, day_time) = (months != 0, days != 0 || micros != 0);
+    if !negative && !positive {
+        return "0".to_owned();
+    }
+    let (years, months_left) = (months.unsigned_abs() / 12, months.unsigned_abs() % 12);
+    let all = micros.unsigned_abs();
+    let seconds = seconds_text(all % 60_000_000);
+    let padded = if seconds.split('.').next().is_some_and(|whole| whole.len() < 2) { "0" } else { "" };
+    let clock = format!("{}:{:02}:{padded}{seconds}", all / 3_600_000_000, all / 60_000_000 % 60);
+    if (negative && positive) || (year_month && day_time) {
+        let sign = |negative| if negative { '-' } else { '+' };
+        let (first, second, third) = (sign(months < 0), sign(days < 0), sign(micros < 0));
+        return format!("{first}{years}-{months_left} {second}{} {third}{clock}", days.unsigned_abs());
+    }
+    let sign = if negative { "-" } else { "" };
+    match (year_month, days) {
+        (true, _) => format!("{sign}{years}-{months_left}"),
+        (false, 0) => format!("{sign}{clock}"),
+        (false, days) => format!("{sign}{} {clock}", days.unsigned_abs()),
+    }
+}
+
+/// `EncodeInterval`, `INTSTYLE_POSTGRES_VERBOSE`: the first part's sign becomes `ago` and turns the others'.
+fn verbose_output(months: i32, days: i32, micros: i64) -> String {
+    let mut out = "@".to_owned();
+    // Whether the first part was negative, once there was one.
+    let mut ago = None;
+    let parts = [
+        (i64::from(months / 12), "year"),
+        (i64::from(months % 12), "mon"),
+        (i64::from(days), "day"),
+        (micros / 3_600_000_000, "hour"),
+        (micros / 60_000_000 % 60, "min"),
+    ];
+    for (value, unit) in parts.into_iter().filter(|(value, _)| *value != 0) {
+        let shown = if *ago.get_or_insert(value < 0) { -value } else { value };
+        out.push_str(&format!(" {shown} {unit}{}", if shown == 1 { "" } else { "s" }));
+    }
+    let rest = micros % 60_000_000;
+    if rest != 0 {
+        let turned = *ago.get_or_insert(rest < 0) != (rest < 0);
+        let plural = if rest.unsigned_abs() == 1_000_000 { "" } else { "s" };
+        let sign = if turned { "-" } else { "" };
+        out.push_str(&format!(" {sign}{} sec{plural}", seconds_text(rest.unsigned_abs())));
+    }
+    match ago {
+        None => "@ 0".to_owned(),
+        Some(true) => out + " ago",
+        Some(false) => out,
+    }
 }
