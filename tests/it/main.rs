@@ -33,4 +33,5 @@ mod reload;
 mod simulate;
 mod strangers;
 mod tidy;
+mod twin;
 mod upstream;

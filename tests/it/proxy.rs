@@ -190,6 +190,11 @@ impl Proxy {
         format!("postgresql://{user}:{}@127.0.0.1:{}/{database}?sslmode=disable", password(user), self.port)
     }
 
+    /// The URL past the proxy, as a user that [`Proxy`] added.
+    pub fn url_past(&self, user: &str) -> String {
+        self.postgres.url_as(user, &password(user), postgres::database_name(&self.direct))
+    }
+
     /// The URL past the proxy, as PostgreSQL's superuser.
     pub fn direct(&self) -> &str {
         &self.direct
