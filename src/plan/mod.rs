@@ -144,7 +144,8 @@ pub fn plan(
     session: &Session<'_>,
 ) -> Script {
     let Some(script) = sql::split(text) else {
-        return Script { statements: vec![unreadable(catalog)], spans: vec![0..text.len()] };
+        let whole = 0..text.len();
+        return Script { statements: vec![unreadable(catalog)], spans: Vec::from([whole]) };
     };
     let mut planned = Script { statements: vec![], spans: vec![] };
     for statement in &script.statements {

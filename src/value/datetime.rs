@@ -193,8 +193,10 @@ fn words(data_type: DataType, text: &str, style: &Style) -> Result<Fields, Value
             meridiem(&lower, &mut fields).ok_or_else(|| wrong(data_type))?;
         } else if let Some(month) = month_number(&lower) {
             month_name = Some(month);
-        } else if day_name(&lower) {
-        } else if fields.time.is_some() && fields.zone.is_none() && zone(word, &mut fields).is_some() {
+        } else if day_name(&lower)
+            || (fields.time.is_some() && fields.zone.is_none() && zone(word, &mut fields).is_some())
+        {
+            // The day's name says nothing; the zone was taken.
         } else if word.bytes().all(|b| b.is_ascii_digit()) && !matches!(word.len(), 6 | 8) {
             loose.push(word.parse().map_err(|_| wrong(data_type))?);
         } else {

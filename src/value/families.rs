@@ -188,7 +188,7 @@ pub(super) fn bytea_text(text: &[u8]) -> Result<Vec<u8>, ValueError> {
     if let Some(digits) = text.strip_prefix(b"\\x") {
         let digits: Vec<u8> = digits.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
         let mut bytes = vec![0; digits.len() / 2];
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return Err(ValueError::new("22023", "invalid hexadecimal data: odd number of digits"));
         }
         faster_hex::hex_decode(&digits, &mut bytes)

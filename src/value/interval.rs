@@ -219,7 +219,7 @@ fn iso_output(months: i32, days: i32, micros: i64) -> String {
         if minutes != 0 {
             out.push_str(&format!("{sign}{minutes}M"));
         }
-        if all % 60_000_000 != 0 {
+        if !all.is_multiple_of(60_000_000) {
             out.push_str(&format!("{sign}{}S", seconds_text(all % 60_000_000)));
         }
     }

@@ -213,7 +213,7 @@ pub(super) fn text_to_binary(text: &str, wire: &mut Vec<u8>) -> Result<(), Malfo
     padded.extend_from_slice(whole);
     let whole_groups = padded.len() / 4;
     padded.extend_from_slice(fraction);
-    while padded.len() % 4 != 0 {
+    while !padded.len().is_multiple_of(4) {
         padded.push(b'0');
     }
     let group = |chunk: &[u8]| chunk.iter().fold(0u16, |sum, digit| sum * 10 + u16::from(digit - b'0'));
