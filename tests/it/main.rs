@@ -16,6 +16,7 @@ mod demo;
 mod describe;
 mod docker;
 mod drivers;
+mod fuzz;
 mod golden;
 mod handshake;
 mod init;

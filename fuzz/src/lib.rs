@@ -1,0 +1,145 @@
+//! What the fuzz targets do with their bytes. Each body is total: any panic is a finding. What a parser takes must come
+//! back from the encoder as what was read.
+
+use bytes::{Bytes, BytesMut};
+use pgveil::auth::Verifier;
+use pgveil::auth::scram::{ClientFirst, Keys, ServerFirst};
+use pgveil::wire::backend::{self, Authentication, DataRow, DataRowBuilder, ErrorFields};
+use pgveil::wire::frontend::{self, Bind, Parse};
+use pgveil::wire::startup::{self, Startup};
+use pgveil::wire::{self, Frame, Limits};
+
+const LIMITS: Limits = Limits { message_bytes_max: 1 << 16 };
+
+/// Bytes as a peer sends them after log-in, from either side.
+pub fn frame(data: &[u8]) {
+    let mut buffer = BytesMut::from(data);
+    let mut taken = 0;
+    while let Ok(Some(frame)) = wire::split(&mut buffer, &LIMITS) {
+        let length = frame.bytes().len();
+        assert_eq!(frame.bytes(), &data[taken..taken + length], "a frame is the bytes that came");
+        taken += length;
+        from_client(&frame);
+        from_server(&frame);
+    }
+    // The same bytes as one body, for every message whose tag they did not name.
+    if let Ok(length) = u32::try_from(data.len() + 4) {
+        for tag in 0x20..0x7f {
+            let bytes = [&[tag][..], &length.to_be_bytes(), data].concat();
+            let frame = Frame::from_bytes(Bytes::from(bytes));
+            from_client(&frame);
+            from_server(&frame);
+        }
+    }
+}
+
+fn from_client(frame: &Frame) {
+    match frame.tag() {
+        frontend::QUERY => same(frame, frontend::query_text(frame).ok().map(frontend::encode_query)),
+        frontend::PARSE => same(frame, Parse::view(frame).ok().map(|parse| parse.encode())),
+        frontend::BIND => {
+            let bind = Bind::view(frame).ok();
+            assert!(bind.as_ref().is_none_or(|bind| matches!(bind.parameter_format(1), 0 | 1)));
+            same(frame, bind.map(|bind| bind.encode()));
+        }
+        frontend::DESCRIBE => {
+            let read = frontend::target(frame).ok();
+            same(frame, read.map(|(target, name)| frontend::encode_describe(target, name)));
+        }
+        // A negative number of rows means all, as 0 does: it does not come back.
+        frontend::EXECUTE => drop(frontend::execute(frame)),
+        frontend::PASSWORD => drop(frontend::sasl_initial(frame)),
+        _ => {}
+    }
+}
+
+fn from_server(frame: &Frame) {
+    match frame.tag() {
+        backend::ROW_DESCRIPTION => {
+            same(
+                frame,
+                backend::row_description(frame).ok().map(|fields| backend::encode_row_description(&fields)),
+            );
+        }
+        backend::PARAMETER_DESCRIPTION => {
+            let types = backend::parameter_description(frame).ok();
+            same(frame, types.map(|types| backend::encode_parameter_description(&types)));
+        }
+        backend::DATA_ROW => data_row(frame),
+        // Text that is no UTF-8 is read lossily: it does not come back.
+        backend::ERROR_RESPONSE => drop(ErrorFields::view(frame)),
+        backend::PARAMETER_STATUS => {
+            let status = backend::parameter_status(frame).ok();
+            same(frame, status.map(|(name, value)| backend::encode_parameter_status(name, value)));
+        }
+        backend::BACKEND_KEY_DATA => {
+            let key = backend::backend_key_data(frame).ok();
+            same(frame, key.map(|(process_id, secret)| backend::encode_backend_key_data(process_id, secret)));
+        }
+        backend::READY_FOR_QUERY => drop(backend::ready_for_query(frame)),
+        backend::COMMAND_COMPLETE => {
+            same(frame, backend::command_tag(frame).ok().map(backend::encode_command_complete));
+        }
+        backend::AUTHENTICATION => match Authentication::view(frame) {
+            // What follows an unknown code is not kept.
+            Ok(Authentication::Other(_)) | Err(_) => {}
+            Ok(request) => same(frame, Some(request.encode())),
+        },
+        _ => {}
+    }
+}
+
+fn data_row(frame: &Frame) {
+    let Ok(mut row) = DataRow::view(frame) else { return };
+    let mut out = BytesMut::new();
+    let mut builder = DataRowBuilder::begin(&mut out);
+    for _ in 0..row.columns() {
+        match row.next() {
+            Ok(value) => builder.column(value),
+            Err(_) => return,
+        }
+    }
+    assert!(builder.end().is_ok() && out == frame.bytes()[..], "a row comes back");
+}
+
+/// What was read comes back byte for byte.
+fn same(frame: &Frame, encoded: Option<Frame>) {
+    if let Some(encoded) = encoded {
+        assert_eq!(encoded.bytes(), frame.bytes(), "what was read comes back");
+    }
+}
+
+/// Bytes as a client sends them first.
+pub fn startup(data: &[u8]) {
+    let mut buffer = BytesMut::from(data);
+    while let Ok(Some(packet)) = startup::split(&mut buffer, &LIMITS) {
+        let again = match &packet {
+            Startup::Start { version, parameters } if *version == 3 << 16 => {
+                startup::encode_start(parameters)
+            }
+            Startup::Cancel { process_id, secret } => startup::encode_cancel(*process_id, secret),
+            Startup::Ssl => startup::encode_ssl_request(),
+            Startup::Start { .. } | Startup::Gss => continue,
+        };
+        let read = startup::split(&mut BytesMut::from(&again[..]), &LIMITS);
+        assert!(read.is_ok_and(|read| read == Some(packet)), "what was read comes back");
+    }
+}
+
+/// A client's two messages, or a server's two, of a log-in by SCRAM; and a stored verifier. Divided at zero bytes.
+pub fn scram(data: &[u8]) {
+    let mut parts = data.splitn(2, |byte| *byte == 0);
+    let (first, last) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    if let Ok((next, _)) = ServerFirst::new("ada", None, &[0; 32]).respond(first, "nonce") {
+        assert!(next.finish(last).is_err(), "nobody proves an unknown user's password");
+    }
+    let keys = Keys::derive("x", &[0; 16], 1);
+    if let Ok((next, _)) = ClientFirst::begin(keys, "nonce").0.prove(first) {
+        assert!(next.finish(last).is_err(), "nobody signs without the server key");
+    }
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Some(verifier) = Verifier::parse(text)
+    {
+        assert!(Verifier::parse(&verifier.text()).is_some_and(|again| again == verifier));
+    }
+}

@@ -1,0 +1,66 @@
+//! The fuzz targets' bodies over random bytes and over damaged messages: what `cargo fuzz` does for hours, for a moment and
+//! without nightly. A failure prints the bytes and a seed that repeats it.
+
+#[path = "../../fuzz/src/lib.rs"]
+mod bodies;
+
+use bytes::BytesMut;
+use pgveil::wire::{self, Limits};
+use proptest::prelude::*;
+
+/// Well-formed bytes to damage: the interesting paths begin where a message is almost right.
+const SEEDS: [&[u8]; 9] = [
+    b"Q\0\0\0\x0dselect 1\0P\0\0\0\x0es\0q\0\0\x01\0\0\0\x19S\0\0\0\x04",
+    b"B\0\0\0\x1cp\0s\0\0\x01\0\x01\0\x02\0\0\0\x02ab\xff\xff\xff\xff\0\x01\0\0E\0\0\0\x0ap\0\0\0\0\x07",
+    b"T\0\0\0\x1b\0\x01id\0\0\0\x40\0\0\x01\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0D\0\0\0\x0b\0\x01\0\0\0\x011Z\0\0\0\x05I",
+    b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0E\0\0\0\x13SERROR\0C42501\0\0",
+    b"\0\0\0\x1f\0\x03\0\0user\0ada\0database\0crm\0\0",
+    b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01\x07\x07\x07\x07\0\0\0\x08\x04\xd2\x16\x2f",
+    b"n,,n=,r=abc\0c=biws,r=abcnonce,p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+    b"r=noncemore,s=AAAAAAAAAAAAAAAAAAAAAA==,i=1\0v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+    b"SCRAM-SHA-256$4096:AAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+];
+
+fn all(data: &[u8]) {
+    bodies::frame(data);
+    bodies::startup(data);
+    bodies::scram(data);
+}
+
+#[test]
+fn undamaged_seeds_pass_to_their_ends() {
+    SEEDS.into_iter().for_each(all);
+    let limits = Limits { message_bytes_max: 1 << 16 };
+    for (index, seed) in SEEDS.into_iter().take(6).enumerate() {
+        let mut buffer = BytesMut::from(seed);
+        while match index {
+            0..4 => wire::split(&mut buffer, &limits).unwrap().is_some(),
+            _ => wire::startup::split(&mut buffer, &limits).unwrap().is_some(),
+        } {}
+        assert!(buffer.is_empty(), "seed {index} is well-formed");
+    }
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_pass(data in prop::collection::vec(any::<u8>(), 0..300)) {
+        all(&data);
+    }
+
+    #[test]
+    fn damaged_messages_pass(
+        seed in 0..SEEDS.len(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..5),
+    ) {
+        let mut data = SEEDS[seed].to_vec();
+        for (at, byte, kind) in damage {
+            let at = at.index(data.len() + 1).min(data.len());
+            match kind {
+                0 => data.insert(at, byte),
+                1 => data.truncate(at),
+                _ => data.iter_mut().skip(at).take(1).for_each(|old| *old = byte),
+            }
+        }
+        all(&data);
+    }
+}
