@@ -214,6 +214,8 @@ pub struct Certificates {
 pub fn certificates(name: &str, self_signed: bool) -> Certificates {
     let dir = tempfile::tempdir().unwrap();
     let mut parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    // OpenSSL takes one for the other where both have rcgen's default name.
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, "pgveil test authority");
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let authority =
         rcgen::CertifiedIssuer::self_signed(parameters, rcgen::KeyPair::generate().unwrap()).unwrap();

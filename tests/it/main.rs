@@ -23,6 +23,7 @@ mod init;
 mod keys;
 mod lexer;
 mod limits;
+mod log_in;
 mod metrics;
 mod postgres;
 mod postgres_test;

@@ -1,0 +1,59 @@
+//! Logging in through the running proxy with libpq: TLS, and what people see when they are not let in.
+
+use crate::handshake::certificates;
+use crate::postgres;
+use crate::proxy::{POLICY, Proxy, TAGS, password};
+
+/// psql through the proxy: standard output without its last newline, or the last line of standard error.
+fn log_in(proxy: &Proxy, user: &str, password: &str, more: &str) -> Result<String, String> {
+    let database = postgres::database_name(proxy.direct());
+    let url = format!(
+        "host=localhost port={} user={user} password={password} dbname={database} {more}",
+        proxy.port()
+    );
+    match postgres::psql(&url, "select session_user") {
+        (stdout, _, 0) => Ok(stdout.trim_end().to_owned()),
+        (_, stderr, _) => Err(stderr.trim_end().rsplit("FATAL:  ").next().unwrap_or_default().to_owned()),
+    }
+}
+
+#[test]
+fn people_log_in_by_tls_and_are_told_why_when_they_are_not_let_in() {
+    let files = certificates("localhost", false);
+    let listen = format!(
+        "tls = {{ mode = \"require\", certificate = \"{}\", key = \"{}\" }}",
+        files.certificate.display(),
+        files.key.display()
+    );
+    let proxy = Proxy::start_with(POLICY, TAGS, &listen);
+    let shop = password("shop");
+    let verified = format!("sslmode=verify-full sslrootcert={}", files.ca.display());
+    for more in [&*verified, "sslmode=require", "sslmode=prefer"] {
+        assert_eq!(log_in(&proxy, "shop", &shop, more).as_deref(), Ok("shop"), "{more}");
+    }
+    let refused = |user: &str, password: &str, more: &str| {
+        log_in(&proxy, user, password, more).expect_err("it is not let in")
+    };
+    let clear = refused("shop", &shop, "sslmode=disable");
+    assert!(clear.starts_with("this server requires an encrypted connection"), "{clear}");
+
+    let wrong = |user: &str| format!("password authentication failed for user \"{user}\"");
+    assert_eq!(refused("shop", "guess", "sslmode=require"), wrong("shop"));
+    assert_eq!(refused("nobody", "guess", "sslmode=require"), wrong("nobody"));
+    let nowhere = refused("shop", &shop, "sslmode=require dbname=nowhere");
+    assert_eq!(nowhere, "database \"nowhere\" does not exist");
+    let purpose = refused("shop", &shop, "sslmode=require options='-c pgveil.purpose=x'");
+    assert!(purpose.starts_with("start-up option pgveil.purpose is not supported"), "{purpose}");
+    let replication = refused("shop", &shop, "sslmode=require replication=database");
+    assert!(replication.starts_with("a replication connection is not supported"), "{replication}");
+
+    // Whoever administers PostgreSQL can change a password there; it opens nothing here, neither the new nor the old.
+    postgres::execute(proxy.direct(), "alter role shop password 'mine now'");
+    assert_eq!(refused("shop", "'mine now'", "sslmode=require"), wrong("shop"));
+    assert_eq!(refused("shop", &shop, "sslmode=require"), wrong("shop"));
+    // No verifier of ours: PostgreSQL's own superuser is nobody to the proxy.
+    assert_eq!(
+        refused(postgres::SUPERUSER, postgres::PASSWORD, "sslmode=require"),
+        wrong(postgres::SUPERUSER)
+    );
+}
