@@ -143,9 +143,12 @@ pub fn plan(
     policy: &Policy,
     session: &Session<'_>,
 ) -> Script {
-    let Some(script) = sql::split(text) else {
-        let whole = 0..text.len();
-        return Script { statements: vec![unreadable(catalog)], spans: Vec::from([whole]) };
+    let script = match sql::split(text) {
+        Ok(script) => script,
+        Err(error) => {
+            let whole = 0..text.len();
+            return Script { statements: vec![unreadable(&error, catalog)], spans: Vec::from([whole]) };
+        }
     };
     let mut planned = Script { statements: vec![], spans: vec![] };
     for statement in &script.statements {
@@ -156,15 +159,11 @@ pub fn plan(
     planned
 }
 
-/// A text that does not lex is a syntax error to the server, too; it is passed for the server to say so only where
-/// nothing is stored in clear.
-fn unreadable(catalog: &Catalog) -> Planned {
-    if catalog.has_clear_tags() {
-        return Planned::Refuse(Refusal::new(
-            Reason::NotUnderstood,
-            "42601",
-            "syntax error: unterminated quote or comment",
-        ));
+/// A text that does not lex is a syntax error to the server, too; but it would quote the text, in its log as well, and
+/// what ought to have been sealed in it cannot be known.
+fn unreadable(error: &sql::lex::LexError, catalog: &Catalog) -> Planned {
+    if catalog.has_tags() {
+        return Planned::Refuse(Refusal::new(Reason::Value, "42601", error.message).at(error.at));
     }
     Planned::Pass(Pass::default())
 }

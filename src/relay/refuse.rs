@@ -114,7 +114,7 @@ impl Relay {
 
 /// A text without its literals and comments. What does not lex has no shape.
 fn shape(text: &str) -> String {
-    let Some(script) = sql::split(text) else { return String::new() };
+    let Ok(script) = sql::split(text) else { return String::new() };
     let shapes = script.statements.iter().map(|statement| sql::shape::shape(text, &statement.tokens));
     shapes.collect::<Vec<_>>().join("; ")
 }

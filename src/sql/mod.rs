@@ -51,9 +51,12 @@ pub struct StatementText {
     pub tokens: Vec<Token>,
 }
 
-/// Splits a text into statements, as the server's lexer would. `None` when it does not lex: the server says so.
-pub fn split(text: &str) -> Option<Script> {
-    let tokens = lex::lex(text).ok()?;
+/// Splits a text into statements, as the server's lexer would.
+///
+/// # Errors
+/// It does not lex: what the server would say of it.
+pub fn split(text: &str) -> Result<Script, lex::LexError> {
+    let tokens = lex::lex(text)?;
     let spans = agree::split_statements(text, &tokens);
     let statements = spans
         .into_iter()
@@ -64,7 +67,7 @@ pub fn split(text: &str) -> Option<Script> {
         })
         .filter(|statement| !statement.tokens.is_empty())
         .collect();
-    Some(Script { statements })
+    Ok(Script { statements })
 }
 
 /// Statements that name a tagged relation without reading or writing its columns' values.
