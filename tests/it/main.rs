@@ -21,6 +21,7 @@ mod golden;
 mod handshake;
 mod init;
 mod keys;
+mod leak;
 mod lexer;
 mod limits;
 mod log_in;

@@ -75,7 +75,11 @@ impl Proxy {
 
     /// As [`Proxy::start`], with more of `proxy.toml`: lines that go below `[listen]`.
     pub fn start_with(policy: &str, tags: &str, listen: &str) -> Proxy {
-        let postgres = Postgres::private();
+        Proxy::start_before(Postgres::private(), policy, tags, listen)
+    }
+
+    /// As [`Proxy::start_with`], in front of this server.
+    pub fn start_before(postgres: Postgres, policy: &str, tags: &str, listen: &str) -> Proxy {
         let direct = postgres.database("shop");
         let dir = tempfile::Builder::new().prefix("pgveil-proxy-").tempdir().expect("a temporary directory");
         let (port, admin) = (postgres::free_port(), postgres::free_port());

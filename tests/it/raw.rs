@@ -23,6 +23,8 @@ pub struct Raw {
     stream: TcpStream,
     input: Vec<u8>,
     output: BytesMut,
+    /// Every ErrorResponse and NoticeResponse that [`Raw::reply`] read, whole.
+    pub told: Vec<u8>,
 }
 
 /// What came before ReadyForQuery, taken apart.
@@ -46,7 +48,7 @@ impl Raw {
     pub fn connect(port: u16) -> Raw {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        Raw { stream, input: Vec::new(), output: BytesMut::new() }
+        Raw { stream, input: Vec::new(), output: BytesMut::new(), told: Vec::new() }
     }
 
     /// Logs in as the URL says; everything up to ReadyForQuery, or up to the error.
@@ -143,6 +145,9 @@ impl Raw {
         let mut reply = Reply::default();
         while let Some((tag, body)) = self.read() {
             reply.order.push(tag);
+            if matches!(tag, 'E' | 'N') {
+                self.told.extend_from_slice(&body);
+            }
             match tag {
                 'T' => reply.types = described(&body),
                 't' => reply.parameters = body[2..].chunks(4).map(number).collect(),
@@ -258,8 +263,8 @@ fn cells(body: &[u8]) -> Vec<Option<Vec<u8>>> {
 /// `SQLSTATE message` of an ErrorResponse.
 pub fn error(body: &[u8]) -> String {
     let field = |kind: u8| {
-        let mut fields = body.split(|byte| *byte == 0);
-        let found = fields.rfind(|field| field.first() == Some(&kind));
+        let fields = body.split(|byte| *byte == 0);
+        let found = fields.filter(|field| field.first() == Some(&kind)).next_back();
         String::from_utf8_lossy(found.map_or(&[], |field| &field[1..])).into_owned()
     };
     format!("{} {}", field(b'C'), field(b'M'))
