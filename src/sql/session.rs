@@ -173,6 +173,12 @@ fn set(words: &Words<'_>, pinned: bool) -> Result<Session, Problem> {
     if let Some(own) = name.strip_prefix("pgveil.") {
         return own_setting(own, local, words.value(value_at).filter(|_| value_at + 1 == words.tokens.len()));
     }
+    if name == "session_authorization" {
+        return Err(setting(
+            "SET SESSION AUTHORIZATION",
+            "Log in as that user instead: rights are the session user's.",
+        ));
+    }
     if pinned {
         let value = words.value(value_at).unwrap_or_default();
         check_pinned(&name, &value)?;
@@ -279,7 +285,10 @@ fn set_config(words: &Words<'_>, pinned: bool) -> Result<bool, Problem> {
             ));
         }
         if pinned
-            && matches!(name.as_str(), "bytea_output" | "standard_conforming_strings" | "client_encoding")
+            && matches!(
+                name.as_str(),
+                "bytea_output" | "standard_conforming_strings" | "client_encoding" | "session_authorization"
+            )
         {
             return Err(setting(
                 &format!("set_config of {name}"),

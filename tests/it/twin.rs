@@ -343,7 +343,7 @@ fn every_type_reads_back_as_from_a_plain_table() {
         both.same_with(style, all, &[], [0, 1]);
     }
     assert!(both.differences.is_empty(), "the sealed twin differs:\n{}", both.differences.join("\n"));
-    // Nothing of it is stored in clear.
-    let clear = "select count(*) from twin t where t::text ~ '(Reilly|999999|dead)'";
+    // Nothing of it is stored in clear. Only words that ciphertext in hexadecimal cannot spell by chance.
+    let clear = "select count(*) from twin t where t::text ~ 'Reilly'";
     assert_eq!(postgres::query(proxy.direct(), clear), [[Some("0".to_owned())]]);
 }
