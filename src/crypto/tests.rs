@@ -66,7 +66,7 @@ fn envelopes_are_those_that_another_implementation_makes() {
         let mut sealed = Cells::new();
         let version = KeyVersion(vector.version);
         cipher
-            .seal(version, &batch(&[plaintext.clone()]), &mut nonce, &mut sealed)
+            .seal(version, &batch(std::slice::from_ref(&plaintext)), &mut nonce, &mut sealed)
             .expect("version is there");
         assert_eq!(sealed.get(0), envelope, "{} {}", vector.mode, plaintext.len());
         let mut opened = Cells::new();

@@ -49,7 +49,7 @@ fn a_wrong_master_key_starts_nothing_and_another_keyring_opens_nothing() {
     fs::write(&master, &kept).unwrap();
     let kept = fs::read(&keyring).unwrap();
     fs::remove_file(&keyring).unwrap();
-    proxy.must(&["init", "--database", &proxy.direct().to_owned()]);
+    proxy.must(&["init", "--database", proxy.direct()]);
     proxy.serve();
     let mut shop = Raw::log_in(&proxy.url("shop"));
     for reply in [shop.query(READ), shop.extended(READ, &[], [1, 1])] {

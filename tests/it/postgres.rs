@@ -355,14 +355,16 @@ async fn simple_query(url: &str, sql: &str) -> Result<Vec<Vec<Option<String>>>, 
 pub fn binaries() -> PathBuf {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND
-        .get_or_init(|| candidates().into_iter().find(is_server).unwrap_or_else(|| panic!("{NO_POSTGRES}")))
+        .get_or_init(|| {
+            candidates().into_iter().find(|dir| is_server(dir)).unwrap_or_else(|| panic!("{NO_POSTGRES}"))
+        })
         .clone()
 }
 
 const NO_POSTGRES: &str = "no PostgreSQL server binaries (initdb, postgres) found, and these tests do not skip.\n\
      hint: run scripts/test, which installs them; or `apt install postgresql`; or point PGVEIL_PG_BIN at the directory that holds them";
 
-fn is_server(dir: &PathBuf) -> bool {
+fn is_server(dir: &Path) -> bool {
     dir.join("initdb").is_file() && dir.join("postgres").is_file()
 }
 

@@ -263,8 +263,8 @@ fn cells(body: &[u8]) -> Vec<Option<Vec<u8>>> {
 /// `SQLSTATE message` of an ErrorResponse.
 pub fn error(body: &[u8]) -> String {
     let field = |kind: u8| {
-        let fields = body.split(|byte| *byte == 0);
-        let found = fields.filter(|field| field.first() == Some(&kind)).next_back();
+        let mut fields = body.split(|byte| *byte == 0);
+        let found = fields.rfind(|field| field.first() == Some(&kind));
         String::from_utf8_lossy(found.map_or(&[], |field| &field[1..])).into_owned()
     };
     format!("{} {}", field(b'C'), field(b'M'))
