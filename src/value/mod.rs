@@ -5,16 +5,28 @@
 //! bytes are equal exactly when PostgreSQL calls the values equal.
 //! Deliberately absent: keys, columns, policy. A value does not know where it is stored.
 
+mod types;
+
+// What stands between the wire and a type.
+mod array;
+mod cast;
 mod convert;
+
+// A file or folder for each type or family of types.
+mod boolean;
+mod bytea;
 mod datetime;
-mod families;
+mod float;
 mod inet;
+mod integer;
 mod interval;
 mod json;
 mod numeric;
-mod types;
+mod text;
+mod token;
+mod uuid;
 
-pub use convert::array_elements;
+pub use array::array_elements;
 pub(crate) use datetime::start_of_year;
 
 /// The two wire formats of the extended protocol (PostgreSQL documentation, "Formats and Format Codes").

@@ -1,103 +1,133 @@
 //! `numeric`: exact decimals in text, in PostgreSQL's binary form (`numeric.c` `numeric_send`), and canonical.
 //!
 //! Canonical bytes are the decimal's text in one normal form: sign, digits without leading zeros, and the display scale
-//! kept. Under a fixed scale equal values have one text; without one the type is not deterministic.
+//! kept. Under a fixed scale equal values have one text, whatever the precision; without one the type is not
+//! deterministic. Absent: arithmetic.
 
-use super::{DataType, Malformed, ValueError};
+use super::{DataType, Malformed, ValueError, text};
 
-/// A decimal as digits: `digits` without a point, the last `scale` of them after it.
-struct Decimal {
+/// `numeric.c` `NUMERIC_WEIGHT_MAX`: the highest group of four digits before the point.
+const WEIGHT_MAX: usize = 32_767;
+/// `numeric.c` `NUMERIC_DSCALE_MAX`: digits after the point.
+const SCALE_MAX: usize = 16_383;
+
+/// A decimal as digits: `digits` without a point, ASCII, the last `scale` of them after it; at least `scale` digits.
+pub(super) struct Decimal {
     negative: bool,
     digits: Vec<u8>,
     scale: usize,
 }
 
-/// Longest expansion of an exponent that is read, in digits (`NUMERIC_MAX_PRECISION` and display scale limits).
-const DIGITS_MAX: i64 = 131_072 + 16_383;
+fn overflow() -> ValueError {
+    ValueError::new("22003", "value overflows numeric format")
+}
 
-pub(super) fn read_text(text: &str, typmod: Option<(u16, i16)>) -> Result<String, ValueError> {
-    let trimmed = text.trim();
+fn field_overflow() -> ValueError {
+    ValueError::new("22003", "numeric field overflow")
+}
+
+/// `numeric_in` under a precision and scale, or without.
+pub(super) fn read_text(input: &str, typmod: Option<(u16, i16)>) -> Result<String, ValueError> {
+    let trimmed = text::trim(input);
     match trimmed.to_ascii_lowercase().as_str() {
         "nan" => return Ok("NaN".to_owned()),
         "infinity" | "+infinity" | "inf" | "+inf" => return infinite("Infinity", typmod),
         "-infinity" | "-inf" => return infinite("-Infinity", typmod),
         _ => {}
     }
-    fit(parse(trimmed)?, typmod)
+    let mut decimal = parse(trimmed)?;
+    fit(&mut decimal, typmod)?;
+    Ok(print(&decimal))
 }
 
 fn infinite(text: &str, typmod: Option<(u16, i16)>) -> Result<String, ValueError> {
-    match typmod {
-        None => Ok(text.to_owned()),
-        Some(_) => Err(ValueError::new("22003", "numeric field overflow")),
-    }
+    if typmod.is_some() { Err(field_overflow()) } else { Ok(text.to_owned()) }
 }
 
+/// Sign, digits with a point, exponent (`set_var_from_str`), held to the limits of `make_result`.
 fn parse(text: &str) -> Result<Decimal, ValueError> {
     let wrong = || ValueError::syntax(DataType::Numeric(None));
-    let (negative, rest) = match text.as_bytes().first() {
-        Some(b'-') => (true, &text[1..]),
-        Some(b'+') => (false, &text[1..]),
-        _ => (false, text),
+    let (negative, rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     let (mantissa, exponent) = match rest.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().map_err(|_| wrong())?),
+        Some((mantissa, exponent)) => (mantissa, parse_exponent(exponent)?),
         None => (rest, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).collect();
+    let mut digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).collect();
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(wrong());
     }
-    let mut decimal = Decimal { negative, digits, scale: fraction.len() };
-    if exponent.abs() > DIGITS_MAX {
-        return Err(ValueError::new("22003", "value overflows numeric format"));
-    }
-    let scale = i64::try_from(decimal.scale).unwrap_or(i64::MAX) - exponent;
-    match usize::try_from(scale) {
+    let scale = i64::try_from(fraction.len()).unwrap_or(i64::MAX).saturating_sub(exponent);
+    let scale = match usize::try_from(scale) {
+        Ok(scale) if scale > SCALE_MAX => return Err(overflow()),
         Ok(scale) => {
-            while decimal.digits.len() < scale + 1 {
-                decimal.digits.insert(0, b'0');
-            }
-            decimal.scale = scale;
+            pad_left(&mut digits, scale);
+            scale
         }
+        Err(_) if digits.iter().all(|digit| *digit == b'0') => 0,
         Err(_) => {
-            let zeros = usize::try_from(-scale).unwrap_or(0);
-            decimal.digits.extend(std::iter::repeat_n(b'0', zeros));
-            decimal.scale = 0;
+            let zeros = usize::try_from(scale.unsigned_abs()).unwrap_or(usize::MAX);
+            if zeros > 4 * (WEIGHT_MAX + 1) {
+                return Err(overflow());
+            }
+            digits.resize(digits.len() + zeros, b'0');
+            0
         }
+    };
+    let decimal = Decimal { negative, digits, scale };
+    if whole_digits(&decimal) > i64::try_from(4 * (WEIGHT_MAX + 1)).unwrap_or(i64::MAX) {
+        return Err(overflow());
     }
     Ok(decimal)
 }
 
-/// Rounds half away from zero to the scale, and holds the value to its precision.
-fn fit(mut decimal: Decimal, typmod: Option<(u16, i16)>) -> Result<String, ValueError> {
-    if let Some((precision, scale)) = typmod {
-        round(&mut decimal, i64::from(scale));
-        let whole_max = i64::from(precision) - i64::from(scale);
-        let whole = decimal.digits.len() - decimal.scale;
-        let leading = decimal.digits.iter().take(whole).take_while(|digit| **digit == b'0').count();
-        let nonzero = decimal.digits.iter().any(|digit| *digit != b'0');
-        let whole_digits = i64::try_from(whole - leading).unwrap_or(i64::MAX);
-        if nonzero && whole_digits > whole_max.max(0) {
-            return Err(ValueError::new("22003", "numeric field overflow"));
-        }
+fn parse_exponent(text: &str) -> Result<i64, ValueError> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(ValueError::syntax(DataType::Numeric(None)));
     }
-    Ok(print(&decimal))
+    // PostgreSQL: beyond half an int is an overflow whatever the digits.
+    let exponent: i64 = text.parse().map_err(|_| overflow())?;
+    if exponent.abs() >= i64::from(i32::MAX / 2) { Err(overflow()) } else { Ok(exponent) }
+}
+
+/// Zeros in front, up to `length` digits.
+fn pad_left(digits: &mut Vec<u8>, length: usize) {
+    if let Some(missing) = length.checked_sub(digits.len()) {
+        digits.splice(..0, std::iter::repeat_n(b'0', missing));
+    }
+}
+
+/// Digits before the point from the first that is not zero; negative for zeros after the point; `i64::MIN` for zero.
+fn whole_digits(decimal: &Decimal) -> i64 {
+    let Some(first) = decimal.digits.iter().position(|digit| *digit != b'0') else { return i64::MIN };
+    let before_point = decimal.digits.len() - decimal.scale;
+    i64::try_from(before_point).unwrap_or(i64::MAX) - i64::try_from(first).unwrap_or(i64::MAX)
+}
+
+/// Rounds half away from zero to the scale, and holds the value to its precision (`apply_typmod`).
+fn fit(decimal: &mut Decimal, typmod: Option<(u16, i16)>) -> Result<(), ValueError> {
+    let Some((precision, scale)) = typmod else { return Ok(()) };
+    round(decimal, scale.into());
+    if whole_digits(decimal) > i64::from(precision) - i64::from(scale) {
+        return Err(field_overflow());
+    }
+    Ok(())
 }
 
 fn round(decimal: &mut Decimal, scale: i64) {
     let own = i64::try_from(decimal.scale).unwrap_or(i64::MAX);
     if own <= scale {
         let zeros = usize::try_from(scale - own).unwrap_or(0);
-        decimal.digits.extend(std::iter::repeat_n(b'0', zeros));
+        decimal.digits.resize(decimal.digits.len() + zeros, b'0');
         decimal.scale += zeros;
         return;
     }
     let cut = usize::try_from(own - scale).unwrap_or(usize::MAX);
-    while decimal.digits.len() <= cut {
-        decimal.digits.insert(0, b'0');
-    }
+    pad_left(&mut decimal.digits, cut + 1);
     let keep = decimal.digits.len() - cut;
     let up = decimal.digits[keep] >= b'5';
     decimal.digits.truncate(keep);
@@ -105,10 +135,13 @@ fn round(decimal: &mut Decimal, scale: i64) {
         increment(&mut decimal.digits);
     }
     match usize::try_from(scale) {
-        Ok(scale) => decimal.scale = scale,
+        Ok(scale) => {
+            decimal.scale = scale;
+            pad_left(&mut decimal.digits, scale);
+        }
         Err(_) => {
-            let zeros = usize::try_from(-scale).unwrap_or(0);
-            decimal.digits.extend(std::iter::repeat_n(b'0', zeros));
+            let zeros = usize::try_from(scale.unsigned_abs()).unwrap_or(0);
+            decimal.digits.resize(decimal.digits.len() + zeros, b'0');
             decimal.scale = 0;
         }
     }
@@ -126,8 +159,7 @@ fn increment(digits: &mut Vec<u8>) {
 }
 
 fn print(decimal: &Decimal) -> String {
-    let whole_end = decimal.digits.len() - decimal.scale;
-    let (whole, fraction) = decimal.digits.split_at(whole_end);
+    let (whole, fraction) = decimal.digits.split_at(decimal.digits.len() - decimal.scale);
     let first = whole.iter().position(|digit| *digit != b'0').unwrap_or(whole.len());
     let mut out = String::with_capacity(decimal.digits.len() + 3);
     if decimal.negative && decimal.digits.iter().any(|digit| *digit != b'0') {
@@ -144,52 +176,66 @@ fn print(decimal: &Decimal) -> String {
     out
 }
 
+/// `numeric` → an integer type: rounded half away from zero.
+pub(super) fn to_integer(canonical: &str, data_type: DataType) -> Result<i64, ValueError> {
+    let name = data_type.family_name();
+    match canonical {
+        "NaN" => return Err(ValueError::new("0A000", format!("cannot convert NaN to {name}"))),
+        "Infinity" | "-Infinity" => {
+            return Err(ValueError::new("0A000", format!("cannot convert infinity to {name}")));
+        }
+        _ => {}
+    }
+    let mut decimal = parse(canonical)?;
+    round(&mut decimal, 0);
+    let value = print(&decimal).parse().map_err(|_| super::integer::out_of_range(data_type))?;
+    super::integer::cast(data_type, value)
+}
+
 const SIGN_NEGATIVE: u16 = 0x4000;
 const SIGN_NAN: u16 = 0xC000;
 const SIGN_POSITIVE_INFINITY: u16 = 0xD000;
 const SIGN_NEGATIVE_INFINITY: u16 = 0xF000;
+/// The display scale that `numeric_send` gives an infinity, read out of its short header's sign bits.
+const SCALE_INFINITE: u16 = 0x20;
 
-/// Binary form → text.
+fn malformed(part: &str) -> ValueError {
+    ValueError::new("22P03", format!("invalid {part} in external \"numeric\" value"))
+}
+
+/// Binary form → text (`numeric_recv`).
 pub(super) fn binary_to_text(bytes: &[u8]) -> Result<String, ValueError> {
     let mut words = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
     let mut next = || words.next().ok_or_else(ValueError::binary);
     let (count, weight, sign, scale) = (next()?, next()?, next()?, next()?);
+    if bytes.len() != 8 + 2 * usize::from(count) {
+        return Err(ValueError::binary());
+    }
     match sign {
         SIGN_NAN => return Ok("NaN".to_owned()),
         SIGN_POSITIVE_INFINITY => return Ok("Infinity".to_owned()),
         SIGN_NEGATIVE_INFINITY => return Ok("-Infinity".to_owned()),
         0 | SIGN_NEGATIVE => {}
-        _ => return Err(ValueError::new("22P03", "invalid sign in external \"numeric\" value")),
-    }
-    if bytes.len() != 8 + 2 * usize::from(count) || scale > 16_383 {
-        return Err(ValueError::binary());
-    }
-    let weight = i64::from(weight as i16);
-    let mut digits = String::new();
-    let whole_groups = usize::try_from(weight + 1).unwrap_or(0);
-    let mut fraction = String::new();
-    for _ in weight + 1..0 {
-        fraction.push_str("0000");
-    }
-    for index in 0..usize::from(count) {
-        let group = next()?;
-        if group > 9999 {
-            return Err(ValueError::new("22P03", "invalid digit in external \"numeric\" value"));
-        }
-        if index < whole_groups { &mut digits } else { &mut fraction }.push_str(&format!("{group:04}"));
-    }
-    for _ in usize::from(count)..whole_groups {
-        digits.push_str("0000");
+        _ => return Err(malformed("sign")),
     }
     let scale = usize::from(scale);
-    fraction.truncate(scale);
-    while fraction.len() < scale {
-        fraction.push('0');
+    if scale > SCALE_MAX {
+        return Err(malformed("scale"));
     }
-    let sign = if sign == SIGN_NEGATIVE { "-" } else { "" };
-    let point = if scale > 0 { "." } else { "" };
-    let whole = if digits.is_empty() { "0" } else { &digits };
-    Ok(format!("{sign}{whole}{point}{fraction}"))
+    let weight = i64::from(weight.cast_signed());
+    // A value below one has no group before the point.
+    let mut digits = vec![b'0'; usize::try_from(-(weight + 1)).unwrap_or(0) * 4];
+    for _ in 0..count {
+        let group = next()?;
+        if group > 9999 {
+            return Err(malformed("digit"));
+        }
+        digits.extend_from_slice(format!("{group:04}").as_bytes());
+    }
+    // Digits beyond the display scale are cut off, as `numeric_recv` does.
+    let whole = usize::try_from(weight + 1).unwrap_or(0) * 4;
+    digits.resize(whole + scale, b'0');
+    Ok(print(&Decimal { negative: sign == SIGN_NEGATIVE, digits, scale }))
 }
 
 /// Canonical text → binary form.
@@ -201,36 +247,31 @@ pub(super) fn text_to_binary(text: &str, wire: &mut Vec<u8>) -> Result<(), Malfo
         _ => None,
     };
     if let Some(sign) = special {
-        for word in [0, 0, sign, 0] {
+        let scale = if sign == SIGN_NAN { 0 } else { SCALE_INFINITE };
+        for word in [0, 0, sign, scale] {
             wire.extend_from_slice(&u16::to_be_bytes(word));
         }
         return Ok(());
     }
     let decimal = parse(text).map_err(|_| Malformed)?;
-    let whole_end = decimal.digits.len() - decimal.scale;
-    let (whole, fraction) = decimal.digits.split_at(whole_end);
+    let (whole, fraction) = decimal.digits.split_at(decimal.digits.len() - decimal.scale);
     let mut padded = vec![b'0'; (4 - whole.len() % 4) % 4];
     padded.extend_from_slice(whole);
     let whole_groups = padded.len() / 4;
     padded.extend_from_slice(fraction);
-    while !padded.len().is_multiple_of(4) {
-        padded.push(b'0');
-    }
+    padded.resize(padded.len().div_ceil(4) * 4, b'0');
     let group = |chunk: &[u8]| chunk.iter().fold(0u16, |sum, digit| sum * 10 + u16::from(digit - b'0'));
     let groups: Vec<u16> = padded.chunks_exact(4).map(group).collect();
     let first = groups.iter().position(|value| *value != 0).unwrap_or(groups.len());
-    let last = groups.iter().rposition(|value| *value != 0).map_or(first, |last| last + 1);
-    let kept = &groups[first..last];
-    let weight = if kept.is_empty() {
-        0
-    } else {
-        i64::try_from(whole_groups).map_err(|_| Malformed)? - i64::try_from(first).map_err(|_| Malformed)? - 1
-    };
+    let end = groups.iter().rposition(|value| *value != 0).map_or(first, |last| last + 1);
+    let kept = &groups[first..end];
+    let index = |number: usize| i64::try_from(number).map_err(|_| Malformed);
+    let weight = if kept.is_empty() { 0 } else { index(whole_groups)? - index(first)? - 1 };
+    let weight = i16::try_from(weight).map_err(|_| Malformed)?.cast_unsigned();
     let sign = if decimal.negative && !kept.is_empty() { SIGN_NEGATIVE } else { 0 };
     let count = u16::try_from(kept.len()).map_err(|_| Malformed)?;
     let scale = u16::try_from(decimal.scale).map_err(|_| Malformed)?;
-    let weight = i16::try_from(weight).map_err(|_| Malformed)?;
-    for word in [count, weight as u16, sign, scale].into_iter().chain(kept.iter().copied()) {
+    for word in [count, weight, sign, scale].into_iter().chain(kept.iter().copied()) {
         wire.extend_from_slice(&word.to_be_bytes());
     }
     Ok(())

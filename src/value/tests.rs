@@ -1,4 +1,5 @@
-//! What each type reads and prints, in text and binary, and what it refuses.
+//! What each type reads and prints, in text and binary, and what it refuses; the expected values are PostgreSQL's own.
+//! `tests/it/value.rs` asks the server itself, for many more.
 
 use super::*;
 
@@ -30,7 +31,7 @@ fn text_forms_come_out_as_postgresql_prints_them() {
         ("varchar(3)", "abc  ", "abc"),
         ("varchar(3)", "abcd", "22001 value too long for type character varying(3)"),
         ("smallint", " -32768 ", "-32768"),
-        ("smallint", "32768", "22003 smallint out of range"),
+        ("smallint", "32768", "22003 value out of range for type smallint"),
         ("integer", "1x", "22P02 invalid input syntax for type integer"),
         ("bigint", "9223372036854775807", "9223372036854775807"),
         ("numeric(6,2)", "-1234.565", "-1234.57"),
@@ -40,7 +41,16 @@ fn text_forms_come_out_as_postgresql_prints_them() {
         ("numeric", "-0.00012", "-0.00012"),
         ("numeric", "123456789012.000", "123456789012.000"),
         ("numeric", "NaN", "NaN"),
+        ("numeric(2,4)", "0.01", "22003 numeric field overflow"),
+        ("numeric(5,-2)", "1250", "1300"),
         ("real", "1.1", "1.1"),
+        ("real", "1000000", "1e+06"),
+        ("real", "2.4414062500000005e-4", "0.00024414062"),
+        // The shortest decimals, 8.41e21 and 1e23, lie midway between two numbers.
+        ("double precision", "8.41e21", "8.409999999999999e+21"),
+        ("double precision", "1e23", "9.999999999999999e+22"),
+        ("double precision", "1e400", "22003 value out of range for type double precision"),
+        ("double precision", "-0", "-0"),
         ("double precision", "1e20", "1e+20"),
         ("double precision", "0.0001", "0.0001"),
         ("double precision", "1e-7", "1e-07"),
@@ -75,6 +85,115 @@ fn text_forms_come_out_as_postgresql_prints_them() {
     for (data_type, text, expected) in cases {
         assert_eq!(through(data_type, text, &iso), expected, "{data_type} {text}");
     }
+}
+
+#[test]
+fn binary_forms_are_what_postgresql_sends() {
+    let cases = [
+        ("text", "ä€", "c3a4e282ac"),
+        ("smallint", "-2", "fffe"),
+        ("integer", "70000", "00011170"),
+        ("bigint", "-1", "ffffffffffffffff"),
+        ("numeric", "-1234.5670", "000200004000000404d21626"),
+        ("numeric", "0.00", "0000000000000002"),
+        ("numeric", "NaN", "00000000c0000000"),
+        ("numeric", "100000000", "00010002000000000001"),
+        ("real", "1.1", "3f8ccccd"),
+        ("double precision", "-0.5", "bfe0000000000000"),
+        ("boolean", "true", "01"),
+        ("date", "1999-01-08", "fffffe9a"),
+        ("date", "-infinity", "80000000"),
+        ("time", "24:00", "000000141dd76000"),
+        ("timestamp", "1999-01-08 04:05:06.789", "ffffe3e1b1678a88"),
+        ("timestamptz", "1999-01-08 04:05:06+00", "ffffe3e1b15b8080"),
+        ("interval", "1 year 2 mons -3 days 04:05:06.7", "000000036c966ee0fffffffd0000000e"),
+        ("uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "a0eebc999c0b4ef8bb6d6bb9bd380a11"),
+        ("bytea", r"\x00ff", "00ff"),
+        ("json", "{ }", "7b207d"),
+        ("jsonb", "[1,2]", "015b312c20325d"),
+        ("inet", "10.1.2.3/8", "020800040a010203"),
+        ("inet", "::1", "0380001000000000000000000000000000000001"),
+    ];
+    for (data_type, text, expected) in cases {
+        let data_type = DataType::parse(data_type).expect("a type");
+        let (mut canonical, mut binary) = (vec![], vec![]);
+        data_type
+            .read(&data_type, Format::Text, text.as_bytes(), &Style::default(), &mut canonical)
+            .expect("a value");
+        data_type.write(&canonical, Format::Binary, &Style::default(), &mut binary).expect("canonical");
+        assert_eq!(faster_hex::hex_string(&binary), expected, "{data_type:?} {text}");
+    }
+}
+
+#[test]
+fn integers_of_every_width_have_one_canonical_form() {
+    let mut forms = vec![];
+    for (data_type, wire) in [
+        (DataType::Smallint, [0, 7].as_slice()),
+        (DataType::Integer, &[0, 0, 0, 7]),
+        (DataType::Bigint, &[0, 0, 0, 0, 0, 0, 0, 7]),
+    ] {
+        let mut canonical = vec![];
+        data_type.read(&data_type, Format::Binary, wire, &Style::default(), &mut canonical).expect("a value");
+        forms.push(canonical);
+    }
+    forms.dedup();
+    assert_eq!(forms.len(), 1);
+    let mut left = vec![];
+    let beyond = DataType::Smallint.read(
+        &DataType::Integer,
+        Format::Binary,
+        &[0, 1, 0, 0],
+        &Style::default(),
+        &mut left,
+    );
+    assert_eq!(beyond, Err(ValueError::new("22003", "smallint out of range")));
+}
+
+#[test]
+fn foreign_canonical_bytes_are_malformed_never_a_panic() {
+    for data_type in [
+        "smallint",
+        "numeric",
+        "real",
+        "double precision",
+        "boolean",
+        "date",
+        "time",
+        "timestamp",
+        "timestamptz",
+        "interval",
+        "uuid",
+        "inet",
+        "text",
+    ] {
+        let data_type = DataType::parse(data_type).expect("a type");
+        for bytes in [b"\xff".as_slice(), b"\xff\xfe\xfd", &[0x80; 8], &[0x81; 15], &[0xff; 20]] {
+            for format in [Format::Text, Format::Binary] {
+                let written = data_type.write(bytes, format, &Style::default(), &mut vec![]);
+                // Eight bytes of 0x80 are a number to a double, and to nothing else here.
+                let double = data_type == DataType::DoublePrecision && bytes.len() == 8;
+                assert_eq!(written.is_ok(), double, "{data_type:?} {bytes:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn types_know_their_catalog_numbers() {
+    let parse = |sql: &str| DataType::parse(sql).expect("a type");
+    assert_eq!(parse("varchar(320)").typmod(), 324);
+    assert_eq!(parse("numeric(12,2)").typmod(), 786_438);
+    assert_eq!(parse("numeric(4,-2)").typmod(), 264_194);
+    assert_eq!(parse("decimal (12, 2)"), DataType::Numeric(Some((12, 2))));
+    assert_eq!(parse("TIMESTAMP WITH TIME ZONE").oid(), 1184);
+    assert_eq!(DataType::parse("varchar(0)"), None);
+    assert_eq!(DataType::parse("money"), None);
+    assert!(parse("varchar(10)").narrows(&parse("varchar(20)")));
+    assert!(!parse("varchar(20)").narrows(&parse("varchar(10)")));
+    assert!(parse("smallint").narrows(&parse("bigint")));
+    assert!(!parse("numeric(8,2)").narrows(&parse("numeric(12,3)")));
+    assert_eq!(DataType::from_oid(650), None, "cidr is not inet");
 }
 
 #[test]

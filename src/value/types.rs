@@ -121,7 +121,7 @@ impl DataType {
     }
 
     /// The type that a client's declared parameter OID stands for; `None` for one that we do not convert from.
-    /// `name`, `bpchar`, `varchar` and `unknown` (705, and 0) read as text.
+    /// `name`, `bpchar`, `varchar` and `unknown` (705, and 0) read as text; the padding of `bpchar` is the caller's to cut.
     pub fn from_oid(oid: u32) -> Option<DataType> {
         match oid {
             0 | 19 | 705 | 1042 => Some(DataType::Text),

@@ -38,3 +38,4 @@ mod strangers;
 mod tidy;
 mod twin;
 mod upstream;
+mod value;
