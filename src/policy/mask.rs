@@ -2,14 +2,16 @@
 //!
 //! | mask | fits | shows |
 //! |---|---|---|
-//! | `redact` | every type | `***`, 0, the epoch, `false`, nothing of the value |
+//! | `redact` | every type | nothing of the value: `***`, 0, 2000-01-01, midnight, `false`, `{}`, `0.0.0.0`, no bytes |
 //! | `partial` | text | first and last character around `***`; all of three characters or fewer hidden |
-//! | `email` | text | `a***@e***.com`; as `redact` when it is no address |
+//! | `email` | text | `a***@e***.com`; as `redact` when it is no address in a domain of letters |
 //! | `card` | text | `**** **** **** 1234`; as `redact` with fewer than 12 digits |
-//! | `year` | date, timestamp, timestamptz | January 1st of the year |
+//! | `year` | date, timestamp, timestamptz | January 1st of the year, for timestamptz of the year in UTC |
 //! | `hash` | text, uuid, bytea | a keyed fingerprint: equal values look equal |
 //!
-//! The number of characters never shows. Deliberately absent: random noise, which averages away.
+//! The number of characters never shows. Of sealed columns [`Mask::apply`] makes the mask, of guarded clear ones the
+//! server does ([`Mask::sql`]); a test holds the two to each other. Deliberately absent: random noise, which averages
+//! away.
 
 use super::Mask;
 use crate::value::{DataType, start_of_year};
@@ -61,32 +63,52 @@ impl Mask {
         let shown = match self {
             Mask::Redact => {
                 let constant = redacted_sql(data_type);
-                return Some(format!(
-                    "CASE WHEN {column} IS NOT NULL THEN {constant}::{} END",
-                    data_type.sql()
-                ));
+                format!("CASE WHEN {column} IS NOT NULL THEN '{constant}'::{} END", data_type.sql())
             }
             Mask::Partial => format!(
-                "CASE WHEN pg_catalog.length({column}) <= 3 THEN '{HIDDEN}' \
+                "CASE WHEN pg_catalog.length({column}) OPERATOR(pg_catalog.<=) 3 THEN '{HIDDEN}' \
                  WHEN {column} IS NOT NULL THEN pg_catalog.left({column}, 1) OPERATOR(pg_catalog.||) '{HIDDEN}' \
                  OPERATOR(pg_catalog.||) pg_catalog.right({column}, 1) END"
             ),
             Mask::Email => format!(
-                "CASE WHEN {column} OPERATOR(pg_catalog.~) '^[^@]+@[^@]*[.][^.@]+$' \
-                 THEN pg_catalog.regexp_replace({column}, '^(.)[^@]*@(.)[^@]*([.][^.@]+)$', '\\1{HIDDEN}@\\2{HIDDEN}\\3') \
+                "CASE WHEN {column} OPERATOR(pg_catalog.~) '{EMAIL}' \
+                 THEN pg_catalog.regexp_replace({column}, '{EMAIL}', '\\1{HIDDEN}@\\2{HIDDEN}\\3') \
                  WHEN {column} IS NOT NULL THEN '{HIDDEN}' END"
             ),
-            Mask::Card => format!(
-                "CASE WHEN pg_catalog.length(pg_catalog.regexp_replace({column}, '[^0-9]', '', 'g')) >= 12 \
-                 THEN '**** **** **** ' OPERATOR(pg_catalog.||) \
-                 pg_catalog.right(pg_catalog.regexp_replace({column}, '[^0-9]', '', 'g'), 4) \
-                 WHEN {column} IS NOT NULL THEN '{HIDDEN}' END"
-            ),
-            Mask::Year => format!("pg_catalog.date_trunc('year', {column})"),
+            Mask::Card => {
+                let digits = format!("pg_catalog.regexp_replace({column}, '[^0-9]', '', 'g')");
+                format!(
+                    "CASE WHEN pg_catalog.length({digits}) OPERATOR(pg_catalog.>=) 12 \
+                     THEN '**** **** **** ' OPERATOR(pg_catalog.||) pg_catalog.right({digits}, 4) \
+                     WHEN {column} IS NOT NULL THEN '{HIDDEN}' END"
+                )
+            }
+            Mask::Year => year_sql(data_type, column),
             Mask::Hash => return None,
         };
         Some(format!("({shown})::{}", data_type.sql()))
     }
+}
+
+/// What `email` takes for an address, for PostgreSQL; [`email`] reads the same. One expression tests and replaces:
+/// `regexp_replace` gives back whole what does not match.
+const EMAIL: &str = "^([^@])[^@]*@([^@.])[^@]*([.][A-Za-z]{2,24})$";
+
+/// The first year of PostgreSQL's calendar has no January, and infinity no year.
+fn year_sql(data_type: &DataType, column: &str) -> String {
+    let own = data_type.sql();
+    let first_day = match data_type {
+        DataType::Date => format!("pg_catalog.make_date(EXTRACT(YEAR FROM {column})::integer, 1, 1)"),
+        DataType::Timestamptz => format!("pg_catalog.date_trunc('year', {column}, 'UTC')"),
+        _ => format!("pg_catalog.date_trunc('year', {column})"),
+    };
+    let zone = if *data_type == DataType::Timestamptz { "+00" } else { "" };
+    let midnight = if *data_type == DataType::Date { "" } else { " 00:00:00" };
+    format!(
+        "CASE WHEN NOT pg_catalog.isfinite({column}) THEN {column} \
+         WHEN {column} OPERATOR(pg_catalog.<) '4713-01-01{midnight}{zone} BC'::{own} \
+         THEN '4714-11-24{midnight}{zone} BC'::{own} ELSE {first_day} END"
+    )
 }
 
 /// Text that obeys the column's length.
@@ -124,20 +146,26 @@ fn redacted(data_type: &DataType, out: &mut Vec<u8>) {
     }
 }
 
+/// The literal of the same value.
 fn redacted_sql(data_type: &DataType) -> &'static str {
     match data_type {
-        DataType::Text | DataType::Varchar(_) => "'***'",
-        DataType::Boolean => "'false'",
-        DataType::Date => "'2000-01-01'",
-        DataType::Time => "'00:00:00'",
-        DataType::Timestamp => "'2000-01-01 00:00:00'",
-        DataType::Timestamptz => "'2000-01-01 00:00:00+00'",
-        DataType::Interval => "'0'",
-        DataType::Uuid => "'00000000-0000-0000-0000-000000000000'",
-        DataType::Bytea => "''",
-        DataType::Json | DataType::Jsonb => "'{}'",
-        DataType::Inet => "'0.0.0.0'",
-        _ => "'0'",
+        DataType::Text | DataType::Varchar(_) => HIDDEN,
+        DataType::Boolean => "false",
+        DataType::Date => "2000-01-01",
+        DataType::Time => "00:00:00",
+        DataType::Timestamp => "2000-01-01 00:00:00",
+        DataType::Timestamptz => "2000-01-01 00:00:00+00",
+        DataType::Uuid => "00000000-0000-0000-0000-000000000000",
+        DataType::Bytea => "",
+        DataType::Json | DataType::Jsonb => "{}",
+        DataType::Inet => "0.0.0.0",
+        DataType::Smallint
+        | DataType::Integer
+        | DataType::Bigint
+        | DataType::Numeric(_)
+        | DataType::Real
+        | DataType::DoublePrecision
+        | DataType::Interval => "0",
     }
 }
 
@@ -153,8 +181,10 @@ fn email(text: &str) -> String {
     let parts = || {
         let (local, domain) = text.split_once('@')?;
         let (host, top) = domain.rsplit_once('.')?;
-        let no_more = !domain.contains('@') && !top.is_empty();
-        Some((local.chars().next()?, host.chars().next()?, top)).filter(|_| no_more)
+        // A longer top could be anything, and it is shown.
+        let plain = (2..=24).contains(&top.len()) && top.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let host = host.chars().next().filter(|first| *first != '.' && !domain.contains('@'))?;
+        Some((local.chars().next()?, host, top)).filter(|_| plain)
     };
     match parts() {
         Some((local, host, top)) => format!("{local}{HIDDEN}@{host}{HIDDEN}.{top}"),
@@ -205,6 +235,7 @@ mod tests {
             (Mask::Email, "anna@example.org", "a***@e***.org"),
             (Mask::Email, "not an address", "***"),
             (Mask::Email, "a@b@c.org", "***"),
+            (Mask::Email, "anna@.com", "***"),
             (Mask::Card, "4111-1111-1111-1234", "**** **** **** 1234"),
             (Mask::Card, "1234", "***"),
             (Mask::Redact, "anything", "***"),

@@ -25,6 +25,7 @@ mod leak;
 mod lexer;
 mod limits;
 mod log_in;
+mod mask;
 mod metrics;
 mod postgres;
 mod postgres_test;
