@@ -241,8 +241,12 @@ impl Relay {
     pub fn refreshed(&mut self, world: Arc<World>, now: Now, steps: &mut Vec<Step>) -> Result<(), Violation> {
         self.now = now;
         self.world = world;
+        self.amend_again();
         self.settle.refreshing = false;
         self.settle.catalog_stale = false;
+        if let Some(ready) = self.settle.ready.take() {
+            self.out.client(ready);
+        }
         let result = self.advance();
         self.finish(result, steps)
     }

@@ -20,7 +20,7 @@ pub(super) fn unexplained(tag: u8) -> Violation {
 impl Relay {
     /// Works the backlog off as far as gates allow, then goes on with what the client waits for.
     pub(super) fn advance(&mut self) -> Result<(), Violation> {
-        while !self.closed {
+        while !self.closed && self.settle.ready.is_none() {
             while self.queue.head().is_some_and(|owed| matches!(owed.expect, Expect::CopyEnd)) {
                 self.queue.pop();
             }
@@ -372,8 +372,9 @@ impl Relay {
         }
         match again {
             Some(frame) => self.take_again(frame),
-            None if owed.role == Role::Client => self.out.client(frame.into_bytes()),
-            None => {}
+            None if owed.role != Role::Client => {}
+            None if self.settle.refreshing => self.settle.ready = Some(frame.into_bytes()),
+            None => self.out.client(frame.into_bytes()),
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::plan::{Effects, Local};
 use crate::wire::backend::{self, DataRow, TransactionStatus};
 use crate::wire::frontend::{self, Bind, Parse, Target};
 use crate::wire::{Frame, Violation};
+use bytes::Bytes;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -59,6 +60,9 @@ pub(super) struct Settle {
     amended: u64,
     pub(super) asking: bool,
     pub(super) refreshing: bool,
+    /// The ReadyForQuery of a transaction that changed the catalog, until the catalog was read: whoever reads it may go on
+    /// over any connection, and be planned by what is there now.
+    pub(super) ready: Option<Bytes>,
     answer: Vec<String>,
     failures: u32,
 }
@@ -73,7 +77,7 @@ impl Relay {
             return Ok(true);
         }
         let failed = self.session.status == TransactionStatus::Failed && !self.queue.unsettled();
-        let amend = self.settle.amend_stale && self.session.status == TransactionStatus::InTransaction;
+        let amend = self.settle.amend_stale && self.in_transaction();
         let stale =
             (plans && (self.settle.path_stale || amend)) || ((plans || uses) && self.settle.pins_stale);
         if stale && !failed {
@@ -90,6 +94,11 @@ impl Relay {
         Ok(false)
     }
 
+    /// Whether what is sent now stands in a transaction: one that was begun, or that of a pipeline before its Sync.
+    fn in_transaction(&self) -> bool {
+        self.session.status == TransactionStatus::InTransaction || self.segment_open
+    }
+
     pub(super) fn refresh(&mut self) {
         if !self.settle.refreshing {
             self.settle.refreshing = true;
@@ -102,8 +111,7 @@ impl Relay {
         self.settle.asking = true;
         self.settle.answer.clear();
         self.settle.changes = RawCatalog::default();
-        self.settle.amending =
-            self.settle.catalog_in_transaction && self.session.status == TransactionStatus::InTransaction;
+        self.settle.amending = self.settle.catalog_in_transaction && self.in_transaction();
         let close = |relay: &mut Relay| {
             for target in [Target::Portal, Target::Statement] {
                 relay.send(frontend::encode_close(target, QUESTION_NAME));
@@ -235,8 +243,11 @@ impl Relay {
     /// No transaction is open any more.
     pub(super) fn transaction_ended(&mut self) {
         self.settle.path_stale |= std::mem::take(&mut self.settle.path_in_transaction);
-        self.settle.catalog_stale |= std::mem::take(&mut self.settle.catalog_in_transaction);
         self.settle.amend_stale = false;
+        if std::mem::take(&mut self.settle.catalog_in_transaction) {
+            self.settle.catalog_stale = true;
+            self.refresh();
+        }
     }
 }
 

@@ -188,13 +188,14 @@ impl Pump {
                 let result = self.relay.refreshed(world, now, &mut self.steps);
                 self.settle(result);
             }
-            happened = io => self.happened(happened),
+            // Before any message: what arrives after another connection's DDL is planned by what that left.
             changed = worlds.changed() => {
                 if changed.is_ok() {
                     let world = self.worlds.borrow_and_update().clone();
                     self.relay.world(world);
                 }
             }
+            happened = io => self.happened(happened),
             _ = phase.changed() => {}
         }
     }
