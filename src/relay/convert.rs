@@ -2,19 +2,30 @@
 //!
 //! Each statement is sent as Parse, Bind, Describe, Execute and Flush once the one before it is through; only then Sync
 //! lets the server commit. The client sees what a simple query would give it. The unnamed statement and portal are
-//! used: a simple query destroys them anyway.
+//! used: a simple query destroys them anyway. What depends on an earlier statement of the text (a table it makes, a path
+//! it sets) is planned when that is through; if it is refused then, the server rolls all back.
 
 use super::Relay;
 use super::cells;
 use super::queue::{Expect, Owed, Role};
-use super::simple::Sent;
+use super::simple::{Sent, dependent};
 use crate::wire::backend::{BIND_COMPLETE, PARSE_COMPLETE};
 use crate::wire::frontend::{self, Bind, Parse, Target};
 use crate::wire::{Frame, Violation};
 use std::collections::VecDeque;
 
+/// What of a text is planned only once what stands before it is through.
+pub(super) struct Rest {
+    pub(super) frame: Frame,
+    /// The first statement that is left.
+    pub(super) at: usize,
+    /// The catalog was read again for it.
+    pub(super) resolved: bool,
+}
+
 pub(super) struct Conversion {
     left: VecDeque<Sent>,
+    rest: Option<Rest>,
     /// A statement is on its way.
     running: bool,
     /// The Sync was sent.
@@ -27,8 +38,21 @@ pub(super) struct Conversion {
 }
 
 impl Conversion {
-    pub(super) fn new(sent: Vec<Sent>, again: Option<Frame>) -> Conversion {
-        Conversion { left: sent.into(), running: false, ending: false, told: false, again, stale: false }
+    pub(super) fn new(sent: Vec<Sent>, rest: Option<Rest>, again: Option<Frame>) -> Conversion {
+        Conversion {
+            left: sent.into(),
+            rest,
+            running: false,
+            ending: false,
+            told: false,
+            again,
+            stale: false,
+        }
+    }
+    /// More of the text was planned.
+    pub(super) fn goes_on(&mut self, sent: Vec<Sent>, rest: Option<Rest>) {
+        self.left = sent.into();
+        self.rest = rest;
     }
     /// The statement on its way is through.
     pub(super) fn through(&mut self) {
@@ -37,11 +61,13 @@ impl Conversion {
     /// Nothing more of the text is sent: it failed.
     pub(super) fn abandon(&mut self) {
         self.left.clear();
+        self.rest = None;
         self.running = false;
     }
     /// The failing constant is on its way.
     pub(super) fn failing(&mut self) {
         self.left.clear();
+        self.rest = None;
         self.running = true;
     }
     pub(super) fn is_ending(&self) -> bool {
@@ -56,6 +82,11 @@ impl Relay {
         if conversion.running || conversion.ending {
             return Ok(());
         }
+        if conversion.left.is_empty()
+            && let Some(rest) = conversion.rest.take()
+        {
+            return self.plan_rest(rest);
+        }
         match conversion.left.pop_front() {
             Some(sent) => {
                 conversion.running = true;
@@ -69,6 +100,49 @@ impl Relay {
             }
         }
         Ok(())
+    }
+
+    /// Plans what is left of the text up to the next statement that later ones depend on, once that can be done.
+    fn plan_rest(&mut self, mut rest: Rest) -> Result<(), Violation> {
+        let waits = self.settle.refreshing || self.settle.asking || self.unsettled(frontend::QUERY)?;
+        if waits {
+            self.keep_rest(rest);
+            return Ok(());
+        }
+        let frame = rest.frame.clone();
+        let text = frontend::query_text(&frame)?;
+        let script = self.plan(text, &[]);
+        let end = dependent(&script, rest.at).unwrap_or(script.statements.len());
+        match self.all_sent(&script, rest.at..end, text) {
+            Ok(sent) => {
+                let next =
+                    (end < script.statements.len()).then_some(Rest { at: end, resolved: false, ..rest });
+                if let Some(conversion) = &mut self.conversion {
+                    conversion.goes_on(sent, next);
+                }
+                self.drive_conversion()
+            }
+            Err(unsent) if unsent.unresolved && !rest.resolved => {
+                rest.resolved = true;
+                self.refresh();
+                self.keep_rest(rest);
+                Ok(())
+            }
+            Err(unsent) => {
+                if let Some(conversion) = &mut self.conversion {
+                    conversion.failing();
+                }
+                self.refuse_extended(&unsent.refusal, text);
+                self.flush();
+                Ok(())
+            }
+        }
+    }
+
+    fn keep_rest(&mut self, rest: Rest) {
+        if let Some(conversion) = &mut self.conversion {
+            conversion.rest = Some(rest);
+        }
     }
 
     fn send_step(&mut self, sent: Sent) {

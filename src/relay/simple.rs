@@ -5,13 +5,13 @@
 //! protocol (`convert`), where its Sync can wait.
 
 use super::cells::{self, Compared};
-use super::convert::Conversion;
+use super::convert::{Conversion, Rest};
 use super::errors::Positions;
 use super::extended::no_second_factor;
 use super::queue::{Class, Expect, Owed, Part, QueryReply, Role};
 use super::run::check_comparisons;
 use super::{Held, Relay, kinds};
-use crate::plan::{Effects, Judgement, Local, Planned, Refusal, Script};
+use crate::plan::{Effects, Judgement, Local, Planned, Reason, Refusal, Script};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::{Violation, frontend};
 use std::ops::Range;
@@ -49,11 +49,51 @@ fn verdict(script: &Script) -> Verdict {
     verdict
 }
 
+/// Why a statement was not sent.
+pub(super) struct Unsent {
+    pub(super) refusal: Refusal,
+    /// A name was not found: reading the catalog again may help.
+    pub(super) unresolved: bool,
+}
+
+/// The first statement after `from` that must be planned anew when an earlier one from there is through: that one changes
+/// what plans are made of, and this or a later one has a plan.
+pub(super) fn dependent(script: &Script, from: usize) -> Option<usize> {
+    let changes = |planned: &Planned| {
+        let effects = match planned {
+            Planned::Pass(pass) => pass.effects,
+            Planned::Plan(plan) => plan.effects,
+            Planned::Local(_) => return true,
+            Planned::Refuse(_) | Planned::Unresolved(_) => return false,
+        };
+        effects.path || effects.catalog || effects.resets_session
+    };
+    let statements = script.statements.get(from..)?;
+    let after = statements.iter().position(changes)? + 1;
+    let rest = statements.get(after..)?;
+    rest.iter().any(|planned| !matches!(planned, Planned::Pass(_))).then_some(from + after)
+}
+
+/// Whether a refusal would stand whatever an earlier statement of the text does.
+fn stands(planned: &Planned) -> bool {
+    match planned {
+        Planned::Refuse(refusal) => refusal.reason != Reason::Condition,
+        Planned::Local(Local::SetOtp(_)) => true,
+        Planned::Pass(_) | Planned::Plan(_) | Planned::Local(_) | Planned::Unresolved(_) => false,
+    }
+}
+
 impl Relay {
     pub(super) fn query(&mut self, held: Held) -> Result<(), Violation> {
         let frame = held.frame.clone();
         let text = frontend::query_text(&frame)?;
         let script = self.plan(text, &[]);
+        if let Some(at) = dependent(&script, 0)
+            && !script.statements.iter().any(stands)
+        {
+            self.query_in_turn(held, &script, at, text);
+            return Ok(());
+        }
         match verdict(&script) {
             Verdict::Verbatim => {
                 let parts = script.statements.iter().zip(&script.spans).map(|(planned, span)| {
@@ -98,23 +138,64 @@ impl Relay {
             self.held = Some(held);
             return;
         }
-        let mut sent = Vec::with_capacity(script.statements.len());
-        for (planned, span) in script.statements.iter().zip(&script.spans) {
-            match self.sent(planned, span, text) {
-                Ok(one) => sent.push(one),
-                Err(refusal) => {
-                    self.refuse_query(&refusal, text);
-                    return;
-                }
+        let sent = match self.all_sent(script, 0..script.statements.len(), text) {
+            Ok(sent) => sent,
+            Err(unsent) => {
+                self.refuse_query(&unsent.refusal, text);
+                return;
             }
-        }
+        };
         if fallible && commits {
             self.statements.forget("");
             let again = (idle && !held.retried).then_some(held.frame);
-            self.conversion = Some(Conversion::new(sent, again));
+            self.conversion = Some(Conversion::new(sent, None, again));
             return;
         }
         self.send_joined(sent, held, fallible && !idle, idle);
+    }
+
+    /// A text whose statements from `at` on depend on earlier ones: these go first.
+    fn query_in_turn(&mut self, held: Held, script: &Script, at: usize, text: &str) {
+        if !self.queue.is_empty() {
+            self.flush();
+            self.held = Some(held);
+            return;
+        }
+        match self.all_sent(script, 0..at, text) {
+            Ok(sent) => {
+                self.statements.forget("");
+                let rest = Rest { frame: held.frame, at, resolved: false };
+                self.conversion = Some(Conversion::new(sent, Some(rest), None));
+            }
+            Err(unsent) if unsent.unresolved && !held.resolved => {
+                self.refresh();
+                self.held = Some(Held { resolved: true, ..held });
+            }
+            Err(unsent) => self.refuse_query(&unsent.refusal, text),
+        }
+    }
+
+    /// Some statements of a text, with their literals sealed.
+    ///
+    /// # Errors
+    /// The first that cannot be sent.
+    pub(super) fn all_sent(
+        &mut self,
+        script: &Script,
+        which: Range<usize>,
+        text: &str,
+    ) -> Result<Vec<Sent>, Unsent> {
+        let statements = script.statements.iter().zip(&script.spans);
+        statements
+            .skip(which.start)
+            .take(which.len())
+            .map(|(planned, span)| {
+                self.sent(planned, span, text).map_err(|refusal| Unsent {
+                    refusal,
+                    unresolved: matches!(planned, Planned::Unresolved(_)),
+                })
+            })
+            .collect()
     }
 
     /// One statement's text to send, with its literals sealed.

@@ -37,6 +37,7 @@ mod reload;
 mod simulate;
 mod strangers;
 mod tidy;
+mod transactions;
 mod twin;
 mod upstream;
 mod value;
