@@ -50,6 +50,8 @@ pub enum Planned {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pass {
     pub effects: Effects,
+    /// It passes because of what its names mean now: on another path, or with another catalog, it may not.
+    pub by_meaning: bool,
 }
 
 /// A statement that goes to the server, and everything that carrying it out needs.
@@ -196,7 +198,8 @@ fn one(
     let guard = |column: ColumnId, printed: &str| guards.expression(column, printed);
     let context = Context { catalog, path: session.search_path, guard: &guard };
     match sql::understand(text, statement, declared.len(), &context) {
-        Ok(Understood::Pass(effects)) => Planned::Pass(Pass { effects }),
+        Ok(Understood::Pass(effects)) => Planned::Pass(Pass { effects, by_meaning: false }),
+        Ok(Understood::Untouched(effects)) => Planned::Pass(Pass { effects, by_meaning: true }),
         Ok(Understood::Local(local)) => Planned::Local(local),
         Ok(Understood::Lineage(lineage)) => {
             match decide(*lineage, shape(), &guards, catalog, policy, session) {

@@ -57,7 +57,7 @@ pub(super) struct Unsent {
 }
 
 /// The first statement after `from` that must be planned anew when an earlier one from there is through: that one changes
-/// what plans are made of, and this or a later one has a plan.
+/// what plans are made of, and this or a later one has a plan, or passes only because of what its names mean now.
 pub(super) fn dependent(script: &Script, from: usize) -> Option<usize> {
     let changes = |planned: &Planned| {
         let effects = match planned {
@@ -71,7 +71,8 @@ pub(super) fn dependent(script: &Script, from: usize) -> Option<usize> {
     let statements = script.statements.get(from..)?;
     let after = statements.iter().position(changes)? + 1;
     let rest = statements.get(after..)?;
-    rest.iter().any(|planned| !matches!(planned, Planned::Pass(_))).then_some(from + after)
+    let bound = |planned: &Planned| !matches!(planned, Planned::Pass(pass) if !pass.by_meaning);
+    rest.iter().any(bound).then_some(from + after)
 }
 
 /// Whether a refusal would stand whatever an earlier statement of the text does.

@@ -35,6 +35,8 @@ use std::ops::Range;
 pub enum Understood {
     /// Nothing tagged is in reach: the text goes as it is.
     Pass(Effects),
+    /// A word in it could lead to something tagged, but on this path, in this catalog, none does.
+    Untouched(Effects),
     Lineage(Box<Lineage>),
     Local(Local),
 }
@@ -172,7 +174,7 @@ fn parsed(
         .map_err(|_| refuse().detail("Part of it would be lost when it is printed again."))?;
     let lines = Lines::new(text, statement.span.clone());
     match lineage::analyse(tree, lines, declared, context)? {
-        None => Ok(Understood::Pass(effects)),
+        None => Ok(Understood::Untouched(effects)),
         Some(mut lineage) => {
             lineage.effects.path |= effects.path;
             lineage.effects.catalog |= effects.catalog;

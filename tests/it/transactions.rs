@@ -55,7 +55,10 @@ fn one_query_may_make_and_use_a_table() {
     let proxy = Proxy::start(proxy::POLICY, proxy::TAGS);
     let (stdout, stderr, code) =
         postgres::psql(&proxy.url("shop"), &format!("{CREATE}; {INSERT}; select email from customers"));
-    assert_eq!((stdout.as_str(), stderr.as_str(), code), ("CREATE TABLE\nINSERT 0 1\nann@example.com\n", "", 0));
+    assert_eq!(
+        (stdout.as_str(), stderr.as_str(), code),
+        ("CREATE TABLE\nINSERT 0 1\nann@example.com\n", "", 0)
+    );
     assert_eq!(stored_type(&proxy, "email").as_deref(), Some("pgveil.email_1"));
     // All of it or nothing.
     let again = "drop table customers; select 1 / 0";
@@ -120,4 +123,28 @@ fn locks_and_isolation_are_postgresqls() {
     std::thread::sleep(std::time::Duration::from_millis(200));
     done(&mut one, "commit");
     assert!(two.reply().errors[0].starts_with("23505 "));
+}
+
+#[test]
+fn a_text_that_changes_its_path_is_planned_by_the_new_one() {
+    let proxy = Proxy::start(proxy::POLICY, proxy::TAGS);
+    let direct = postgres::try_query(
+        proxy.direct(),
+        "create schema old; create table old.customers (id int, email text); grant all on schema old to shop; \
+         grant all on old.customers to shop",
+    );
+    direct.unwrap();
+    let (_, error, _) = postgres::psql(
+        &proxy.url("shop"),
+        "create table public.customers (id int, email text); insert into public.customers values (1, 'ana@example.org')",
+    );
+    assert_eq!(error, "");
+    // On the path that holds when the text arrives, the name means a table without tags.
+    let (out, error, _) = postgres::psql_with(
+        &proxy.url("shop"),
+        &["--tuples-only", "--no-align", "--quiet"],
+        "set search_path = old;\n\
+         set search_path = public\\; select email from customers where email = 'ana@example.org';\n",
+    );
+    assert_eq!((out.as_str(), error.as_str()), ("ana@example.org\n", ""));
 }
