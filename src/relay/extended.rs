@@ -106,6 +106,7 @@ impl Relay {
         };
         let prepared = Arc::new(Prepared {
             server_name,
+            path: decided.bound_to(&self.session.path),
             decided,
             kind,
             class,
@@ -207,7 +208,8 @@ impl Relay {
 
     /// A prepared statement was decided for the world of its Parse: in another world it must still mean the same.
     fn still_holds(&mut self, prepared: &Prepared) -> Result<(), Refusal> {
-        if prepared.generation.load(Ordering::Relaxed) == self.world.generation {
+        let on_its_path = prepared.path.as_ref().is_none_or(|path| *path == self.session.path);
+        if on_its_path && prepared.generation.load(Ordering::Relaxed) == self.world.generation {
             return Ok(());
         }
         let script = self.plan(&prepared.text, &prepared.declared);
@@ -223,7 +225,9 @@ impl Relay {
         if !same {
             return Err(changed());
         }
-        prepared.generation.store(self.world.generation, Ordering::Relaxed);
+        if on_its_path {
+            prepared.generation.store(self.world.generation, Ordering::Relaxed);
+        }
         Ok(())
     }
 

@@ -79,7 +79,7 @@ impl Relay {
         let failed = self.session.status == TransactionStatus::Failed && !self.queue.unsettled();
         let amend = self.settle.amend_stale && self.in_transaction();
         let stale =
-            (plans && (self.settle.path_stale || amend)) || ((plans || uses) && self.settle.pins_stale);
+            (plans && amend) || ((plans || uses) && (self.settle.path_stale || self.settle.pins_stale));
         if stale && !failed {
             if self.settle.failures > 1 {
                 return Err(Violation("the server does not say its search path".into()));

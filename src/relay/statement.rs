@@ -22,6 +22,16 @@ pub(super) enum Decided {
     Local(Local),
 }
 
+impl Decided {
+    /// `path`, when on another one the statement might not pass.
+    pub(super) fn bound_to(&self, path: &[String]) -> Option<Vec<String>> {
+        match self {
+            Decided::Pass(pass) if pass.by_meaning => Some(path.to_vec()),
+            Decided::Pass(_) | Decided::Plan(_) | Decided::Local(_) => None,
+        }
+    }
+}
+
 /// A statement that the client prepared.
 pub(super) struct Prepared {
     pub(super) server_name: String,
@@ -39,6 +49,9 @@ pub(super) struct Prepared {
     pub(super) segment: u64,
     /// The world for which the plan is known to hold.
     pub(super) generation: AtomicU64,
+    /// The path on which it passes, where another path could give its names another meaning. The server plans it anew
+    /// when the path changes (`plancache.c`); a plan of ours names its schemas.
+    pub(super) path: Option<Vec<String>>,
 }
 
 impl Prepared {

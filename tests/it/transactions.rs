@@ -148,3 +148,45 @@ fn a_text_that_changes_its_path_is_planned_by_the_new_one() {
     );
     assert_eq!((out.as_str(), error.as_str()), ("ana@example.org\n", ""));
 }
+
+#[test]
+fn a_prepared_statement_is_judged_by_the_path_it_runs_on() {
+    let proxy = Proxy::start(proxy::POLICY, proxy::TAGS);
+    postgres::try_query(
+        proxy.direct(),
+        "create schema old; create table old.customers (id int, email text); grant all on schema old to shop; \
+         grant all on old.customers to shop",
+    )
+    .unwrap();
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    done(&mut shop, "create table public.customers (id int, email text)");
+    done(&mut shop, "insert into public.customers values (1, 'ana@example.org')");
+    done(&mut shop, "set search_path = old");
+    let sql = "select id from customers where email = $1";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (client, connection) =
+            tokio_postgres::connect(&proxy.url("shop"), tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute("set search_path = old").await.unwrap();
+        let prepared = client.prepare(sql).await.unwrap();
+        assert_eq!(client.query(&prepared, &[&"ana@example.org"]).await.unwrap().len(), 0);
+        client.batch_execute("set search_path = public").await.unwrap();
+        let constant =
+            client.prepare("select id from customers where email = 'ana@example.org'").await.unwrap();
+        assert_eq!(client.query(&constant, &[]).await.unwrap().len(), 1, "planned on the new path");
+        client.batch_execute("set search_path = old").await.unwrap();
+        let constant =
+            client.prepare("select id from customers where email = 'ana@example.org'").await.unwrap();
+        client.batch_execute("set search_path = public").await.unwrap();
+        let error = client.query(&constant, &[]).await.expect_err("no row and no error would be silent");
+        assert_eq!(error.as_db_error().unwrap().code().code(), "0A000");
+        // PostgreSQL would plan it anew for the other table: never an answer without a plan of ours.
+        let error = client.query(&prepared, &[&"ana@example.org"]).await.unwrap_err();
+        let told = error.as_db_error().unwrap();
+        assert_eq!(
+            (told.code().code(), told.message()),
+            ("0A000", "cached plan must not change result type")
+        );
+    });
+}
