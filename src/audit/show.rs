@@ -62,7 +62,7 @@ pub const HEADINGS: [&str; 8] =
 /// Characters of a statement's shape that a row shows.
 const SHAPE_CHARACTERS: usize = 60;
 
-/// One record as a table's row.
+/// One record as a table's row; a cell has a line for each column or label.
 pub fn row(record: &AuditRecord) -> [String; 8] {
     let (statement, result) = statement_and_result(&record.event);
     let connection = match record.connection {
@@ -136,7 +136,8 @@ fn columns(event: &Event) -> String {
             })
             .collect(),
     };
-    printable(&texts.join("; "))
+    let texts: Vec<String> = texts.iter().map(|text| printable(text)).collect();
+    texts.join("\n")
 }
 
 /// A configuration's hash is 64 digits; twelve tell it from another.
@@ -207,7 +208,7 @@ mod tests {
         let rows: Vec<_> = samples().iter().map(row).collect();
         assert_eq!(rows[4][0], "2025-11-24 16:00:00.000004");
         assert_eq!(rows[4][5], "1: select email from customers  where id = $1 -- \\u{7f} ünïcode…");
-        assert!(rows[4][6].starts_with("read public.customers.email mask:partial (support-desk); read "));
+        assert!(rows[4][6].starts_with("read public.customers.email mask:partial (support-desk)\nread "));
         assert_eq!(rows[5][6], "pii.email mask:partial: 2 cells");
         assert_eq!(rows[5][7], "00000, 2 rows in 1.2ms");
         assert_eq!(rows[6][7], "42501 denied");

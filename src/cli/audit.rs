@@ -5,7 +5,7 @@ use crate::audit::show::{self, Filter, HEADINGS};
 use crate::audit::verify::{self, Failure, Flaw, Kind, Verified};
 use crate::audit::{Fault, keys, writer};
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Write};
@@ -160,6 +160,9 @@ fn print_json(log: BufReader<File>, filter: &Filter) -> Result<Shown, CliError> 
 fn print_table(log: BufReader<File>, filter: &Filter) -> Result<Shown, CliError> {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header(HEADINGS);
+    if let Some(columns) = super::terminal_columns() {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
+    }
     let shown = show::select(log, filter, |_, record| {
         table.add_row(show::row(record));
     });

@@ -18,7 +18,7 @@ pub struct Demo {
 impl Demo {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let held = block_on(async {
-            demo::run(self.check).await.map_err(|message| {
+            demo::run(self.check, super::terminal_columns()).await.map_err(|message| {
                 CliError::new(message).hint("It needs PostgreSQL's server programs, and /tmp to be writable.")
             })
         })?;

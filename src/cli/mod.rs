@@ -120,6 +120,13 @@ impl fmt::Display for CliError {
     }
 }
 
+/// How wide a table may be: as COLUMNS says, else as the terminal is. `None` where a program reads.
+pub fn terminal_columns() -> Option<u16> {
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    said.or_else(|| terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0))
+        .filter(|columns| *columns > 0)
+}
+
 /// Runs a command's asynchronous part.
 ///
 /// # Errors

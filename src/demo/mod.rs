@@ -30,18 +30,18 @@ struct Demo {
     people: Vec<people::Person>,
 }
 
-/// Runs the demo. With `check`, without a person: true when every claim held.
+/// Runs the demo. With `check`, without a person: true when every claim held. Tables are `width` characters wide at most.
 ///
 /// # Errors
 /// What could not be set up.
-pub async fn run(check: bool) -> Result<bool, String> {
+pub async fn run(check: bool, width: Option<u16>) -> Result<bool, String> {
     let refused = |error: std::io::Error| format!("cannot listen for signals: {error}");
     // From the start: an interrupted set-up leaves nothing behind, either.
     let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(refused)?;
     tokio::select! {
-        result = stay(check) => result,
+        result = stay(check, width) => result,
         _ = terminate.recv() => Ok(!check),
         _ = interrupt.recv() => Ok(!check),
         _ = hangup.recv() => Ok(!check),
@@ -49,9 +49,9 @@ pub async fn run(check: bool) -> Result<bool, String> {
 }
 
 /// Everything, and then nothing until the caller gives up; with `check`, until the claims are checked.
-async fn stay(check: bool) -> Result<bool, String> {
+async fn stay(check: bool, width: Option<u16>) -> Result<bool, String> {
     let demo = setup::start(check).await?;
-    let held = tour::show(&demo, check).await?;
+    let held = tour::show(&demo, check, width).await?;
     if check {
         return Ok(held);
     }

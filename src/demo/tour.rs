@@ -13,6 +13,8 @@ const SHOWN: usize = 41;
 /// What the tour says, and whether it held.
 struct Claims {
     check: bool,
+    /// Of a table, in characters, at most.
+    width: Option<u16>,
     all_held: bool,
 }
 
@@ -25,24 +27,27 @@ impl Claims {
             println!("this does NOT hold: {text}");
         }
     }
-}
 
-fn heading(check: bool, text: &str) {
-    if !check {
-        println!("\n{text}");
+    fn heading(&self, text: &str) {
+        if !self.check {
+            println!("\n{text}");
+        }
     }
-}
 
-fn table(check: bool, rows: &[(String, Option<String>)]) {
-    if check {
-        return;
+    fn table(&self, rows: &[(String, Option<String>)]) {
+        if self.check {
+            return;
+        }
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_FULL_CONDENSED);
+        if let Some(width) = self.width {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        }
+        for (name, value) in rows {
+            table.add_row([name.as_str(), value.as_deref().unwrap_or("NULL")]);
+        }
+        println!("{table}");
     }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    for (name, value) in rows {
-        table.add_row([name.as_str(), value.as_deref().unwrap_or("NULL")]);
-    }
-    println!("{table}");
 }
 
 type Row = Vec<(String, Option<String>)>;
@@ -66,9 +71,9 @@ fn get<'a>(row: &'a Row, name: &str) -> &'a str {
 }
 
 /// True when every claim held.
-pub(super) async fn show(demo: &Demo, check: bool) -> Result<bool, String> {
+pub(super) async fn show(demo: &Demo, check: bool, width: Option<u16>) -> Result<bool, String> {
     let person = &demo.people[SHOWN];
-    let mut claims = Claims { check, all_held: true };
+    let mut claims = Claims { check, width, all_held: true };
     application(demo, person, &mut claims).await?;
     support(demo, person, &mut claims).await?;
     database_administrator(demo, person, &mut claims).await?;
@@ -83,14 +88,14 @@ pub(super) async fn show(demo: &Demo, check: bool) -> Result<bool, String> {
 }
 
 async fn application(demo: &Demo, person: &Person, claims: &mut Claims) -> Result<(), String> {
-    heading(claims.check, "1. The application (user shop) sees its customer as ever:");
+    claims.heading("1. The application (user shop) sees its customer as ever:");
     let client = demo.through("shop").await?;
     let sql = format!(
         "SELECT c.*, p.card_number, p.iban FROM customers c JOIN payments p ON p.customer_id = c.id WHERE c.email = '{}'",
         person.email.replace('\'', "''")
     );
     let seen = row(&client, &sql).await?;
-    table(claims.check, &seen);
+    claims.table(&seen);
     let expected = [
         ("name", &person.name),
         ("email", &person.email),
@@ -114,7 +119,7 @@ async fn application(demo: &Demo, person: &Person, claims: &mut Claims) -> Resul
 }
 
 async fn support(demo: &Demo, person: &Person, claims: &mut Claims) -> Result<(), String> {
-    heading(claims.check, "2. The support desk (user alice) sees masks:");
+    claims.heading("2. The support desk (user alice) sees masks:");
     let client = demo.through("alice").await?;
     let sql = format!(
         "SELECT c.id, c.name, c.email, c.phone, c.address, c.born, p.card_number \
@@ -122,7 +127,7 @@ async fn support(demo: &Demo, person: &Person, claims: &mut Claims) -> Result<()
         person.id
     );
     let seen = row(&client, &sql).await?;
-    table(claims.check, &seen);
+    claims.table(&seen);
     let hidden =
         person.sensitive().iter().all(|value| seen.iter().all(|(_, shown)| shown.as_deref() != Some(value)));
     claims.claim("the support desk sees no sensitive value", hidden);
@@ -140,7 +145,7 @@ async fn support(demo: &Demo, person: &Person, claims: &mut Claims) -> Result<()
 }
 
 async fn database_administrator(demo: &Demo, person: &Person, claims: &mut Claims) -> Result<(), String> {
-    heading(claims.check, "3. The DBA, past pgveil and with every right, sees ciphertext:");
+    claims.heading("3. The DBA, past pgveil and with every right, sees ciphertext:");
     let client = connect(&demo.postgres.url("shop")).await.map_err(|error| said(&error))?;
     let sql = format!(
         "SELECT c.id, c.name, c.email, c.born, c.preferences, p.card_number \
@@ -150,7 +155,7 @@ async fn database_administrator(demo: &Demo, person: &Person, claims: &mut Claim
     let seen = row(&client, &sql).await?;
     let short =
         |value: &Option<String>| value.as_ref().map(|text| text.chars().take(60).collect::<String>() + "…");
-    table(claims.check, &seen.iter().map(|(name, value)| (name.clone(), short(value))).collect::<Vec<_>>());
+    claims.table(&seen.iter().map(|(name, value)| (name.clone(), short(value))).collect::<Vec<_>>());
     let sealed = ["name", "email", "born", "preferences", "card_number"];
     let ciphertext = sealed.iter().all(|column| get(&seen, column).starts_with("\\x1"));
     claims.claim("the DBA sees envelopes of ciphertext only", ciphertext);
@@ -164,8 +169,7 @@ async fn database_administrator(demo: &Demo, person: &Person, claims: &mut Claim
 }
 
 async fn disk(demo: &Demo, person: &Person, claims: &mut Claims) -> Result<(), String> {
-    heading(
-        claims.check,
+    claims.heading(
         "4. The disk holds the same ciphertext; this is the table's file around the e-mail address:",
     );
     let client = connect(&demo.postgres.url("shop")).await.map_err(|error| said(&error))?;
@@ -222,7 +226,7 @@ fn hexdump(bytes: &[u8], from: usize, count: usize) {
 }
 
 async fn refused(demo: &Demo, person: &Person, claims: &mut Claims) -> Result<(), String> {
-    heading(claims.check, "5. An intern (user ivan), who has every grant of the database but no rule:");
+    claims.heading("5. An intern (user ivan), who has every grant of the database but no rule:");
     let client = demo.through("ivan").await?;
     let sql = format!("SELECT email FROM customers WHERE id = {}", person.id);
     let answer = client.simple_query(&sql).await;
@@ -246,14 +250,15 @@ async fn refused(demo: &Demo, person: &Person, claims: &mut Claims) -> Result<()
 }
 
 fn audit(demo: &Demo, person: &Person, claims: &mut Claims) -> Result<(), String> {
-    heading(claims.check, "6. The auditor reads what happened, and verifies it with the public key alone:");
+    claims.heading("6. The auditor reads what happened, and verifies it with the public key alone:");
     let folder = demo.folder.path().join("config/audit");
     let log = folder.to_str().ok_or("the temporary folder's name is not text")?;
     let key = folder.join("audit.pub");
     let key = key.to_str().ok_or("the temporary folder's name is not text")?;
     let mut seen = String::new();
+    let width = claims.width.map(|width| width.to_string()).unwrap_or_default();
     for user in ["alice", "ivan"] {
-        let shown = proxy::run(&["audit", "show", log, "--user", user], &[])?;
+        let shown = proxy::run(&["audit", "show", log, "--user", user], &[("COLUMNS", &width)])?;
         if !claims.check {
             println!("{shown}");
         }
