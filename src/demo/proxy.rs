@@ -5,6 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long it may take to stop before it is told so more firmly.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A running `pgveil serve`.
 pub struct Proxy {
@@ -17,6 +21,8 @@ fn pgveil() -> Result<Command, String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot find pgveil itself: {error}"))?;
     let mut command = Command::new(program);
     command.env_remove("PGVEIL_CONFIG").env_remove("PGVEIL_DATABASE_URL").stdin(Stdio::null());
+    // An interrupt at the terminal is for the demo: it stops what it started.
+    command.process_group(0);
     Ok(command)
 }
 
@@ -49,7 +55,6 @@ impl Proxy {
             .arg(config)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .process_group(0)
             .spawn()
             .map_err(|error| format!("cannot start pgveil serve: {error}"))?;
         let Some(stderr) = child.stderr.take() else { return Err("pgveil serve has no log".to_owned()) };
@@ -90,13 +95,32 @@ fn keep(
     });
 }
 
+impl Proxy {
+    fn ended(&mut self, within: Duration) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < within {
+            if self.child.try_wait().is_ok_and(|status| status.is_some()) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+}
+
 impl Drop for Proxy {
     fn drop(&mut self) {
-        let told = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
-        if !told.is_ok_and(|status| status.success()) {
-            // It may have ended already.
-            let _ = self.child.kill();
+        let pid = self.child.id().to_string();
+        // The first asks it to finish transactions, the second not to wait for them.
+        for _ in 0..2 {
+            // The shell has `kill` where nothing else has.
+            let told = Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &pid]).status();
+            if told.is_ok_and(|status| status.success()) && self.ended(STOP_TIMEOUT) {
+                return;
+            }
         }
+        // It may have ended already.
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
