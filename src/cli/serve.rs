@@ -18,7 +18,7 @@ pub struct Serve {
 impl Serve {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let config = self.config.load()?;
-        log_to_stderr();
+        log_to_stderr()?;
         let dir = config.dir.clone();
         let prepared = prepared(config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -37,10 +37,27 @@ impl From<StartError> for CliError {
 }
 
 /// Structured logs, one JSON object a line. `PGVEIL_LOG` filters as `tracing` does; `info` unless set.
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PGVEIL_LOG").unwrap_or_else(|_| "info".into());
+///
+/// # Errors
+/// A filter that cannot be read.
+fn log_to_stderr() -> Result<(), CliError> {
+    let filter = match std::env::var("PGVEIL_LOG") {
+        Ok(filter) if !filter.is_empty() => filter,
+        _ => "info".to_owned(),
+    };
+    let filter = tracing_subscriber::EnvFilter::builder().parse(filter).map_err(|error| {
+        CliError::new(format!("PGVEIL_LOG cannot be read: {error}"))
+            .hint("A level, such as info, or levels of modules, such as info,pgveil::server=debug.")
+    })?;
     // Only the first subscriber of a process holds; a second one would be a test's.
     let _ = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    // A panic's own words can quote what was being worked on (that of a string sliced wrongly does): the log gets its
+    // place only.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "pgveil panicked, which is a mistake in it; other connections go on");
+    }));
+    Ok(())
 }
 
 /// The configuration with its keys unwrapped.
