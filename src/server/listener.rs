@@ -1,19 +1,20 @@
 //! Accepting clients: TCP and Unix socket, the connection limit, the log-in time-out, one task a connection.
 //!
-//! Guarantees: a task that panics takes nothing with it; a failing `accept` is retried, not spun on.
+//! Guarantees: a task that panics takes nothing with it; a failing `accept` is retried, not spun on; those who have not
+//! proved who they are hold a bounded number of sockets, and none for long.
 //! Deliberately absent: what a conversation says (the relay), how it is moved (the pump).
 
 use super::admin::Readiness;
 use super::cancel::{CancelKeys, SECRET_BYTES};
 use super::pump::{Pump, unix_micros};
-use super::settings::{AuthSource, Settings};
+use super::reload::Rim;
+use super::service;
+use super::settings::AuthSource;
 use super::shutdown::{Phase, Shutdown};
 use super::startup::{self, Asked, Asking, Rejection, fatal};
 use super::stream::{Peer, Stream};
-use super::tls::DatabaseConnector;
 use super::upstream::{self, Upstream};
 use super::world::{Attached, Database, Worlds};
-use super::{service, upstream as database};
 use crate::audit::writer::Log;
 use crate::audit::{AuditRecord, Event};
 use crate::auth::{LoggedIn, Verifier};
@@ -24,7 +25,9 @@ use crate::policy::budget::Budgets;
 use crate::relay::{Opening, Relay};
 use crate::wire::backend::{self, Authentication};
 use crate::wire::startup::encode_cancel;
+use arc_swap::ArcSwap;
 use bytes::BytesMut;
+use socket2::SockRef;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -36,19 +39,25 @@ use tokio::sync::Semaphore;
 /// Pause after `accept` failed: it fails again at once while file descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Sockets of clients that are on their way in, beyond the places for those who are in: a full house still tells them
+/// so, and takes cancel requests.
+pub const DOORS_MORE: usize = 100;
+/// How long a client that is turned away at once may take to be told.
+const TURN_AWAY: Duration = Duration::from_secs(1);
+
 /// What all connections share.
 pub struct Shared {
-    /// As at the start: addresses and limits do not change by a reload.
-    pub settings: Settings,
+    pub rim: ArcSwap<Rim>,
+    pub service: service::Kept,
     pub worlds: Worlds,
     pub plans: Arc<PlanCache>,
     pub log: Log,
     pub metrics: Metrics,
     pub readiness: Readiness,
     pub cancel_keys: CancelKeys,
-    pub acceptor: Option<tokio_rustls::TlsAcceptor>,
-    pub connector: DatabaseConnector,
     pub places: Arc<Semaphore>,
+    /// Held from accept to the end of log-in.
+    pub doors: Arc<Semaphore>,
     /// Of this process: what unknown users' made-up verifiers come from.
     pub mock_secret: [u8; 32],
     pub connections: AtomicU64,
@@ -81,6 +90,8 @@ pub async fn tcp(listener: TcpListener, shared: Arc<Shared>) {
             Ok((stream, address)) => {
                 // Small messages should leave at once; without it they still arrive.
                 let _ = stream.set_nodelay(true);
+                // As PostgreSQL does: a client that vanished is noticed in the end.
+                let _ = SockRef::from(&stream).set_keepalive(true);
                 spawn(Box::new(stream), Origin(Some(address)), shared.clone());
             }
             Err(error) => pause(&error).await,
@@ -109,10 +120,14 @@ async fn pause(error: &std::io::Error) {
 }
 
 fn spawn(stream: Box<dyn Stream>, origin: Origin, shared: Arc<Shared>) {
+    let Ok(door) = shared.doors.clone().try_acquire_owned() else {
+        tokio::spawn(tokio::time::timeout(TURN_AWAY, turn_away(stream)));
+        return;
+    };
     tokio::spawn(async move {
         let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let mut state = shared.metrics.connection(ConnectionState::LoggingIn);
-        let limit = shared.settings.listen.log_in_timeout;
+        let limit = shared.rim.load().settings.listen.log_in_timeout;
         let ready = match tokio::time::timeout(limit, log_in(stream, origin, number, &shared)).await {
             Ok(Some(ready)) => ready,
             Ok(None) => return,
@@ -121,6 +136,7 @@ fn spawn(stream: Box<dyn Stream>, origin: Origin, shared: Arc<Shared>) {
                 return;
             }
         };
+        drop(door);
         state.enter(ConnectionState::Idle);
         tracing::info!(
             connection = number,
@@ -134,6 +150,18 @@ fn spawn(stream: Box<dyn Stream>, origin: Origin, shared: Arc<Shared>) {
         pump.run(phase).await;
         tracing::info!(connection = number, "closed");
     });
+}
+
+/// Says that there is no room, without having listened.
+async fn turn_away(stream: Box<dyn Stream>) {
+    if let Rejection::Tell(fields) = full() {
+        // It may be gone; then there is nobody to tell.
+        let _ = Peer::new(stream).send(fields.encode(backend::ERROR_RESPONSE).bytes()).await;
+    }
+}
+
+fn full() -> Rejection {
+    fatal("53300", "sorry, too many clients already", None)
 }
 
 /// A connection after both log-ins.
@@ -150,13 +178,13 @@ struct Ready {
 }
 
 async fn log_in(stream: Box<dyn Stream>, origin: Origin, number: u64, shared: &Arc<Shared>) -> Option<Ready> {
+    let rim = shared.rim.load_full();
     let asked =
-        startup::accept(stream, origin.0.is_none(), shared.acceptor.as_ref(), shared.settings.listen.tls)
-            .await;
+        startup::accept(stream, origin.0.is_none(), rim.acceptor.as_ref(), rim.settings.listen.tls).await;
     let asking = match asked {
         Ok(Asked::LogIn(asking)) => asking,
         Ok(Asked::Cancel { process_id, secret }) => {
-            cancel(process_id, &secret, shared).await;
+            cancel(process_id, &secret, &rim, shared).await;
             return None;
         }
         Err((rejection, client)) => {
@@ -174,7 +202,7 @@ async fn log_in(stream: Box<dyn Stream>, origin: Origin, number: u64, shared: &A
         event: Event::LoggedIn,
     };
     let mut client = None;
-    match admit(asking, &mut client, origin, number, shared).await {
+    match admit(asking, &mut client, origin, number, &rim, shared).await {
         Ok(ready) => {
             // A log-in discloses nothing: it is not held until its record is on disk.
             drop(shared.log.submit(succeeded));
@@ -218,6 +246,7 @@ async fn admit(
     rejected: &mut Option<Peer>,
     origin: Origin,
     number: u64,
+    rim: &Rim,
     shared: &Arc<Shared>,
 ) -> Result<Ready, Rejection> {
     let (user, database_name) = (asking.user().to_owned(), asking.database().to_owned());
@@ -225,24 +254,20 @@ async fn admit(
     let Asking { client, parameters, encrypted: _ } = asking;
     let client = rejected.insert(client);
     let place = shared.places.clone().try_acquire_owned();
-    let place = place.map_err(|_| fatal("53300", "sorry, too many clients already", None))?;
+    let place = place.map_err(|_| full())?;
     if shared.shutdown.phase() != Phase::Serving {
         return Err(fatal("57P03", "the database system is shutting down", None));
     }
     let verifier = verifier(&user, shared).await?;
     let proved = startup::prove(client, &user, verifier, &shared.mock_secret).await?;
-    let roles = roles(&user, &database_name, shared).await?;
+    let roles = roles(&user, shared).await?;
     let LoggedIn { principal, keys } = LoggedIn::new(&user, roles, proved);
-    let server = database::socket(&shared.settings.database.address, &shared.connector).await?;
+    let server = upstream::socket(&rim.settings.database.address, &rim.connector).await?;
     let Upstream { server, process_id, secret, parameters, greeting, ready } =
         Upstream::log_in(server, &parameters, &user, keys).await?;
     let (database, attached) = shared.worlds.open(&database_name).await.map_err(|error| {
         tracing::error!(database = database_name, %error, "the service user cannot read a catalog that tags could apply to");
-        fatal(
-            "57P03",
-            &format!("the catalog of database \"{database_name}\" cannot be read to protect its tagged columns"),
-            Some("The service user of pgveil needs CONNECT on it; see the log of pgveil."),
-        )
+        uncatalogued(&database_name)
     })?;
     let mut own_secret = [0; SECRET_BYTES];
     getrandom::fill(&mut own_secret).map_err(|_| Rejection::Silent("no randomness"))?;
@@ -284,6 +309,14 @@ async fn admit(
     })
 }
 
+fn uncatalogued(database: &str) -> Rejection {
+    fatal(
+        "57P03",
+        &format!("the catalog of database \"{database}\" cannot be read to protect its tagged columns"),
+        Some("The service user of pgveil needs CONNECT on it; see the log of pgveil."),
+    )
+}
+
 /// The user's verifier, from `users.toml` or the database's look-up function.
 async fn verifier(user: &str, shared: &Shared) -> Result<Option<Verifier>, Rejection> {
     let prepared = shared.worlds.prepared();
@@ -295,14 +328,13 @@ async fn verifier(user: &str, shared: &Shared) -> Result<Option<Verifier>, Rejec
                 tracing::error!(%error, "the look-up of users failed");
                 fatal("57P03", "users cannot be looked up now", None)
             };
-            let client = service::service(settings, &settings.service_database).await.map_err(unavailable)?;
-            service::verifier(&client, user).await.map_err(unavailable)
+            shared.service.verifier(settings, user).await.map_err(unavailable)
         }
     }
 }
 
 /// The user's roles in PostgreSQL, where policy counts them.
-async fn roles(user: &str, database: &str, shared: &Shared) -> Result<BTreeSet<String>, Rejection> {
+async fn roles(user: &str, shared: &Shared) -> Result<BTreeSet<String>, Rejection> {
     let prepared = shared.worlds.prepared();
     if !prepared.policy.trust_database_roles {
         return Ok(BTreeSet::new());
@@ -311,14 +343,13 @@ async fn roles(user: &str, database: &str, shared: &Shared) -> Result<BTreeSet<S
         tracing::error!(%error, "the look-up of roles failed");
         fatal("57P03", "roles cannot be looked up now", None)
     };
-    let client = service::service(&prepared.settings.database, database).await.map_err(unavailable)?;
-    service::roles_of(&client, user).await.map_err(unavailable)
+    shared.service.roles_of(&prepared.settings.database, user).await.map_err(unavailable)
 }
 
 /// Passes a cancel request on; unknown ones are dropped in silence.
-async fn cancel(process_id: i32, secret: &[u8], shared: &Shared) {
+async fn cancel(process_id: i32, secret: &[u8], rim: &Rim, shared: &Shared) {
     let Some(server_secret) = shared.cancel_keys.find(process_id, secret) else { return };
-    if let Ok(mut server) = upstream::socket(&shared.settings.database.address, &shared.connector).await {
+    if let Ok(mut server) = upstream::socket(&rim.settings.database.address, &rim.connector).await {
         // The server answers nothing, and closes.
         let _ = server.send(&encode_cancel(process_id, &server_secret)).await;
         let _ = server.read_more().await;

@@ -9,6 +9,7 @@ pub mod listener;
 mod parameters;
 pub mod prepare;
 pub mod pump;
+pub mod reload;
 pub mod service;
 mod service_tls;
 pub mod settings;
@@ -28,8 +29,10 @@ use crate::metrics::Metrics;
 use crate::plan::cache::PlanCache;
 use crate::policy::Policy;
 use admin::{LogWatch, Part, Readiness};
+use arc_swap::ArcSwap;
 use listener::Shared;
 use pump::unix_micros;
+use reload::Rim;
 use settings::Settings;
 use shutdown::{Phase, Shutdown};
 use std::net::SocketAddr;
@@ -40,6 +43,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+
+/// How often the database is asked whether it answers, in seconds.
+const PING_SECONDS: u64 = 3;
 
 /// One configuration, ready to hold.
 pub struct Prepared {
@@ -88,8 +94,9 @@ impl Server {
     pub async fn start(prepared: Prepared, reload: Reload) -> Result<Server, StartError> {
         let metrics = Metrics::new();
         let readiness = Readiness::new();
-        let settings = prepared.settings.clone();
-        let log = open_log(&settings, &metrics, &readiness)?;
+        let rim = Rim::new(prepared.settings.clone()).map_err(|error| StartError::new(error.0))?;
+        let listen = &rim.settings.listen;
+        let log = open_log(&rim.settings, &metrics, &readiness)?;
         let started = Event::Started {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             configuration: prepared.digest.clone(),
@@ -100,21 +107,20 @@ impl Server {
         readiness.set(Part::Log, Ok(()));
         readiness.set(Part::Keys, Ok(()));
         metrics.config_generation(1);
-        let tls = |error: tls::TlsError| StartError::new(error.0);
         let mut mock_secret = [0; 32];
         getrandom::fill(&mut mock_secret).map_err(|error| StartError::new(error.to_string()))?;
         let shared = Arc::new(Shared {
-            acceptor: tls::acceptor(&settings.listen).map_err(tls)?,
-            connector: tls::DatabaseConnector::new(&settings.database).map_err(tls)?,
-            places: Arc::new(Semaphore::new(settings.listen.connections_max)),
-            plans: Arc::new(PlanCache::new(settings.plan_cache_entries)),
+            places: Arc::new(Semaphore::new(listen.connections_max)),
+            doors: Arc::new(Semaphore::new(listen.connections_max.saturating_add(listener::DOORS_MORE))),
+            plans: Arc::new(PlanCache::new(rim.settings.plan_cache_entries)),
+            rim: ArcSwap::from_pointee(rim),
+            service: service::Kept::default(),
             worlds: world::Worlds::new(Arc::new(prepared)),
             cancel_keys: cancel::CancelKeys::default(),
             connections: AtomicU64::new(0),
             budgets: Arc::default(),
             shutdown: Shutdown::default(),
             mock_secret,
-            settings,
             log,
             metrics,
             readiness,
@@ -127,7 +133,8 @@ impl Server {
 
     async fn listen(&mut self) -> Result<(), StartError> {
         let shared = self.shared.clone();
-        let listen = &shared.settings.listen;
+        let settings = &shared.rim.load().settings;
+        let listen = &settings.listen;
         let refused = |what: String| {
             move |error: std::io::Error| StartError::new(format!("cannot listen on {what}: {error}"))
         };
@@ -143,7 +150,7 @@ impl Server {
             self.tasks.push(tokio::spawn(listener::unix(listener, shared.clone())));
             self.unix_socket = Some(path);
         }
-        if let Some(address) = shared.settings.admin {
+        if let Some(address) = settings.admin {
             let listener = TcpListener::bind(address).await.map_err(refused(address.to_string()))?;
             self.admin = listener.local_addr().ok();
             let (metrics, readiness) = (shared.metrics.clone(), shared.readiness.clone());
@@ -159,33 +166,7 @@ impl Server {
 
     /// Reads the configuration again. The old one holds on when the new one is wrong.
     pub async fn reload(&self, generation: u64) -> bool {
-        let reload = self.reload.clone();
-        let read = tokio::task::spawn_blocking(move || reload()).await;
-        match read {
-            Ok(Ok(prepared)) => {
-                let digest = prepared.digest.clone();
-                self.shared.worlds.replace(Arc::new(prepared)).await;
-                self.shared.metrics.config_generation(generation);
-                drop(
-                    self.shared
-                        .log
-                        .submit(about_ourselves(Event::Reloaded { configuration: digest.clone() })),
-                );
-                tracing::info!(configuration = digest, generation, "the new configuration holds");
-                true
-            }
-            Ok(Err(mistakes)) => {
-                for mistake in &mistakes {
-                    tracing::error!(mistake, "a mistake in the new configuration");
-                }
-                tracing::error!("the new configuration is wrong: the old one holds on");
-                false
-            }
-            Err(_) => {
-                tracing::error!("reading the new configuration failed: the old one holds on");
-                false
-            }
-        }
+        reload::reload(&self.shared, &self.reload, generation).await
     }
 
     pub fn shutdown(&self) -> Shutdown {
@@ -200,11 +181,12 @@ impl Server {
     pub async fn drain(self) {
         let shared = self.shared;
         shared.readiness.set(Part::Listener, Err("draining".to_owned()));
-        let places = u32::try_from(shared.settings.listen.connections_max).unwrap_or(u32::MAX);
+        let settings = shared.rim.load().settings.clone();
+        let places = u32::try_from(settings.listen.connections_max).unwrap_or(u32::MAX);
         let mut phase = shared.shutdown.subscribe();
         tokio::select! {
             _ = shared.places.acquire_many(places) => {}
-            () = tokio::time::sleep(shared.settings.listen.drain) => {}
+            () = tokio::time::sleep(settings.listen.drain) => {}
             _ = phase.wait_for(|phase| *phase == Phase::Stopping) => {}
         }
         shared.shutdown.stop();
@@ -275,27 +257,15 @@ async fn watch_log(shared: Arc<Shared>) {
 
 /// Polls the catalogs of databases in use each second, and whether the database answers at all.
 async fn watch_database(shared: Arc<Shared>) {
-    let mut seconds = 0u64;
-    let mut client: Option<tokio_postgres::Client> = None;
-    loop {
-        let prepared = shared.worlds.prepared();
-        let mut state = shared.worlds.poll().await.map_err(|error| error.message);
-        if seconds.is_multiple_of(3) || state.is_err() {
-            let settings = &prepared.settings.database;
-            if client.as_ref().is_none_or(tokio_postgres::Client::is_closed) {
-                client = match service::service(settings, &settings.service_database).await {
-                    Ok(client) => Some(client),
-                    Err(error) => {
-                        state = state.and(Err(error.message));
-                        None
-                    }
-                };
-            }
-            shared.readiness.set(Part::Database, state);
+    for second in 0u64.. {
+        let mut state = shared.worlds.poll().await;
+        if second.is_multiple_of(PING_SECONDS) || state.is_err() {
+            let prepared = shared.worlds.prepared();
+            state = state.and(shared.service.ping(&prepared.settings.database).await);
+            shared.readiness.set(Part::Database, state.map_err(|error| error.message));
         }
         let ratios = shared.worlds.sealed_ratios();
         shared.metrics.sealed_ratios(ratios.iter().map(|(column, ratio)| (column.as_str(), *ratio)));
         tokio::time::sleep(Duration::from_secs(1)).await;
-        seconds += 1;
     }
 }

@@ -5,7 +5,7 @@
 
 use super::listener::Shared;
 use super::shutdown::Phase;
-use super::stream::Peer;
+use super::stream::{Peer, PeerError};
 use super::world::Database;
 use crate::audit::writer::Receipt;
 use crate::metrics::{Connection, ConnectionState, Direction};
@@ -20,11 +20,14 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 /// Output that waits for a slow peer before the other side is read no further, in bytes.
 const HIGH_WATER: usize = 256 * 1024;
+/// Room for one read, in bytes, and how little of it may be left before there is more.
+const READ_BYTES: usize = 16 * 1024;
+const READ_BYTES_LEAST: usize = 2 * 1024;
 /// How long a peer may take to accept the last bytes.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -63,8 +66,12 @@ impl Side {
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let input = &mut self.peer.input;
+        if input.capacity() - input.len() < READ_BYTES_LEAST {
+            input.reserve(READ_BYTES);
+        }
         // Reading into the buffer is cancel safe: the future holds nothing between polls.
-        pin!(self.peer.stream.read_buf(&mut self.peer.input)).poll(context)
+        pin!(self.peer.stream.read_buf(input)).poll(context)
     }
 }
 
@@ -88,6 +95,8 @@ pub struct Pump {
     shared: Arc<Shared>,
     database: Arc<Database>,
     worlds: watch::Receiver<Arc<World>>,
+    /// Whether anything was tagged in the world of the session's start.
+    tagged: Option<bool>,
     /// Gated records that the log has not answered, oldest first.
     gates: VecDeque<Receipt>,
     refreshing: Option<Pin<Box<dyn Future<Output = Arc<World>> + Send>>>,
@@ -107,12 +116,13 @@ impl Pump {
         database: Arc<Database>,
         state: Connection,
     ) -> Pump {
-        let limits = Limits { message_bytes_max: shared.settings.listen.message_bytes_max };
+        let limits = Limits { message_bytes_max: shared.rim.load().settings.listen.message_bytes_max };
         Pump {
             client: Side::new(client),
             server: Side::new(server),
             relay,
             worlds: database.watch(),
+            tagged: None,
             database,
             gates: VecDeque::new(),
             refreshing: None,
@@ -134,6 +144,8 @@ impl Pump {
 
     /// Runs the conversation to its end.
     pub async fn run(mut self, mut phase: watch::Receiver<Phase>) {
+        // It may be a newer one than the relay was made with.
+        self.change_world();
         let now = self.now();
         self.relay.open(now, &mut self.steps);
         self.perform();
@@ -142,18 +154,33 @@ impl Pump {
             self.turn(&mut phase).await;
             self.consume();
             self.mark();
-            if !self.closing && *phase.borrow() != Phase::Serving && self.relay.is_idle() {
-                self.last_words("57P01", "terminating connection due to administrator command");
-            }
-            if *phase.borrow() == Phase::Stopping {
-                self.last_words("57P01", "terminating connection due to administrator command");
-            }
+            let phase = *phase.borrow();
+            self.end_if_due(phase);
         }
         self.end().await;
     }
 
+    /// Ends the conversation where it should not go on: now, or between transactions.
+    fn end_if_due(&mut self, phase: Phase) {
+        let idle = self.relay.is_idle();
+        // What this session set while nothing was tagged, nobody has judged.
+        let outdated = self.tagged == Some(false) && self.worlds.borrow().catalog.has_tags();
+        if phase == Phase::Stopping || phase == Phase::Draining && idle {
+            self.last_words("57P01", "terminating connection due to administrator command");
+        } else if outdated && idle {
+            self.last_words(
+                "57P01",
+                "terminating connection because columns of this database are tagged now",
+            );
+        }
+    }
+
     /// Waits for one thing to happen, and handles it.
     async fn turn(&mut self, phase: &mut watch::Receiver<Phase>) {
+        // Asked first: while bytes never cease, nothing below would ever come to it.
+        if self.worlds.has_changed().unwrap_or(false) {
+            self.change_world();
+        }
         let wants = self.relay.wants();
         let read_client =
             wants.client && self.server.output.len() < HIGH_WATER && self.client.output.len() < HIGH_WATER;
@@ -189,15 +216,17 @@ impl Pump {
                 self.settle(result);
             }
             // Before any message: what arrives after another connection's DDL is planned by what that left.
-            changed = worlds.changed() => {
-                if changed.is_ok() {
-                    let world = self.worlds.borrow_and_update().clone();
-                    self.relay.world(world);
-                }
-            }
+            Ok(()) = worlds.changed() => self.change_world(),
             happened = io => self.happened(happened),
+            // Only woken up: the loop looks at it.
             _ = phase.changed() => {}
         }
+    }
+
+    fn change_world(&mut self) {
+        let world = self.worlds.borrow_and_update().clone();
+        self.tagged = self.tagged.or(Some(world.catalog.has_tags()));
+        self.relay.world(world);
     }
 
     fn happened(&mut self, happened: Io) {
@@ -303,9 +332,8 @@ impl Pump {
                     }
                 }
                 Step::RefreshCatalog => {
-                    let (database, shared) = (self.database.clone(), self.shared.clone());
-                    self.refreshing =
-                        Some(Box::pin(async move { database.refresh(&shared.worlds.prepared()).await }));
+                    let database = self.database.clone();
+                    self.refreshing = Some(Box::pin(async move { database.refresh().await }));
                 }
                 Step::Close => self.closing = true,
             }
@@ -336,8 +364,13 @@ impl Pump {
         for side in [&mut self.client, &mut self.server] {
             if !side.gone {
                 let output = std::mem::take(&mut side.output);
+                let last = async {
+                    side.peer.send(&output).await?;
+                    // TLS has a word for the end, without which clients suspect that something was cut off.
+                    Ok::<_, PeerError>(side.peer.stream.shutdown().await?)
+                };
                 // A peer that does not take its last bytes in time is not waited for.
-                let _ = tokio::time::timeout(LAST_WORDS, side.peer.send(&output)).await;
+                let _ = tokio::time::timeout(LAST_WORDS, last).await;
             }
         }
     }

@@ -10,7 +10,9 @@ use crate::auth::Verifier;
 use crate::catalog::queries::{self, RawCatalog, RawColumn, RawFunction, RawRelation, RawType};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, IsolationLevel, Transaction};
 
@@ -52,15 +54,103 @@ impl From<tokio_postgres::Error> for ServiceError {
     }
 }
 
+/// Longest wait for the answer to a short question.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One connection of the service user to its own database, made at the first question and kept: strangers who try to log
+/// in must not be able to make us open one each.
+#[derive(Default)]
+pub struct Kept(Mutex<Option<Arc<Client>>>);
+
+impl Kept {
+    async fn client(&self, settings: &DatabaseSettings) -> Result<Arc<Client>, ServiceError> {
+        let mut kept = self.0.lock().await;
+        if let Some(client) = kept.as_ref().filter(|client| !client.is_closed()) {
+            return Ok(client.clone());
+        }
+        let client = Arc::new(service(settings, &settings.service_database).await?);
+        *kept = Some(client.clone());
+        Ok(client)
+    }
+
+    /// The next question is asked over a new connection.
+    pub async fn forget(&self) {
+        *self.0.lock().await = None;
+    }
+
+    async fn answer<T>(
+        &self,
+        answer: impl Future<Output = Result<T, ServiceError>>,
+    ) -> Result<T, ServiceError> {
+        let answer = in_time(ANSWER_TIMEOUT, answer).await;
+        if answer.as_ref().is_err_and(|error| error.sqlstate.is_none()) {
+            self.forget().await;
+        }
+        answer
+    }
+
+    /// Whether the database answers at all.
+    ///
+    /// # Errors
+    /// As [`service`], and no answer in time.
+    pub async fn ping(&self, settings: &DatabaseSettings) -> Result<(), ServiceError> {
+        let client = self.client(settings).await?;
+        self.answer(async { Ok(client.batch_execute("").await?) }).await
+    }
+
+    /// As [`verifier`].
+    ///
+    /// # Errors
+    /// As [`verifier`] and [`service`], and no answer in time.
+    pub async fn verifier(
+        &self,
+        settings: &DatabaseSettings,
+        user: &str,
+    ) -> Result<Option<Verifier>, ServiceError> {
+        let client = self.client(settings).await?;
+        self.answer(verifier(&client, user)).await
+    }
+
+    /// As [`roles_of`].
+    ///
+    /// # Errors
+    /// As [`roles_of`] and [`service`], and no answer in time.
+    pub async fn roles_of(
+        &self,
+        settings: &DatabaseSettings,
+        user: &str,
+    ) -> Result<BTreeSet<String>, ServiceError> {
+        let client = self.client(settings).await?;
+        self.answer(roles_of(&client, user)).await
+    }
+}
+
+/// The answer, or that it did not come in time.
+///
+/// # Errors
+/// The answer's own.
+pub async fn in_time<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, ServiceError>>,
+) -> Result<T, ServiceError> {
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+        let message = format!("the database did not answer within {} seconds", limit.as_secs());
+        Err(ServiceError { sqlstate: None, message })
+    })
+}
+
 /// A connection of the service user for reading the catalog: read-only, with an empty search path.
 ///
 /// # Errors
 /// The server is not there, or does not let the service user in.
 pub async fn service(settings: &DatabaseSettings, database: &str) -> Result<Client, ServiceError> {
     let password = settings.service_password.as_ref().map(|password| password.as_str());
-    let client = connect(settings, database, &settings.service_user, password).await?;
-    client.batch_execute(queries::SESSION).await?;
-    Ok(client)
+    in_time(CONNECT_TIMEOUT, async {
+        let client = connect(settings, database, &settings.service_user, password).await?;
+        client.batch_execute(queries::SESSION).await?;
+        Ok(client)
+    })
+    .await
 }
 
 /// A connection as any user to the server that `[database]` names. It lives until the client is dropped.

@@ -84,3 +84,30 @@ pub struct Settings {
     /// Default 10,000 statements.
     pub plan_cache_entries: usize,
 }
+
+impl Settings {
+    /// Puts into `new` what cannot change while running, and names what would have.
+    pub fn keep(&self, new: &mut Settings) -> Vec<&'static str> {
+        let mut kept = Vec::new();
+        keep(&self.listen.address, &mut new.listen.address, "listen.address", &mut kept);
+        keep(&self.listen.unix_socket, &mut new.listen.unix_socket, "listen.unix_socket", &mut kept);
+        keep(
+            &self.listen.connections_max,
+            &mut new.listen.connections_max,
+            "listen.connections_max",
+            &mut kept,
+        );
+        keep(&self.database.address, &mut new.database.address, "database.address", &mut kept);
+        keep(&self.admin, &mut new.admin, "admin.address", &mut kept);
+        keep(&self.audit, &mut new.audit, "audit.path", &mut kept);
+        keep(&self.plan_cache_entries, &mut new.plan_cache_entries, "plans.cache_entries", &mut kept);
+        kept
+    }
+}
+
+fn keep<T: Clone + PartialEq>(old: &T, new: &mut T, name: &'static str, kept: &mut Vec<&'static str>) {
+    if old != new {
+        new.clone_from(old);
+        kept.push(name);
+    }
+}

@@ -13,6 +13,7 @@ use crate::wire::backend::{self, Authentication, ErrorFields};
 use crate::wire::{Limits, frontend, startup};
 use base64::Engine as _;
 use bytes::{Bytes, BytesMut};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -57,6 +58,7 @@ pub async fn socket(address: &DatabaseAddress, tls: &DatabaseConnector) -> Resul
         DatabaseAddress::Tcp(host, port) => {
             let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(refused)?;
             stream.set_nodelay(true).map_err(refused)?;
+            SockRef::from(&stream).set_keepalive(true).map_err(refused)?;
             encrypted(stream, tls).await
         }
     }

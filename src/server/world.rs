@@ -3,7 +3,8 @@
 //! A database's catalog is read by the service user at the first log-in to it, again when its signature changes (polled
 //! each second while connections are open), when a statement asks for it, and when the configuration changes. Requests
 //! that wait for one reading share it. Guarantees: a world is immutable; a database to which tags could apply has none
-//! until its catalog was read. Deliberately absent: deciding what tags mean (`catalog`).
+//! until its catalog was read; whoever logs in finds one that was compared with the database in the last seconds; once a
+//! new configuration holds, no world is made from an older one. Deliberately absent: deciding what tags mean (`catalog`).
 
 use super::Prepared;
 use super::service::{self, ServiceError};
@@ -15,12 +16,18 @@ use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_postgres::Client;
 
+/// Longest wait for the database's answer about its catalog: a connection that hangs is given up and made anew.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// A comparison with the database that is younger need not be repeated at log-in: twice the time between polls.
+const CURRENT_FOR: Duration = Duration::from_secs(2);
+
 /// All databases that someone logged in to.
 pub struct Worlds {
-    prepared: ArcSwap<Prepared>,
+    prepared: Arc<ArcSwap<Prepared>>,
     databases: Mutex<HashMap<String, Arc<Database>>>,
     generation: Arc<AtomicU64>,
 }
@@ -28,6 +35,8 @@ pub struct Worlds {
 /// One database's world, and the means to read it anew.
 pub struct Database {
     name: String,
+    /// The configuration that holds, as [`Worlds`] has it.
+    prepared: Arc<ArcSwap<Prepared>>,
     current: watch::Sender<Arc<World>>,
     reading: tokio::sync::Mutex<Reading>,
     /// Requests for a reading so far.
@@ -41,6 +50,8 @@ struct Reading {
     client: Option<Client>,
     raw: Option<RawCatalog>,
     signature: String,
+    /// When the signature was last compared with the database's.
+    compared: Option<Instant>,
     /// The requests that the last reading served.
     served: u64,
 }
@@ -57,7 +68,7 @@ impl Drop for Attached {
 impl Worlds {
     pub fn new(prepared: Arc<Prepared>) -> Worlds {
         Worlds {
-            prepared: ArcSwap::new(prepared),
+            prepared: Arc::new(ArcSwap::new(prepared)),
             databases: Mutex::default(),
             generation: Arc::new(AtomicU64::new(1)),
         }
@@ -68,29 +79,31 @@ impl Worlds {
         self.prepared.load_full()
     }
 
-    /// The world of a database, read now if nobody has.
+    /// The world of a database, read now unless it is known to be current.
     ///
     /// # Errors
     /// The service user cannot read the catalog, though tags could apply there.
     pub async fn open(&self, name: &str) -> Result<(Arc<Database>, Attached), ServiceError> {
         let database = {
             let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
-            let make = || Arc::new(Database::new(name, &self.prepared.load(), self.generation.clone()));
+            let make = || Arc::new(Database::new(name, self.prepared.clone(), self.generation.clone()));
             databases.entry(name.to_owned()).or_insert_with(make).clone()
         };
         database.connections.fetch_add(1, Ordering::Relaxed);
         let attached = Attached(database.clone());
-        if !database.is_read().await {
-            database.read(&self.prepared(), false).await?;
+        let mut reading = database.reading.lock().await;
+        if reading.compared.is_none_or(|at| at.elapsed() > CURRENT_FOR) {
+            database.compare(&mut reading).await?;
         }
+        drop(reading);
         Ok((database, attached))
     }
 
     /// Lets a new configuration hold: every database's world is made anew from the catalog as last read.
     pub async fn replace(&self, prepared: Arc<Prepared>) {
-        self.prepared.store(prepared.clone());
+        self.prepared.store(prepared);
         for database in self.all() {
-            if let Err(error) = database.read(&prepared, false).await {
+            if let Err(error) = database.read(false).await {
                 tracing::error!(database = database.name, %error, "the catalog could not be read for the new configuration");
             }
         }
@@ -98,11 +111,11 @@ impl Worlds {
 
     /// Reads again what changed; the first failure of any database that has connections.
     pub async fn poll(&self) -> Result<(), ServiceError> {
-        let prepared = self.prepared();
         let mut result = Ok(());
         for database in self.all() {
             if database.connections.load(Ordering::Relaxed) > 0 {
-                result = result.and(database.poll(&prepared).await);
+                let mut reading = database.reading.lock().await;
+                result = result.and(database.compare(&mut reading).await);
             }
         }
         result
@@ -136,11 +149,12 @@ fn could_be_tagged(tags: &Tags, database: &str) -> bool {
 }
 
 impl Database {
-    fn new(name: &str, prepared: &Prepared, generation: Arc<AtomicU64>) -> Database {
+    fn new(name: &str, prepared: Arc<ArcSwap<Prepared>>, generation: Arc<AtomicU64>) -> Database {
         let catalog = Catalog { database: name.to_owned(), ..Catalog::default() };
         Database {
             name: name.to_owned(),
-            current: watch::Sender::new(Arc::new(world_of(0, catalog, prepared))),
+            current: watch::Sender::new(Arc::new(world_of(0, catalog, &prepared.load()))),
+            prepared,
             reading: tokio::sync::Mutex::default(),
             asked: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
@@ -157,75 +171,87 @@ impl Database {
         self.current.subscribe()
     }
 
-    async fn is_read(&self) -> bool {
-        self.world().generation > 0
-    }
-
     /// Reads the catalog again for a statement that needs it. The world now: the old one when that failed.
-    pub async fn refresh(&self, prepared: &Prepared) -> Arc<World> {
-        if let Err(error) = self.read(prepared, true).await {
+    pub async fn refresh(&self) -> Arc<World> {
+        if let Err(error) = self.read(true).await {
             tracing::warn!(database = self.name, %error, "the catalog could not be read again");
         }
         self.world()
     }
 
     /// Makes a new world. `fresh`: from the catalog as it is after this call began; otherwise as it was last read.
-    async fn read(&self, prepared: &Prepared, fresh: bool) -> Result<(), ServiceError> {
+    async fn read(&self, fresh: bool) -> Result<(), ServiceError> {
         let mine = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
         let mut reading = self.reading.lock().await;
         if fresh && reading.served >= mine {
             return Ok(());
         }
         let serves = self.asked.load(Ordering::SeqCst);
-        if !could_be_tagged(&prepared.tags, &self.name) {
-            reading.raw = None;
-        } else if fresh || reading.raw.is_none() {
-            self.load(&mut reading, prepared).await?;
+        if could_be_tagged(&self.prepared.load().tags, &self.name) && (fresh || reading.raw.is_none()) {
+            self.load(&mut reading).await?;
         }
         reading.served = serves;
-        self.publish(&reading, prepared);
+        self.publish(&mut reading);
         Ok(())
     }
 
-    fn publish(&self, reading: &Reading, prepared: &Prepared) {
+    /// Makes a new world when the catalog is no longer as it was last read, or never was read.
+    async fn compare(&self, reading: &mut Reading) -> Result<(), ServiceError> {
+        let unread = self.world().generation == 0;
+        if !could_be_tagged(&self.prepared.load().tags, &self.name) {
+            if unread {
+                self.publish(reading);
+            }
+        } else if reading.raw.is_none() || !is_as_read(reading).await {
+            self.load(reading).await?;
+            self.publish(reading);
+        }
+        reading.compared = Some(Instant::now());
+        Ok(())
+    }
+
+    /// The configuration is looked up here, under the lock on the reading: a world of an older one cannot come after.
+    fn publish(&self, reading: &mut Reading) {
+        let prepared = self.prepared.load_full();
         let generation = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
+        if !could_be_tagged(&prepared.tags, &self.name) {
+            reading.raw = None;
+        }
         let catalog = match &reading.raw {
             Some(raw) => build(raw.clone(), &prepared.tags, &self.name, generation),
             None => Catalog { generation, database: self.name.clone(), ..Catalog::default() },
         };
-        self.current.send_replace(Arc::new(world_of(generation, catalog, prepared)));
+        self.current.send_replace(Arc::new(world_of(generation, catalog, &prepared)));
     }
 
-    /// One reading, over the kept connection or a new one.
-    async fn load(&self, reading: &mut Reading, prepared: &Prepared) -> Result<(), ServiceError> {
-        let mut client = match reading.client.take().filter(|client| !client.is_closed()) {
-            Some(client) => client,
-            None => service::service(&prepared.settings.database, &self.name).await?,
+    /// One reading, over the kept connection or a new one. A connection that failed is not kept.
+    async fn load(&self, reading: &mut Reading) -> Result<(), ServiceError> {
+        let kept = reading.client.take().filter(|client| !client.is_closed());
+        let prepared = self.prepared.load_full();
+        let read = async {
+            let mut client = match kept {
+                Some(client) => client,
+                None => service::service(&prepared.settings.database, &self.name).await?,
+            };
+            let signature = service::signature(&client).await?;
+            let raw = service::read_catalog(&mut client).await?;
+            Ok((signature, raw, client))
         };
-        let signature = service::signature(&client).await?;
-        let raw = service::read_catalog(&mut client).await?;
+        let (signature, raw, client) = service::in_time(ANSWER_TIMEOUT, read).await?;
         (reading.signature, reading.raw, reading.client) = (signature, Some(raw), Some(client));
         Ok(())
     }
+}
 
-    async fn poll(&self, prepared: &Prepared) -> Result<(), ServiceError> {
-        if !could_be_tagged(&prepared.tags, &self.name) {
-            return Ok(());
+/// Whether the catalog is as it was last read; not so when that cannot be asked.
+async fn is_as_read(reading: &mut Reading) -> bool {
+    let Some(client) = reading.client.as_ref().filter(|client| !client.is_closed()) else { return false };
+    match service::in_time(ANSWER_TIMEOUT, service::signature(client)).await {
+        Ok(signature) => signature == reading.signature,
+        Err(_) => {
+            reading.client = None;
+            false
         }
-        let mut reading = self.reading.lock().await;
-        let signature = match reading.client.as_ref().filter(|client| !client.is_closed()) {
-            Some(client) => service::signature(client).await.ok(),
-            None => None,
-        };
-        if signature.is_some_and(|signature| signature == reading.signature) {
-            return Ok(());
-        }
-        let before = std::mem::take(&mut reading.signature);
-        self.load(&mut reading, prepared).await?;
-        if reading.signature != before {
-            self.publish(&reading, prepared);
-        }
-        Ok(())
     }
 }
 

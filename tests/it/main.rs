@@ -34,6 +34,7 @@ mod python;
 mod raw;
 mod relay;
 mod reload;
+mod serve;
 mod simulate;
 mod strangers;
 mod tidy;

@@ -178,9 +178,7 @@ impl Proxy {
 
     /// Sends a signal (`HUP`, `TERM`, `KILL`) to `serve`.
     pub fn signal(&self, signal: &str) {
-        let status =
-            Command::new("kill").args(["-s", signal, &self.pid().to_string()]).status().expect("kill runs");
-        assert!(status.success());
+        self::signal(&self.pid().to_string(), signal);
     }
 
     /// Waits until `serve` has ended; its exit code.
@@ -262,6 +260,13 @@ impl Drop for Proxy {
             eprintln!("pgveil serve said:\n{}", self.log());
         }
     }
+}
+
+/// Sends a signal to a process of ours. By the shell, which has `kill` where nothing else has.
+pub fn signal(pid: &str, signal: &str) {
+    let status =
+        Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, pid]).status().expect("sh runs");
+    assert!(status.success(), "kill -s {signal} {pid}");
 }
 
 /// Waits until something is so; panics with `what` when it is not within 20 seconds.
