@@ -11,7 +11,7 @@ use prometheus::{
     TextEncoder,
 };
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The content type of what [`Metrics::render`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
@@ -236,7 +236,7 @@ impl Metrics {
                 HistogramVec::new(
                     m.seconds(
                         "cell_seconds",
-                        "Time to seal or open one cell: the mean of the batch it was in, in seconds.",
+                        "Time to seal or open one cell, from wire to wire: the mean of the batch it was in, in seconds.",
                         25e-9,
                         2.0,
                         14,
@@ -247,7 +247,7 @@ impl Metrics {
             ),
             statement_overhead_seconds: m.histogram(m.seconds(
                 "statement_overhead_seconds",
-                "Time that pgveil added to a statement, without the database's, in seconds.",
+                "Time that pgveil worked on a statement, without waiting for peers or the audit log, in seconds.",
                 5e-6,
                 2.0,
                 16,
@@ -331,6 +331,20 @@ impl Metrics {
     pub fn rows_released(&self, label: &str, rows: u64) {
         self.0.rows_released.with_label_values(&[label]).inc_by(rows);
     }
+    /// Does `work` on a batch and observes what each of its cells took; `cells` tells from the result how many they were.
+    pub fn timed_cells<R>(
+        &self,
+        operation: CellOperation,
+        work: impl FnOnce() -> R,
+        cells: impl FnOnce(&R) -> u64,
+    ) -> R {
+        let began = Instant::now();
+        let result = work();
+        let elapsed = began.elapsed();
+        self.cells_took(operation, cells(&result), elapsed);
+        result
+    }
+
     /// A batch of `cells` took `elapsed`. Nothing is observed for an empty batch.
     pub fn cells_took(&self, operation: CellOperation, cells: u64, elapsed: Duration) {
         if cells > 0 {
@@ -338,7 +352,8 @@ impl Metrics {
             self.0.cell_seconds.with_label_values(&[operation.name()]).observe(mean);
         }
     }
-    /// What we added to one statement, without the database's time.
+
+    /// What we worked on one statement: not the database's time, nor the log's, which `audit_append_seconds` tells.
     pub fn statement_overhead(&self, overhead: Duration) {
         self.0.statement_overhead_seconds.observe(overhead.as_secs_f64());
     }

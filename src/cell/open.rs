@@ -35,6 +35,8 @@ pub enum FaultCause {
 pub struct Tally {
     /// Rows that showed a cell in clear or masked.
     pub rows: u64,
+    /// (label, rows that showed a cell of it).
+    pub rows_by_label: Vec<(String, u64)>,
     /// (label, disclosure, cells); NULL cells are not counted.
     pub cells: Vec<(String, &'static str, u64)>,
 }
@@ -69,6 +71,8 @@ impl OpenColumn {
 /// Opens the rows of one portal.
 pub struct RowOpener {
     columns: Vec<OpenColumn>,
+    /// Each label that is disclosed, and the columns of the row that show it.
+    labels: Vec<(String, Vec<usize>)>,
     width: usize,
     fingerprint_key: Zeroizing<Vec<u8>>,
     scratch: Scratch,
@@ -125,8 +129,16 @@ impl RowOpener {
         });
         let open: Vec<OpenColumn> = open.collect();
         let shown = open.iter().map(|_| Cells::new()).collect();
+        let mut labels: Vec<(String, Vec<usize>)> = Vec::new();
+        for column in open.iter().filter(|column| column.discloses()) {
+            match labels.iter_mut().find(|(label, _)| *label == column.label) {
+                Some((_, columns)) => columns.push(column.index),
+                None => labels.push((column.label.clone(), vec![column.index])),
+            }
+        }
         RowOpener {
             columns: open,
+            labels,
             width: columns.len(),
             fingerprint_key: ciphers.fingerprint_key.clone(),
             scratch: Scratch { shown, ..Scratch::default() },
@@ -147,17 +159,21 @@ impl RowOpener {
     ) -> Result<Released, CellFault> {
         let mut cells: Vec<Option<&[u8]>> = Vec::with_capacity(frames.len() * self.width);
         let mut released = Released::default();
+        released.tally.rows_by_label = self.labels.iter().map(|(label, _)| (label.clone(), 0)).collect();
         for frame in frames {
             let row_start = cells.len();
             self.split(frame, &mut cells)?;
             let row = &cells[row_start..];
-            let discloses =
-                self.columns.iter().any(|column| column.discloses() && row[column.index].is_some());
+            let shows = |columns: &[usize]| columns.iter().any(|column| row[*column].is_some());
+            let discloses = self.labels.iter().any(|(_, columns)| shows(columns));
             if discloses && disclosing_max.is_some_and(|max| released.tally.rows >= max) {
                 cells.truncate(row_start);
                 break;
             }
             released.tally.rows += u64::from(discloses);
+            for ((_, rows), (_, columns)) in released.tally.rows_by_label.iter_mut().zip(&self.labels) {
+                *rows += u64::from(shows(columns));
+            }
             released.frames += 1;
         }
         let mut scratch = std::mem::take(&mut self.scratch);

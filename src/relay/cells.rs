@@ -10,7 +10,7 @@ use super::run::Run;
 use crate::catalog::{Action, Catalog};
 use crate::cell::{self, FaultCause, RowOpener, SealedBind};
 use crate::crypto::{Ciphers, OpenCause};
-use crate::metrics::Metrics;
+use crate::metrics::{CellOperation, Metrics};
 use crate::plan::{Judgement, Reason, Refusal, StatementPlan};
 use crate::value::Style;
 use crate::wire::backend;
@@ -107,6 +107,7 @@ impl Run {
         style: &Style,
         out: &mut Out,
         now: Now,
+        metrics: &Metrics,
     ) -> Result<Option<Refusal>, Fault> {
         let mut limit = self.rows_left();
         let wanted = u64::try_from(frames.len()).unwrap_or(u64::MAX);
@@ -117,7 +118,7 @@ impl Run {
             limit = Some((granted, hour.spent()));
         }
         let before = self.rows;
-        let result = self.release_up_to(frames, style, out, limit);
+        let result = self.release_up_to(frames, style, out, limit, metrics);
         if let (Some(hour), Some(granted)) = (&self.hour, granted) {
             hour.give_back(granted.saturating_sub(self.rows - before));
         }
@@ -130,6 +131,7 @@ impl Run {
         style: &Style,
         out: &mut Out,
         limit: Option<(u64, Refusal)>,
+        metrics: &Metrics,
     ) -> Result<Option<Refusal>, Fault> {
         let max = limit.as_ref().map(|(left, _)| *left);
         let Some(opener) = &mut self.opener else {
@@ -146,10 +148,19 @@ impl Run {
             self.rows += u64::try_from(released).unwrap_or(u64::MAX);
             return Ok(limit.filter(|_| released < frames.len()).map(|(_, refusal)| refusal));
         };
-        let released = opener.rows(frames, style, max, out.client_buffer())?;
+        let released = metrics.timed_cells(
+            CellOperation::Open,
+            || opener.rows(frames, style, max, out.client_buffer()),
+            |result| {
+                let released = result.as_ref().map(|released| released.tally.cells.iter());
+                released.map_or(0, |cells| cells.map(|(_, _, cells)| cells).sum())
+            },
+        )?;
         self.rows += released.tally.rows;
+        for (label, rows) in released.tally.rows_by_label {
+            *self.rows_by_label.entry(label).or_default() += rows;
+        }
         for (label, disclosure, cells) in released.tally.cells {
-            *self.rows_by_label.entry(label.clone()).or_default() += released.tally.rows;
             *self.cells.entry((label, disclosure)).or_default() += cells;
         }
         Ok(limit.filter(|_| released.frames < frames.len()).map(|(_, refusal)| refusal))
@@ -164,7 +175,11 @@ impl Relay {
         text: &str,
     ) -> Result<(String, Compared), Refusal> {
         let style = &self.session.style;
-        let sealed = cell::seal::literals(plan, text, &self.world.ciphers, style, &mut *self.random)?;
+        let sealed = self.metrics.timed_cells(
+            CellOperation::Seal,
+            || cell::seal::literals(plan, text, &self.world.ciphers, style, &mut *self.random),
+            |result| result.as_ref().map_or(0, |sealed| cells(&sealed.sealed)),
+        )?;
         count_sealed(&self.metrics, &sealed.sealed);
         Ok((sealed.sql, sealed.compared))
     }
@@ -176,11 +191,18 @@ impl Relay {
         bind: &Bind<'_>,
     ) -> Result<SealedBind, Refusal> {
         let style = &self.session.style;
-        let sealed =
-            cell::seal::parameters(plan, declared, bind, &self.world.ciphers, style, &mut *self.random)?;
+        let sealed = self.metrics.timed_cells(
+            CellOperation::Seal,
+            || cell::seal::parameters(plan, declared, bind, &self.world.ciphers, style, &mut *self.random),
+            |result| result.as_ref().map_or(0, |sealed| cells(&sealed.sealed)),
+        )?;
         count_sealed(&self.metrics, &sealed.sealed);
         Ok(sealed)
     }
+}
+
+fn cells(sealed: &[(String, u64)]) -> u64 {
+    sealed.iter().map(|(_, cells)| cells).sum()
 }
 
 fn count_sealed(metrics: &Metrics, sealed: &[(String, u64)]) {

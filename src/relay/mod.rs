@@ -148,6 +148,8 @@ pub struct Relay {
     /// The server may be keeping replies back until Flush or Sync.
     unflushed: bool,
     closed: bool,
+    /// Statements that ended since the pump last asked.
+    ended: u32,
     now: Now,
     out: out::Out,
 }
@@ -182,9 +184,15 @@ impl Relay {
             segment_other: false,
             unflushed: false,
             closed: false,
+            ended: 0,
             now: Now { unix_micros: 0, monotonic_nanos: 0 },
             out: out::Out::default(),
         }
+    }
+
+    /// How many statements ended, well or not, since this was last asked.
+    pub fn take_ended(&mut self) -> u32 {
+        std::mem::take(&mut self.ended)
     }
 
     /// First steps: pins `bytea_output` and asks for the search path. Ends with FATAL where the server's settings would

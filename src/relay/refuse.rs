@@ -71,6 +71,7 @@ impl Relay {
         let kind = super::kinds::kind(text);
         self.metrics.refused(refusal.reason.name());
         self.metrics.statement(kind, Outcome::Refused);
+        self.ended += 1;
         let tells = match refusal.reason {
             Reason::Denied
             | Reason::Condition

@@ -46,7 +46,7 @@ impl Relay {
 
     fn disclosing_rows(&mut self, run: u64, frames: &[Frame]) -> Result<(), Violation> {
         let Some(running) = self.runs.get_mut(&run) else { return Err(unexplained(backend::DATA_ROW)) };
-        match running.release(frames, &self.session.style, &mut self.out, self.now) {
+        match running.release(frames, &self.session.style, &mut self.out, self.now, &self.metrics) {
             Ok(None) => Ok(()),
             Ok(Some(spent)) => self.fail(&spent),
             Err(Fault::Refused(refusal)) => self.fail(&refusal),

@@ -222,7 +222,8 @@ impl Relay {
     }
 
     /// Counts a statement that has ended.
-    pub(super) fn count_statement(&self, kind: &str, sqlstate: &str) {
+    pub(super) fn count_statement(&mut self, kind: &str, sqlstate: &str) {
+        self.ended += 1;
         let outcome = if sqlstate == "00000" { Outcome::Succeeded } else { Outcome::Failed };
         self.metrics.statement(kind, outcome);
     }

@@ -103,6 +103,8 @@ pub struct Pump {
     closing: bool,
     steps: Vec<Step>,
     started: Instant,
+    /// Since a statement last ended.
+    worked: Duration,
     state: Connection,
     limits: Limits,
 }
@@ -129,6 +131,7 @@ impl Pump {
             closing: false,
             steps: Vec::new(),
             started: Instant::now(),
+            worked: Duration::ZERO,
             state,
             limits,
             shared,
@@ -142,12 +145,27 @@ impl Pump {
         }
     }
 
+    /// Has the relay work, and takes the time: statements that ended by it share what was worked since the last ended.
+    fn work<R>(&mut self, work: impl FnOnce(&mut Relay, Now, &mut Vec<Step>) -> R) -> R {
+        let now = self.now();
+        let began = Instant::now();
+        let result = work(&mut self.relay, now, &mut self.steps);
+        self.worked += began.elapsed();
+        let ended = self.relay.take_ended();
+        for _ in 0..ended {
+            self.shared.metrics.statement_overhead(self.worked / ended);
+        }
+        if ended > 0 {
+            self.worked = Duration::ZERO;
+        }
+        result
+    }
+
     /// Runs the conversation to its end.
     pub async fn run(mut self, mut phase: watch::Receiver<Phase>) {
         // It may be a newer one than the relay was made with.
         self.change_world();
-        let now = self.now();
-        self.relay.open(now, &mut self.steps);
+        self.work(|relay, now, steps| relay.open(now, steps));
         self.perform();
         self.consume();
         while !self.closing {
@@ -205,14 +223,12 @@ impl Pump {
             biased;
             answer = async { gates.front_mut().expect("guarded by the condition").await }, if !gates.is_empty() => {
                 self.gates.pop_front();
-                let now = self.now();
-                let result = self.relay.recorded(answer.map(|_| ()), now, &mut self.steps);
+                let result = self.work(|relay, now, steps| relay.recorded(answer.map(|_| ()), now, steps));
                 self.settle(result);
             }
             world = async { refreshing.as_mut().expect("guarded by the condition").await }, if refreshing.is_some() => {
                 self.refreshing = None;
-                let now = self.now();
-                let result = self.relay.refreshed(world, now, &mut self.steps);
+                let result = self.work(|relay, now, steps| relay.refreshed(world, now, steps));
                 self.settle(result);
             }
             // Before any message: what arrives after another connection's DDL is planned by what that left.
@@ -284,8 +300,7 @@ impl Pump {
         if frames.is_empty() {
             return false;
         }
-        let now = self.now();
-        let result = self.relay.server(&mut frames, now, &mut self.steps);
+        let result = self.work(|relay, now, steps| relay.server(&mut frames, now, steps));
         self.settle(result);
         true
     }
@@ -297,8 +312,7 @@ impl Pump {
                 false
             }
             Ok(Some(frame)) => {
-                let now = self.now();
-                let result = self.relay.client(frame, now, &mut self.steps);
+                let result = self.work(|relay, now, steps| relay.client(frame, now, steps));
                 self.settle(result);
                 true
             }

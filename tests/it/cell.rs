@@ -353,6 +353,8 @@ fn binary_rows_open_to_binary_values() {
     assert_eq!(rows[1], [None, Some(id.to_vec()), None]);
     assert_eq!(rows[2], [email("ana@example.org"), None, None]);
     assert_eq!(released.tally.rows, 2, "a row of NULLs discloses nothing");
+    let by_label = [("pii.email".to_owned(), 2), ("pii.birth".to_owned(), 1)];
+    assert_eq!(released.tally.rows_by_label, by_label, "and each row counts where it shows something");
     let cells = |disclosure, birth| {
         [("pii.email".to_owned(), disclosure, 2), ("pii.birth".to_owned(), birth, 1)].to_vec()
     };

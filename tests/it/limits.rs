@@ -99,7 +99,16 @@ fn rows_are_counted_to_the_row() {
     assert_eq!(Raw::log_in(&proxy.url("shop")).query(sql).rows.len(), 10);
     let (_, metrics) = proxy.get("/metrics").unwrap();
     assert!(metrics.contains("pgveil_refusals_total{reason=\"limit\"} 3"), "{metrics}");
-    assert!(metrics.contains("pgveil_rows_released_total{label=\"pii.email\"}"), "{metrics}");
+    // Three replies that stopped after three rows, one of three, and of two more the NULL in the tenth row counts for nothing.
+    assert!(metrics.contains("pgveil_rows_released_total{label=\"pii.email\"} 24\n"), "{metrics}");
+    // What was worked, and how long: every statement that ended, and every batch of cells.
+    let count = |name: &str| -> u64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+        line.trim().parse().expect("a count")
+    };
+    assert!(count("pgveil_statement_overhead_seconds_count") >= 8, "{metrics}");
+    assert!(count("pgveil_cell_seconds_count{operation=\"open\"}") >= 6, "{metrics}");
+    assert!(count("pgveil_cell_seconds_count{operation=\"seal\"}") >= 1, "{metrics}");
 }
 
 #[test]
