@@ -23,45 +23,31 @@ pub fn sealed_type_name(domain: &Domain, version: u16) -> Option<String> {
     }
 }
 
-/// The picture of `database` that the rows and the tags give.
-pub fn build(raw: RawCatalog, tags: &Tags, database: &str, generation: u64) -> Catalog {
-    let sealed_types = sealed_types(&raw, tags);
-    let tags = tags_of(tags, database);
-    let ancestors = ancestors(&raw);
-    let mut columns: HashMap<u32, Vec<RawColumn>> = HashMap::new();
-    for column in raw.columns {
-        columns.entry(column.relation).or_default().push(column);
-    }
-    let mut definitions: HashMap<u32, Option<String>> = raw.definitions.into_iter().collect();
-    let names: HashMap<u32, (String, String)> =
-        raw.relations.iter().map(|row| (row.oid, (row.schema.clone(), row.name.clone()))).collect();
-
+/// The picture of `database` that the rows and the tags give. `before` is the last one of it, if this is not the first.
+pub fn build(
+    mut raw: RawCatalog,
+    tags: &Tags,
+    database: &str,
+    generation: u64,
+    before: Option<&Catalog>,
+) -> Catalog {
     let mut catalog = Catalog {
         generation,
         database: database.to_owned(),
-        schemas: raw.schemas,
-        functions: HashMap::new(),
+        schemas: std::mem::take(&mut raw.schemas),
+        sealed_types: sealed_types(&raw, tags),
+        tags: tags_of(tags, database),
+        clear: before.map(|before| before.clear.clone()).unwrap_or_default(),
         ..Catalog::default()
     };
-    for function in raw.functions {
+    for function in std::mem::take(&mut raw.functions) {
         let row =
             Function { schema: function.schema, name: function.name.clone(), language: function.language };
         catalog.functions.entry(function.name).or_default().push(row);
     }
-    for row in raw.relations {
-        let Some(kind) = kind(row.kind) else { continue };
-        // Itself first: a tag of its own wins over one that it inherits.
-        let own = std::iter::once(row.oid).chain(ancestors.get(&row.oid).into_iter().flatten().copied());
-        let tags: Vec<&Tag> =
-            own.filter_map(|oid| names.get(&oid)).filter_map(|name| tags.get(name)).flatten().collect();
-        let columns = columns.remove(&row.oid).unwrap_or_default();
-        let definition = definitions.remove(&row.oid);
-        let relation = relation(row, kind, columns, &tags, definition, &sealed_types);
-        catalog.names.insert((relation.schema.clone(), relation.name.clone()), relation.oid);
-        catalog.relations.insert(relation.oid, Arc::new(relation));
-    }
-    catalog.sealed_types = sealed_types;
-    catalog.tags = tags;
+    enter(&mut catalog, raw);
+    let Catalog { clear, relations, .. } = &mut catalog;
+    clear.retain(|relation| relations.contains_key(&relation));
     catalog
 }
 
@@ -70,31 +56,42 @@ pub fn build(raw: RawCatalog, tags: &Tags, database: &str, generation: u64) -> C
 /// A relation that it dropped stays known: the server says that it is gone.
 pub fn amended(base: &Catalog, changes: RawCatalog, generation: u64) -> Catalog {
     let mut catalog = Catalog { generation, sensitive: OnceLock::new(), ..base.clone() };
-    let ancestors = ancestors(&changes);
-    let mut names: HashMap<u32, (String, String)> = base
-        .relations
-        .values()
-        .map(|known| (known.oid, (known.schema.clone(), known.name.clone())))
-        .collect();
-    names.extend(changes.relations.iter().map(|row| (row.oid, (row.schema.clone(), row.name.clone()))));
+    enter(&mut catalog, changes);
+    catalog
+}
+
+/// Adds the relations of `raw`, or puts them in the place of what was known of them.
+fn enter(catalog: &mut Catalog, raw: RawCatalog) {
+    let ancestors = ancestors(&raw);
     let mut columns: HashMap<u32, Vec<RawColumn>> = HashMap::new();
-    for column in changes.columns {
+    for column in raw.columns {
         columns.entry(column.relation).or_default().push(column);
     }
-    let mut definitions: HashMap<u32, Option<String>> = changes.definitions.into_iter().collect();
-    for row in changes.relations {
+    let mut definitions: HashMap<u32, Option<String>> = raw.definitions.into_iter().collect();
+    let known = catalog.relations.values().map(|known| (known.oid, &known.schema, &known.name));
+    let rows = raw.relations.iter().map(|row| (row.oid, &row.schema, &row.name));
+    // The later of two wins.
+    let names: HashMap<u32, (String, String)> =
+        known.chain(rows).map(|(oid, schema, name)| (oid, (schema.clone(), name.clone()))).collect();
+    for row in raw.relations {
         let Some(kind) = kind(row.kind) else { continue };
+        // Itself first: a tag of its own wins over one that it inherits.
         let own = std::iter::once(row.oid).chain(ancestors.get(&row.oid).into_iter().flatten().copied());
-        let tags: Vec<&Tag> =
-            own.filter_map(|oid| names.get(&oid)).filter_map(|name| base.tags.get(name)).flatten().collect();
+        let tags: Vec<&Tag> = own
+            .filter_map(|oid| names.get(&oid))
+            .filter_map(|name| catalog.tags.get(name))
+            .flatten()
+            .collect();
         let columns = columns.remove(&row.oid).unwrap_or_default();
         let definition = definitions.remove(&row.oid);
-        let relation = relation(row, kind, columns, &tags, definition, &base.sealed_types);
-        catalog.names.retain(|_, oid| *oid != relation.oid);
+        let mut relation = relation(row, kind, columns, &tags, definition, &catalog.sealed_types);
+        catalog.clear.look_at(&mut relation, &tags, &catalog.tags);
+        if catalog.relations.contains_key(&relation.oid) {
+            catalog.names.retain(|_, oid| *oid != relation.oid);
+        }
         catalog.names.insert((relation.schema.clone(), relation.name.clone()), relation.oid);
         catalog.relations.insert(relation.oid, Arc::new(relation));
     }
-    catalog
 }
 
 fn kind(relkind: char) -> Option<RelationKind> {
@@ -180,7 +177,6 @@ fn relation(
     definition: Option<Option<String>>,
     sealed_types: &HashMap<u32, SealedType>,
 ) -> Relation {
-    let tag_of = |name: &str| tags.iter().find(|tag| tag.column == name).copied();
     let mut unreadable = missing_column(&raw_columns, tags, sealed_types);
     if matches!(definition, Some(None)) {
         unreadable.get_or_insert_with(|| {
@@ -190,7 +186,7 @@ fn relation(
     let columns = raw_columns
         .into_iter()
         .map(|column| Column {
-            tag: tag_of(&column.name).map(|tag| column_tag(tag, &column, sealed_types)),
+            tag: tag_of(tags, &column.name).map(|tag| column_tag(tag, &column, sealed_types)),
             number: column.number,
             name: column.name,
             type_oid: column.type_oid,
@@ -208,6 +204,11 @@ fn relation(
         definition: definition.flatten(),
         unreadable,
     }
+}
+
+/// The tag of a relation's column: the first, which is the nearest.
+pub(super) fn tag_of<'t>(tags: &[&'t Tag], column: &str) -> Option<&'t Tag> {
+    tags.iter().find(|tag| tag.column == column).copied()
 }
 
 /// A tag without its column is normal (not added yet, dropped, another database) unless a column stands there that may

@@ -6,6 +6,7 @@
 //! Deliberately absent: I/O, policy, SQL text other than the loader's queries.
 
 pub mod build;
+pub mod clear;
 pub mod queries;
 
 use crate::value::DataType;
@@ -53,7 +54,7 @@ pub struct Domain {
 }
 
 /// What a DBA says of a column.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Tag {
     pub schema: String,
     pub table: String,
@@ -182,6 +183,8 @@ pub struct Catalog {
     pub functions: HashMap<String, Vec<Function>>,
     /// Tags that apply to this database, by (schema, table): also those whose table does not exist yet.
     pub tags: HashMap<(String, String), Vec<Tag>>,
+    /// What was seen to hold a tag's values in clear.
+    pub clear: clear::ClearColumns,
     /// Filled on first use by [`Catalog::sensitive_names`].
     pub sensitive: OnceLock<HashSet<String>>,
 }

@@ -159,5 +159,5 @@ async fn databases(config: &Config) -> Result<Vec<Mistake>, CliError> {
 
 async fn read(config: &Config, database: &str) -> Result<crate::catalog::Catalog, ServiceError> {
     let mut client = service::service(&config.settings.database, database).await?;
-    Ok(build(service::read_catalog(&mut client).await?, &config.tags, database, 0))
+    Ok(build(service::read_catalog(&mut client).await?, &config.tags, database, 0, None))
 }

@@ -48,7 +48,7 @@ impl Explain {
             let mut client = service::service(&config.settings.database, &name).await.map_err(&unreadable)?;
             service::read_catalog(&mut client).await.map_err(&unreadable)
         })?;
-        let catalog = build(raw, &config.tags, &name, 1);
+        let catalog = build(raw, &config.tags, &name, 1, None);
         let circumstances = Circumstances {
             now: unix_micros() / 1_000_000,
             address: self.from,

@@ -218,7 +218,9 @@ impl Database {
             reading.raw = None;
         }
         let catalog = match &reading.raw {
-            Some(raw) => build(raw.clone(), &prepared.tags, &self.name, generation),
+            Some(raw) => {
+                build(raw.clone(), &prepared.tags, &self.name, generation, Some(&self.world().catalog))
+            }
             None => Catalog { generation, database: self.name.clone(), ..Catalog::default() },
         };
         self.current.send_replace(Arc::new(world_of(generation, catalog, &prepared)));

@@ -61,7 +61,11 @@ fn tags() -> Tags {
 }
 
 async fn picture(client: &mut Client) -> Catalog {
-    build(service::read_catalog(client).await.unwrap(), &tags(), "here", 7)
+    next(client, None).await
+}
+
+async fn next(client: &mut Client, before: Option<&Catalog>) -> Catalog {
+    build(service::read_catalog(client).await.unwrap(), &tags(), "here", 7, before)
 }
 
 fn state(catalog: &Catalog, relation: &str, column: &str) -> Option<State> {
@@ -128,6 +132,77 @@ async fn a_renamed_clear_column_closes_its_relation_and_a_missing_one_does_not()
     assert_eq!(why, "its tagged column \"email\" is gone and column \"mail\" may be it, renamed");
     postgres::execute(&url, "alter table customers drop mail");
     assert_eq!(unreadable(&mut client).await, None, "dropping is allowed");
+}
+
+/// Names change hands between two readings: the values that a tag meant are where they were, under another name.
+#[tokio::test]
+async fn what_held_clear_values_stays_closed_when_another_takes_its_name() {
+    let table = "create table customers (id int, email text, note text, plain text)";
+    let parts = "create table customers (id int, email text) partition by list (id); \
+                 create table early partition of customers for values in (1)";
+    let cases = [
+        (
+            table,
+            "alter table customers rename email to old; alter table customers rename plain to email",
+            "customers",
+        ),
+        (
+            table,
+            "alter table customers rename email to old; alter table customers add email text",
+            "customers",
+        ),
+        (
+            table,
+            "alter table customers rename email to x; alter table customers rename note to email; \
+                 alter table customers rename x to note",
+            "customers",
+        ),
+        (table, "alter table customers rename to old; create table customers (email text)", "old"),
+        (table, "create schema s; alter table customers set schema s", "customers"),
+        (parts, "alter table customers detach partition early", "early"),
+    ];
+    for (before, ddl, closed) in cases {
+        let (url, mut client) = fixture(before).await;
+        let first = picture(&mut client).await;
+        assert!(first.relations.values().all(|relation| relation.unreadable.is_none()));
+        postgres::execute(&url, ddl);
+        let mut last = next(&mut client, Some(&first)).await;
+        for _ in 0..2 {
+            let unreadable: Vec<&str> = last
+                .relations
+                .values()
+                .filter(|relation| relation.unreadable.is_some())
+                .map(|relation| relation.name.as_str())
+                .collect();
+            assert_eq!(unreadable, [closed], "{ddl}");
+            last = next(&mut client, Some(&last)).await;
+        }
+        postgres::execute(&url, &format!("set search_path = public, s; drop table {closed} cascade"));
+        last = next(&mut client, Some(&last)).await;
+        assert!(last.relations.values().all(|relation| relation.unreadable.is_none()), "{ddl}");
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_is_put_right_opens_its_relation() {
+    let (url, mut client) = fixture("create table customers (email text, plain text)").await;
+    let first = picture(&mut client).await;
+    postgres::execute(
+        &url,
+        "alter table customers rename email to mail; alter table customers rename plain to email",
+    );
+    let closed = next(&mut client, Some(&first)).await;
+    assert!(closed.find_in("public", "customers").unwrap().unreadable.is_some());
+    let mut tags = tags();
+    tags.tags.truncate(1);
+    tags.tags[0].column = "mail".into();
+    let rows = service::read_catalog(&mut client).await.unwrap();
+    let open = build(rows, &tags, "here", 8, Some(&closed));
+    let customers = open.find_in("public", "customers").unwrap();
+    assert!(customers.unreadable.is_none());
+    assert!(
+        customers.column("mail").unwrap().tag.is_some() && customers.column("email").unwrap().tag.is_none()
+    );
 }
 
 #[tokio::test]

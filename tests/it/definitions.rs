@@ -71,3 +71,23 @@ fn views_of_sealed_columns_are_opened_for_those_who_may() {
     let (_, error, _) = postgres::psql(&proxy.url("ivan"), "SELECT mail FROM contacts");
     assert!(error.contains("permission denied for column email of table customers"), "{error}");
 }
+
+/// A child is tagged by its parent's name: without the parent it would be by none.
+#[test]
+fn a_tagged_child_stays_with_its_parent() {
+    let proxy = Proxy::start(POLICY, TAGS);
+    let url = proxy.url("shop");
+    told(
+        &url,
+        "CREATE TABLE customers (id int, email text, card text) PARTITION BY LIST (id);
+         CREATE TABLE early PARTITION OF customers FOR VALUES IN (1);
+         INSERT INTO customers VALUES (1, 'ana@example.org', '4111');",
+    );
+    assert_eq!(told(&url, "SELECT email FROM early"), "ana@example.org\n");
+    for leave in ["ALTER TABLE customers DETACH PARTITION early", "ALTER TABLE early NO INHERIT customers"] {
+        let (_, error, _) = postgres::psql_with(&url, &["--quiet"], leave);
+        assert!(error.contains("ERROR:  detaching tagged table early is not supported"), "{error}");
+        assert!(error.contains("HINT:  Change tags.toml first"), "{error}");
+    }
+    assert_eq!(told(&url, "SELECT email FROM early"), "ana@example.org\n");
+}

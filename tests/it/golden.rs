@@ -65,7 +65,7 @@ pub fn shop() -> Shop {
         raw.definitions.extend(words.next().map(|definition| (oid, Some(definition.to_owned()))));
         number = 0;
     }
-    let catalog = build(raw, &config.tags, "shop", 1);
+    let catalog = build(raw, &config.tags, "shop", 1, None);
     Shop { catalog, policy: config.policy }
 }
 

@@ -1,6 +1,6 @@
 //! ALTER TABLE: new columns get the sealed type; what would take a tagged object from under its tag is refused.
 
-use super::scope::{Scope, fold, parts};
+use super::scope::{Entry, Scope, fold, parts};
 use super::{Analyst, Shape};
 use crate::sql::problem::{Problem, Trouble};
 use sqlparser::ast::{AlterColumnOperation, AlterTable, AlterTableOperation, Ident, RenameTableNameKind};
@@ -86,8 +86,14 @@ impl Analyst<'_> {
                 }
                 Ok(())
             }
-            AlterTableOperation::Inherit { parent } | AlterTableOperation::NoInherit { parent } => {
-                parts(parent).map(|_| ())
+            AlterTableOperation::Inherit { parent } => parts(parent).map(|_| ()),
+            AlterTableOperation::NoInherit { parent } => {
+                parts(parent)?;
+                self.keeps_its_tags(entry)
+            }
+            AlterTableOperation::DetachPartitionOf { partition, mode: _ } => {
+                let scope = self.table_scope(partition)?;
+                self.keeps_its_tags(&scope.entries[0])
             }
             AlterTableOperation::DropColumn { .. }
             | AlterTableOperation::DropConstraint { .. }
@@ -111,10 +117,21 @@ impl Analyst<'_> {
             | AlterTableOperation::SetOptionsParens { .. }
             | AlterTableOperation::ResetOptions { .. }
             | AlterTableOperation::OwnerTo { .. }
-            | AlterTableOperation::AttachPartitionOf { .. }
-            | AlterTableOperation::DetachPartitionOf { .. } => Ok(()),
+            | AlterTableOperation::AttachPartitionOf { .. } => Ok(()),
             other => Err(Problem::not_understood(&format!("ALTER TABLE … {}", super::variant_name(other)))),
         }
+    }
+
+    /// A child that leaves its parent has the tags of its own name alone.
+    fn keeps_its_tags(&self, child: &Entry) -> Result<(), Problem> {
+        let table = (child.schema.clone().unwrap_or_default(), child.alias.clone());
+        let own = self.context.catalog.tags.get(&table);
+        let inherited = child.columns.iter().any(|column| {
+            let named =
+                own.is_some_and(|tags| tags.iter().any(|tag| column.name.as_ref() == Some(&tag.column)));
+            !matches!(column.shape, Shape::Plain) && !named
+        });
+        if inherited { Err(moved("detaching", &format!("table {}", table.1))) } else { Ok(()) }
     }
 
     fn alter_column(
