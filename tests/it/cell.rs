@@ -37,7 +37,7 @@ pub fn ciphers(shop: &Shop) -> Ciphers {
     keyring.ciphers(domains.iter().map(|d| (d.name.as_str(), mode(d.seal), d.key.as_str()))).unwrap()
 }
 
-fn circumstances() -> Circumstances {
+pub fn circumstances() -> Circumstances {
     Circumstances { now: 1_795_000_000, address: None, purpose: None, second_factor_at: None }
 }
 
@@ -62,7 +62,7 @@ fn bind<'a>(values: &[Option<&'a [u8]>]) -> Bind<'a> {
     }
 }
 
-fn row(values: &[Option<&[u8]>]) -> Frame {
+pub fn row(values: &[Option<&[u8]>]) -> Frame {
     let mut out = BytesMut::new();
     let mut builder = DataRowBuilder::begin(&mut out);
     values.iter().for_each(|value| builder.column(*value));
@@ -81,13 +81,13 @@ fn values(bytes: &mut BytesMut) -> Vec<Vec<Option<String>>> {
     rows
 }
 
-fn hex(cell: &[u8]) -> Vec<u8> {
+pub fn hex(cell: &[u8]) -> Vec<u8> {
     let digits: String = cell.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("\\x{digits}").into_bytes()
 }
 
 /// Seals (email, name, born) as the application would insert them.
-fn customer(shop: &Shop, ciphers: &Ciphers, values: [&str; 3]) -> Vec<Vec<u8>> {
+pub fn customer(shop: &Shop, ciphers: &Ciphers, values: [&str; 3]) -> Vec<Vec<u8>> {
     let insert = planned(shop, "shop", "INSERT INTO customers (email, name, born) VALUES ($1, $2, $3)");
     let sent: Vec<_> = values.iter().map(|value| Some(value.as_bytes())).collect();
     let sealed = parameters(&insert, &[], &bind(&sent), ciphers, &Style::default(), &mut Counter(0)).unwrap();
