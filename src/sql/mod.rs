@@ -109,7 +109,7 @@ const HARMLESS_WITH_TAGGED_NAME: &[&str] = &[
 
 /// CREATE and ALTER of these kinds name a tagged relation without touching its columns' types or values.
 const HARMLESS_KINDS: &[&str] =
-    &["sequence", "statistics", "publication", "subscription", "default", "role", "user", "index"];
+    &["sequence", "statistics", "publication", "subscription", "default", "role", "user"];
 
 /// What one statement of `text` means in `context`. `declared` is the number of parameter types the client declared.
 ///
@@ -140,10 +140,11 @@ pub fn understand(
     if HARMLESS_WITH_TAGGED_NAME.contains(&first.as_str()) {
         return Ok(Understood::Pass(effects));
     }
-    let kinds = (1..4).any(|index| HARMLESS_KINDS.contains(&words.keyword(index).as_str()));
-    if first == "alter" && kinds
-        || first == "create" && kinds && !(1..4).any(|index| words.keyword(index) == "index")
-    {
+    // The kind's own place, for a table may have any of these names.
+    let modified = matches!(words.keyword(1).as_str(), "temp" | "temporary" | "unlogged");
+    let kind = words.keyword(if first == "create" && modified { 2 } else { 1 });
+    let harmless = HARMLESS_KINDS.contains(&kind.as_str()) || first == "alter" && kind == "index";
+    if harmless && matches!(first.as_str(), "alter" | "create") {
         return Ok(Understood::Pass(effects));
     }
     parsed(text, statement, &words, declared, effects, context)
