@@ -1,7 +1,8 @@
 //! Rows of the database and tags → [`Catalog`]. Pure.
 //!
 //! Guarantees: a tagged column's state is what its type in the rows says and nothing else; what cannot be said is
-//! broken or unreadable, never untagged. Partitions and children have their parents' tags.
+//! broken or unreadable, never untagged. Partitions and children have their parents' tags, columns of a sealed type that
+//! domain's.
 
 use super::queries::{RawCatalog, RawColumn, RawRelation};
 use super::{
@@ -37,6 +38,7 @@ pub fn build(
         schemas: std::mem::take(&mut raw.schemas),
         sealed_types: sealed_types(&raw, tags),
         tags: tags_of(tags, database),
+        domains: tags.domains.clone(),
         clear: before.map(|before| before.clear.clone()).unwrap_or_default(),
         ..Catalog::default()
     };
@@ -84,7 +86,7 @@ fn enter(catalog: &mut Catalog, raw: RawCatalog) {
             .collect();
         let columns = columns.remove(&row.oid).unwrap_or_default();
         let definition = definitions.remove(&row.oid);
-        let mut relation = relation(row, kind, columns, &tags, definition, &catalog.sealed_types);
+        let mut relation = relation(row, kind, columns, &tags, definition, catalog);
         catalog.clear.look_at(&mut relation, &tags, &catalog.tags);
         if catalog.relations.contains_key(&relation.oid) {
             catalog.names.retain(|_, oid| *oid != relation.oid);
@@ -175,9 +177,9 @@ fn relation(
     raw_columns: Vec<RawColumn>,
     tags: &[&Tag],
     definition: Option<Option<String>>,
-    sealed_types: &HashMap<u32, SealedType>,
+    catalog: &Catalog,
 ) -> Relation {
-    let mut unreadable = missing_column(&raw_columns, tags, sealed_types);
+    let mut unreadable = missing_column(&raw_columns, tags, &catalog.sealed_types);
     if matches!(definition, Some(None)) {
         unreadable.get_or_insert_with(|| {
             "its definition could not be read while its tables were locked".to_owned()
@@ -186,7 +188,10 @@ fn relation(
     let columns = raw_columns
         .into_iter()
         .map(|column| Column {
-            tag: tag_of(tags, &column.name).map(|tag| column_tag(tag, &column, sealed_types)),
+            tag: match tag_of(tags, &column.name) {
+                Some(tag) => Some(column_tag(tag, &column, &catalog.sealed_types)),
+                None => tagged_by_type(kind, &column, catalog),
+            },
             number: column.number,
             name: column.name,
             type_oid: column.type_oid,
@@ -240,6 +245,19 @@ fn could_hold(type_name: &str, tagged: &DataType) -> bool {
         // Types that a tag cannot have (`character(n)`, a domain of the user's): text may hide in any of them.
         None => matches!(tagged, DataType::Text | DataType::Varchar(_)),
     }
+}
+
+/// A column without a tag, of a sealed type: a copy that a query made (`CREATE TABLE AS`, a temporary table), a child
+/// without its parent, a sealed column that was renamed. Its cells are its domain's, and so are the rules for them.
+fn tagged_by_type(kind: RelationKind, column: &RawColumn, catalog: &Catalog) -> Option<ColumnTag> {
+    // A view's columns are what its definition says.
+    if !matches!(kind, RelationKind::Table | RelationKind::Partitioned | RelationKind::Foreign) {
+        return None;
+    }
+    let sealed = catalog.sealed_types.get(&column.type_oid)?;
+    let domain = catalog.domains.iter().find(|domain| domain.name == sealed.domain)?;
+    let state = State::Sealed { version: sealed.version };
+    Some(ColumnTag { domain: domain.clone(), data_type: domain.data_type, state })
 }
 
 fn column_tag(tag: &Tag, column: &RawColumn, sealed_types: &HashMap<u32, SealedType>) -> ColumnTag {

@@ -179,6 +179,8 @@ pub struct Catalog {
     pub schemas: Vec<String>,
     /// Sealed types by OID.
     pub sealed_types: HashMap<u32, SealedType>,
+    /// Every domain, also those whose type is in no column here.
+    pub domains: Vec<Arc<Domain>>,
     /// User-defined functions by name (any schema).
     pub functions: HashMap<String, Vec<Function>>,
     /// Tags that apply to this database, by (schema, table): also those whose table does not exist yet.

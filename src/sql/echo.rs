@@ -45,7 +45,7 @@ pub fn echo(sql: &str, original: &[Token], printed: &str) -> Result<(), Lost> {
 type Rule = fn(&Pair<'_>) -> Option<(usize, usize)>;
 
 /// What may differ, by name.
-const HARMLESS: [(&str, Rule); 10] = [
+const HARMLESS: [(&str, Rule); 11] = [
     ("AS before an alias", |pair| pair.optional("as", |side, at| at > 0 && side.identifier(at + 1))),
     ("OUTER in LEFT OUTER JOIN", |pair| {
         let outer = |side: &Side<'_>, at: usize| {
@@ -58,6 +58,15 @@ const HARMLESS: [(&str, Rule); 10] = [
     ("INNER before JOIN", |pair| pair.optional("inner", |side, at| side.word(at + 1, "join"))),
     ("WITH before the options of COPY", |pair| {
         pair.optional("with", |side, at| side.word(0, "copy") && side.symbol(at + 1, "("))
+    }),
+    ("TEMP for TEMPORARY", |pair| {
+        let word = |side: &Side<'_>, word: &str| {
+            let after = |before: &str| side.at > 0 && side.word(side.at - 1, before);
+            side.word(side.at, word) && ["create", "replace", "into"].into_iter().any(after)
+        };
+        let short = word(&pair.mine, "temp") && word(&pair.echo, "temporary");
+        let long = word(&pair.mine, "temporary") && word(&pair.echo, "temp");
+        (short || long).then_some((1, 1))
     }),
     ("TO or = in SET", |pair| {
         let set = |side: &Side<'_>| side.word(0, "set");

@@ -91,3 +91,43 @@ fn a_tagged_child_stays_with_its_parent() {
     }
     assert_eq!(told(&url, "SELECT email FROM early"), "ana@example.org\n");
 }
+
+/// A copy holds the cells of what it was made from, under the same rules, without a tag of its own.
+#[test]
+fn copies_of_sealed_columns_are_opened_for_those_who_may() {
+    let proxy = Proxy::start(POLICY, TAGS);
+    let url = proxy.url("shop");
+    proxy.add_user("ivan");
+    let out = told(
+        &url,
+        "CREATE TABLE customers (id bigint, email text, card text);
+         INSERT INTO customers VALUES (1, 'ana@example.org', '4111'), (2, 'bob@example.org', NULL);
+         CREATE TEMP TABLE pairs AS SELECT id, email FROM customers;
+         SELECT email FROM pairs WHERE email = 'bob@example.org';
+         SELECT p.id, c.card FROM pairs p JOIN customers c USING (email) ORDER BY 1;
+         SELECT email AS mail, card, id INTO TEMPORARY TABLE more FROM customers WHERE card IS NOT NULL;
+         INSERT INTO more VALUES ('eve@example.org', '4222', 3);
+         SELECT * FROM more ORDER BY id;
+         BEGIN;
+         CREATE TABLE copied AS SELECT * FROM customers;
+         UPDATE copied SET email = 'new@example.org' WHERE id = 1;
+         SELECT * FROM copied ORDER BY id;
+         COMMIT;
+         CREATE TABLE empty (LIKE customers);
+         INSERT INTO empty SELECT * FROM copied WHERE email = 'new@example.org';
+         SELECT email FROM empty;
+         GRANT SELECT ON copied TO ivan;",
+    );
+    let expected = "bob@example.org\n1|4111\n2|\nana@example.org|4111|1\neve@example.org|4222|3\n\
+                    1|new@example.org|4111\n2|bob@example.org|\nnew@example.org\n";
+    assert_eq!(out, expected);
+    for table in ["copied", "empty"] {
+        let (raw, _, _) = postgres::psql(proxy.direct(), &format!("SELECT email::bytea FROM {table}"));
+        assert!(raw.lines().all(|line| line.starts_with("\\x11")), "{raw}");
+    }
+    let (out, error, _) = postgres::psql(&proxy.url("ivan"), "SELECT email FROM copied");
+    assert!(
+        out.is_empty() && error.contains("permission denied for column email of table copied"),
+        "{error}"
+    );
+}

@@ -3,7 +3,7 @@
 use super::query::expression_at;
 use super::scope::{Out, Scope};
 use super::{Analyst, Recipe, SealedShape, Shape, Tagged};
-use crate::catalog::Action;
+use crate::catalog::{Action, ColumnId};
 use crate::sql::problem::{Problem, Trouble};
 use sqlparser::ast::Expr;
 use std::sync::Arc;
@@ -14,6 +14,12 @@ pub(super) enum Target {
     Plain,
     Sealed(SealedShape),
     Clear(Arc<Tagged>),
+    /// A column that the statement makes of what is assigned, so that cells bring their type along.
+    New {
+        schema: String,
+        table: String,
+        name: String,
+    },
 }
 
 impl Target {
@@ -45,7 +51,7 @@ impl Analyst<'_> {
 
     fn note_write(&mut self, target: &Target) {
         match target {
-            Target::Plain => {}
+            Target::Plain | Target::New { .. } => {}
             Target::Sealed(sealed) => self.note_all(&sealed.columns.clone(), Action::Write, false),
             Target::Clear(column) => {
                 self.note(column, Action::Write, false);
@@ -72,14 +78,16 @@ impl Analyst<'_> {
             (Target::Sealed(target), Shape::Sealed(source)) => self.move_sealed(target, source),
             (Target::Sealed(target), _) => Err(Problem::sealed_use(target.column(), "assignment of a computed value")
                 .hint("Assign a literal, a parameter, NULL, DEFAULT or a column of the same domain.")),
-            (Target::Plain, Shape::Sealed(source)) => {
-                Err(Problem::sealed_use(source.column(), "assignment to a column outside its domain")
-                    .hint("Tag the target column with the same domain."))
+            (Target::New { schema, table, name }, Shape::Sealed(source)) => {
+                let id = ColumnId { relation: 0, number: 0 };
+                let (schema, table, name) = (schema.clone(), table.clone(), name.clone());
+                let state = source.column().state.clone();
+                let (domain, data_type) = (source.domain.clone(), source.data_type);
+                self.note_all(&source.columns.clone(), Action::Read, true);
+                self.note(&Tagged { id, schema, table, name, domain, data_type, state }, Action::Write, false);
+                Ok(Shape::Sealed(source))
             }
-            (Target::Clear(target), Shape::Sealed(source)) => {
-                Err(Problem::sealed_use(source.column(), "assignment to a column that is not sealed")
-                    .detail(format!("Column {} is tagged, but stored in clear.", target.column_name())))
-            }
+            (Target::Plain | Target::Clear(_), Shape::Sealed(source)) => Err(out_of_domain(target, &source)),
             (Target::Clear(target), Shape::Adaptable) => {
                 if let Some(expr) = expr {
                     self.cast_constant(expr, &target.data_type);
@@ -90,7 +98,7 @@ impl Analyst<'_> {
                 self.note(&source, Action::Read, true);
                 Ok(Shape::Plain)
             }
-            (Target::Plain | Target::Clear(_), Shape::Clear(source)) => Err(Problem::new(
+            (Target::Plain | Target::New { .. } | Target::Clear(_), Shape::Clear(source)) => Err(Problem::new(
                 Trouble::SealedUse,
                 "0A000",
                 format!(
@@ -99,7 +107,7 @@ impl Analyst<'_> {
                 ),
             )
             .hint("Tag the target column with the same domain.")),
-            (Target::Plain | Target::Clear(_), shape) => {
+            (Target::Plain | Target::New { .. } | Target::Clear(_), shape) => {
                 self.refuse_sealed(&shape, "assignment", None)?;
                 Ok(Shape::Plain)
             }
@@ -127,6 +135,18 @@ impl Analyst<'_> {
             self.note_all(&source.columns.clone(), Action::Read, true);
         }
         Ok(Shape::Sealed(source))
+    }
+}
+
+/// Sealed cells for a column that could not hold them as such.
+fn out_of_domain(target: &Target, source: &SealedShape) -> Problem {
+    match target {
+        Target::Clear(target) => {
+            Problem::sealed_use(source.column(), "assignment to a column that is not sealed")
+                .detail(format!("Column {} is tagged, but stored in clear.", target.column_name()))
+        }
+        _ => Problem::sealed_use(source.column(), "assignment to a column outside its domain")
+            .hint("Tag the target column with the same domain."),
     }
 }
 

@@ -4,6 +4,7 @@ use super::assign::assigned;
 use super::print::{quoted, sealed_type};
 use super::query::output_name;
 use super::scope::{Ctes, Entry, Found, Out, Scope, fold, parts, span_of};
+use super::table_as::NewTable;
 use super::{Analyst, SealedShape, Shape, Tagged, logical};
 use crate::catalog::{ColumnId, Seal, State, Tag};
 use crate::sql::problem::{Problem, Trouble};
@@ -16,29 +17,16 @@ use std::sync::Arc;
 impl Analyst<'_> {
     pub(super) fn create_table(&mut self, create: &mut CreateTable) -> Result<(), Problem> {
         let names = parts(&create.name)?;
-        let Some(table) = names.last().cloned() else {
-            return Err(Problem::not_understood("CREATE TABLE without a name"));
-        };
-        if create.query.is_some() || create.like.is_some() || create.clone.is_some() {
-            return Err(Problem::not_understood("CREATE TABLE AS or LIKE"));
+        if names.is_empty() || create.clone.is_some() {
+            return Err(Problem::not_understood("this form of CREATE TABLE"));
         }
-        let tagged_somewhere = self.context.catalog.names_tagged_relation(&table);
-        if create.temporary {
-            return if tagged_somewhere {
-                Err(Problem::not_understood("a temporary table with the name of a tagged table"))
-            } else {
-                Ok(())
-            };
+        if create.query.is_some() {
+            return self.create_table_as(create);
         }
-        let schema = match names.as_slice() {
-            [_, schema, _] | [schema, _] => schema.clone(),
-            _ => match self.creation_schema() {
-                Some(schema) => schema,
-                None => return Ok(()),
-            },
-        };
-        let tags =
-            self.context.catalog.tags.get(&(schema.clone(), table.clone())).cloned().unwrap_or_default();
+        if create.like.is_some() {
+            return self.create_table_like(create);
+        }
+        let NewTable { schema, table, tags } = self.new_table(&names, create.temporary)?;
         for parent in create.inherits.iter_mut().flatten().chain(create.partition_of.as_mut()) {
             self.parent(parent)?;
         }
@@ -102,19 +90,24 @@ impl Analyst<'_> {
             .hint("Define it with the tag's type, or give it a type of its own in tags.toml.")
             .at(self.at(column.name.span)));
         }
+        Ok(Out::named(&name, self.tagged_column(tag, schema, table)?))
+    }
+
+    /// The shape of a tagged column that does not exist yet.
+    pub(super) fn tagged_column(&self, tag: &Tag, schema: &str, table: &str) -> Result<Shape, Problem> {
         let tagged = |state| {
             Arc::new(Tagged {
                 id: ColumnId { relation: 0, number: 0 },
                 schema: schema.to_owned(),
                 table: table.to_owned(),
-                name: name.clone(),
+                name: tag.column.clone(),
                 domain: tag.domain.clone(),
                 data_type: tag.data_type,
                 state,
             })
         };
         if tag.domain.seal == Seal::None {
-            return Ok(Out::named(&name, Shape::Clear(tagged(State::Clear))));
+            return Ok(Shape::Clear(tagged(State::Clear)));
         }
         let Some(sealed) = self.context.catalog.sealed_type(&tag.domain.name) else {
             return Err(Problem::new(
@@ -131,7 +124,7 @@ impl Analyst<'_> {
             columns: vec![tagged(State::Sealed { version: sealed.version })],
             proposed: false,
         };
-        Ok(Out::named(&name, Shape::Sealed(shape)))
+        Ok(Shape::Sealed(shape))
     }
 
     /// Gives a column its sealed type, and holds its options to what ciphertext can serve.

@@ -20,6 +20,7 @@ mod print;
 mod query;
 mod relation;
 mod scope;
+mod table_as;
 mod view;
 
 use super::problem::Problem;
@@ -296,6 +297,7 @@ impl Analyst<'_> {
         let none = scope::Ctes::default();
         let writes = Effects { writes: true, ..Effects::default() };
         let schema = Effects { writes: true, catalog: true, ..Effects::default() };
+        table_as::without_into(statement)?;
         match statement {
             Statement::Query(query) => {
                 let writes = query::writes(query);
@@ -321,7 +323,9 @@ impl Analyst<'_> {
                 Ok(("explain", None, Effects { writes: effects.writes && runs, ..Effects::default() }))
             }
             Statement::CreateTable(create) => {
-                self.create_table(create).map(|()| ("create table", None, schema))
+                // The first temporary table gives the session's path a schema of its own.
+                let effects = Effects { path: create.temporary, ..schema };
+                self.create_table(create).map(|()| ("create table", None, effects))
             }
             Statement::AlterTable(alter) => self.alter_table(alter).map(|()| ("alter table", None, schema)),
             Statement::CreateIndex(create) => {

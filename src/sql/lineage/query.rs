@@ -91,7 +91,7 @@ impl Analyst<'_> {
     }
 
     /// Runs an analysis for its shapes only: the slots and uses that it met do not count.
-    fn dry<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Problem>) -> Result<T, Problem> {
+    pub(super) fn dry<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Problem>) -> Result<T, Problem> {
         let (literals, parameters, uses) = (self.literals.len(), self.parameters.len(), self.uses.len());
         let result = run(self);
         self.literals.truncate(literals);
