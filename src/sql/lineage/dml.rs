@@ -139,21 +139,13 @@ impl Analyst<'_> {
         }
     }
 
-    fn assignments(
+    pub(super) fn assignments(
         &mut self,
         assignments: &mut [Assignment],
         columns: &[Out],
         scope: &Scope<'_>,
     ) -> Result<(), Problem> {
-        let target = |name: &ObjectName| -> Result<Target, Problem> {
-            match parts(name)?.as_slice() {
-                [single] => {
-                    let found = columns.iter().find(|out| out.name.as_deref() == Some(single.as_str()));
-                    found.map(Target::of).ok_or_else(|| no_column(single, "the target"))
-                }
-                _ => Err(Problem::not_understood("assignment to a field")),
-            }
-        };
+        let target = |name: &ObjectName| target_column(name, columns);
         for Assignment { target: assigned, value } in assignments {
             match assigned {
                 AssignmentTarget::ColumnName(name) => {
@@ -242,8 +234,12 @@ impl Analyst<'_> {
         self.returning(returning, &mut scope)
     }
 
-    /// The table of an UPDATE or DELETE: a relation by name, never a CTE of the same name.
-    fn write_target(&mut self, table: &mut TableWithJoins, scope: &mut Scope<'_>) -> Result<(), Problem> {
+    /// The table of an UPDATE, DELETE or MERGE: a relation by name, never a CTE of the same name.
+    pub(super) fn write_target(
+        &mut self,
+        table: &mut TableWithJoins,
+        scope: &mut Scope<'_>,
+    ) -> Result<(), Problem> {
         let TableFactor::Table { .. } = &table.relation else {
             return Err(Problem::not_understood("a target that is not a table"));
         };
@@ -312,6 +308,17 @@ fn excluded(own: &Entry) -> Entry {
         out
     });
     Entry { alias: "excluded".to_owned(), schema: None, columns: columns.collect(), complete: true }
+}
+
+/// The column that an assignment names, among those of the statement's table.
+pub(super) fn target_column(name: &ObjectName, columns: &[Out]) -> Result<Target, Problem> {
+    match parts(name)?.as_slice() {
+        [single] => {
+            let found = columns.iter().find(|out| out.name.as_deref() == Some(single.as_str()));
+            found.map(Target::of).ok_or_else(|| no_column(single, "the target"))
+        }
+        _ => Err(Problem::not_understood("assignment to a field")),
+    }
 }
 
 fn no_column(column: &str, relation: &str) -> Problem {

@@ -16,6 +16,7 @@ mod create;
 mod dml;
 mod expression;
 mod function;
+mod merge;
 mod print;
 mod query;
 mod relation;
@@ -307,6 +308,7 @@ impl Analyst<'_> {
             Statement::Insert(insert) => Ok(("insert", self.insert(insert, None, &none)?, writes)),
             Statement::Update(update) => Ok(("update", self.update(update, None, &none)?, writes)),
             Statement::Delete(delete) => Ok(("delete", self.delete(delete, None, &none)?, writes)),
+            Statement::Merge(merge) => self.merge_into(merge, None, &none).map(|()| ("merge", None, writes)),
             Statement::Explain {
                 describe_alias: _,
                 analyze,

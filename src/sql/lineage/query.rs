@@ -155,6 +155,9 @@ impl Analyst<'_> {
             SetExpr::Delete(Statement::Delete(delete)) => {
                 self.delete(delete, outer, ctes).map(|outputs| plain(outputs.unwrap_or_default()))
             }
+            SetExpr::Merge(Statement::Merge(merge)) => {
+                self.merge_into(merge, outer, ctes).map(|()| plain(vec![]))
+            }
             SetExpr::Table(_) => Err(Problem::not_understood("TABLE").hint("Write SELECT * FROM it.")),
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
                 Err(Problem::not_understood("this statement inside a query"))

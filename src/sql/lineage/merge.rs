@@ -1,0 +1,117 @@
+//! MERGE: its join compares, its actions assign, each in the scope that PostgreSQL gives it (`parse_merge.c`).
+
+use super::Analyst;
+use super::relation::quoted_ident;
+use super::scope::{Ctes, Out, Scope};
+use crate::sql::problem::Problem;
+use sqlparser::ast::{
+    Merge, MergeAction, MergeClause, MergeClauseKind, MergeInsertExpr, MergeInsertKind, MergeUpdateExpr,
+    MergeUpdateKind, ObjectName, ObjectNamePart, TableFactor, TableWithJoins,
+};
+
+impl Analyst<'_> {
+    pub(super) fn merge_into(
+        &mut self,
+        merge: &mut Merge,
+        outer: Option<&Scope<'_>>,
+        ctes: &Ctes,
+    ) -> Result<(), Problem> {
+        let Merge { merge_token: _, optimizer_hints: _, into: _, table, source, on, clauses, output } = merge;
+        if output.is_some() {
+            return Err(Problem::not_understood("MERGE … RETURNING"));
+        }
+        let own = || Scope { outer, ctes: ctes.clone(), ..Scope::default() };
+        let (mut target, mut proposed) = (own(), own());
+        self.in_place(table, |analyst, table| analyst.write_target(table, &mut target))?;
+        self.in_place(source, |analyst, source| analyst.from(std::slice::from_mut(source), &mut proposed))?;
+        let columns = target.entries.first().map(|entry| entry.columns.clone()).unwrap_or_default();
+        let mut both = own();
+        both.entries = target.entries.iter().chain(&proposed.entries).cloned().collect();
+        self.condition(on, &both, "MERGE … ON")?;
+        for clause in clauses {
+            let MergeClause { when_token: _, clause_kind, predicate, action } = clause;
+            let scope = match clause_kind {
+                MergeClauseKind::Matched => &both,
+                MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => &proposed,
+                MergeClauseKind::NotMatchedBySource => &target,
+            };
+            if let Some(predicate) = predicate {
+                self.condition(predicate, scope, "WHEN")?;
+            }
+            self.merge_action(action, &columns, scope)?;
+        }
+        Ok(())
+    }
+
+    fn merge_action(
+        &mut self,
+        action: &mut MergeAction,
+        columns: &[Out],
+        scope: &Scope<'_>,
+    ) -> Result<(), Problem> {
+        match action {
+            MergeAction::Delete { delete_token: _ }
+            | MergeAction::DoNothing { do_token: _, nothing_token: _ } => Ok(()),
+            MergeAction::Update(MergeUpdateExpr {
+                update_token: _,
+                kind,
+                update_predicate,
+                delete_predicate,
+            }) => {
+                let MergeUpdateKind::Set(assignments) = kind else {
+                    return Err(Problem::not_understood("this form of UPDATE in MERGE"));
+                };
+                if update_predicate.is_some() || delete_predicate.is_some() {
+                    return Err(Problem::not_understood("this form of UPDATE in MERGE"));
+                }
+                self.assignments(assignments, columns, scope)
+            }
+            MergeAction::Insert(insert) => self.merge_insert(insert, columns, scope),
+        }
+    }
+
+    fn merge_insert(
+        &mut self,
+        insert: &mut MergeInsertExpr,
+        outs: &[Out],
+        scope: &Scope<'_>,
+    ) -> Result<(), Problem> {
+        let MergeInsertExpr { insert_token: _, columns, kind_token: _, kind, insert_predicate } = insert;
+        let MergeInsertKind::Values(values) = kind else {
+            return Err(Problem::not_understood("this form of INSERT in MERGE"));
+        };
+        let [row] = values.rows.as_mut_slice() else {
+            return Err(Problem::not_understood("this form of INSERT in MERGE"));
+        };
+        if insert_predicate.is_some() {
+            return Err(Problem::not_understood("this form of INSERT in MERGE"));
+        }
+        if columns.is_empty() {
+            let named = outs.iter().take(row.content.len()).filter_map(|out| out.name.as_deref());
+            *columns =
+                named.map(|name| ObjectName(vec![ObjectNamePart::Identifier(quoted_ident(name))])).collect();
+        }
+        for (column, value) in columns.iter().zip(row.content.iter_mut()) {
+            let target = super::dml::target_column(column, outs)?;
+            self.assign(value, &target, scope)?;
+        }
+        // More values than columns: the server says so.
+        for value in row.content.iter_mut().skip(columns.len()) {
+            let shape = self.expr(value, scope)?;
+            self.refuse_sealed(&shape, "VALUES", None)?;
+        }
+        Ok(())
+    }
+
+    /// A single FROM item where a list with joins is expected.
+    fn in_place(
+        &mut self,
+        factor: &mut TableFactor,
+        read: impl FnOnce(&mut Self, &mut TableWithJoins) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        let mut table = TableWithJoins { relation: factor.clone(), joins: vec![] };
+        read(self, &mut table)?;
+        *factor = table.relation;
+        Ok(())
+    }
+}
