@@ -36,6 +36,7 @@ mod relay;
 mod reload;
 mod serve;
 mod simulate;
+mod statements;
 mod strangers;
 mod tidy;
 mod transactions;

@@ -1,5 +1,6 @@
 //! Assignments: what may be written into a tagged column, and where a tagged value may go.
 
+use super::deferred::Meets;
 use super::query::expression_at;
 use super::scope::{Out, Scope};
 use super::{Analyst, Recipe, SealedShape, Shape, Tagged};
@@ -27,7 +28,9 @@ impl Target {
         match &out.shape {
             Shape::Sealed(sealed) => Target::Sealed(sealed.clone()),
             Shape::Clear(column) => Target::Clear(column.clone()),
-            Shape::Plain | Shape::Adaptable | Shape::Row(_) | Shape::WholeRow(_) => Target::Plain,
+            Shape::Plain | Shape::Adaptable | Shape::Deferred(_) | Shape::Row(_) | Shape::WholeRow(_) => {
+                Target::Plain
+            }
         }
     }
 }
@@ -73,6 +76,10 @@ impl Analyst<'_> {
                 };
                 let recipe = assigned(target);
                 self.seal(expr, recipe, target, false)?;
+                Ok(Shape::Sealed(target.clone()))
+            }
+            (Target::Sealed(target), Shape::Deferred(slots)) => {
+                self.decide(&slots, &Meets::Assigned(target))?;
                 Ok(Shape::Sealed(target.clone()))
             }
             (Target::Sealed(target), Shape::Sealed(source)) => self.move_sealed(target, source),

@@ -1,5 +1,6 @@
 //! Comparisons: what a sealed column may be compared with, and the constants that are sealed for it.
 
+use super::deferred::Meets;
 use super::print::{Mark, cast, mismatch, sealed_type, type_by_text, verbatim};
 use super::query::expression_at;
 use super::scope::Scope;
@@ -36,6 +37,10 @@ impl Analyst<'_> {
         match (left_shape, right_shape) {
             (Shape::Sealed(sealed), Shape::Adaptable) => self.seal_compared(right, &sealed, operator, false),
             (Shape::Adaptable, Shape::Sealed(sealed)) => self.seal_compared(left, &sealed, operator, false),
+            (Shape::Sealed(sealed), Shape::Deferred(slots))
+            | (Shape::Deferred(slots), Shape::Sealed(sealed)) => {
+                self.decide(&slots, &Meets::Compared(&sealed, operator))
+            }
             (Shape::Clear(column), Shape::Adaptable) => {
                 self.cast_constant(right, &column.data_type);
                 Ok(())
@@ -85,6 +90,10 @@ impl Analyst<'_> {
                 self.note_all(&b.columns, Action::Compare, false);
                 Ok(())
             }
+            (Shape::Sealed(sealed), Shape::Deferred(slots))
+            | (Shape::Deferred(slots), Shape::Sealed(sealed)) => {
+                self.decide(slots, &Meets::Compared(sealed, operator)).map_err(|problem| problem.at(at))
+            }
             (Shape::Sealed(sealed), _) | (_, Shape::Sealed(sealed)) => Err(Problem::sealed_use(
                 sealed.column(),
                 &format!("operator {operator} with a value of another kind"),
@@ -112,11 +121,12 @@ impl Analyst<'_> {
             }
             Shape::Row(shapes) => shapes.iter().try_for_each(|inner| self.compared(inner, construct, at)),
             Shape::WholeRow(name) => Err(Problem::whole_row(name)),
+            Shape::Deferred(slots) => self.used_plain(slots, construct),
             Shape::Plain | Shape::Adaptable | Shape::Clear(_) => Ok(()),
         }
     }
 
-    fn comparable(&self, sealed: &SealedShape, construct: &str) -> Result<(), Problem> {
+    pub(super) fn comparable(&self, sealed: &SealedShape, construct: &str) -> Result<(), Problem> {
         if sealed.deterministic() { Ok(()) } else { Err(Problem::sealed_use(sealed.column(), construct)) }
     }
 
@@ -138,7 +148,7 @@ impl Analyst<'_> {
             }
             InTarget::Subquery(query) => {
                 let outputs = self.query(query, Some(scope), &scope.ctes, None)?;
-                self.against_subquery(&shape, outputs, "IN").map_err(|problem| problem.at(at))?;
+                self.against_subquery(operand, &shape, &outputs, "IN").map_err(|problem| problem.at(at))?;
             }
             InTarget::Unnest(_) => return Err(Problem::not_understood("IN UNNEST")),
             InTarget::Table { .. } => return Err(Problem::not_understood("IN with a table name")),
@@ -146,28 +156,30 @@ impl Analyst<'_> {
         Ok(Shape::Plain)
     }
 
+    /// `operand IN (SELECT …)`: a constant takes the form of the subquery's column.
     fn against_subquery(
         &mut self,
+        operand: &mut Expr,
         shape: &Shape,
-        outputs: Vec<super::scope::Out>,
+        outputs: &[super::scope::Out],
         operator: &str,
     ) -> Result<(), Problem> {
-        let shapes = match shape {
-            Shape::Row(shapes) => shapes.clone(),
-            single => vec![single.clone()],
-        };
-        for (index, out) in outputs.iter().enumerate() {
-            let own = shapes.get(index).unwrap_or(&Shape::Plain);
-            if matches!(
-                (own, &out.shape),
-                (Shape::Adaptable, Shape::Sealed(_)) | (Shape::Sealed(_), Shape::Adaptable)
-            ) {
-                return Err(Problem::not_understood(&format!(
-                    "a constant against a subquery with {operator}"
-                ))
-                .hint("Write the comparison in the subquery's WHERE."));
+        if let Shape::Row(shapes) = shape {
+            let Some(items) = row_items(operand) else {
+                return Err(Problem::not_understood("this row comparison"));
+            };
+            for ((item, own), out) in items.iter_mut().zip(shapes).zip(outputs) {
+                self.against_subquery(item, own, std::slice::from_ref(out), operator)?;
             }
-            self.compare_shapes(own, &out.shape, operator, None)?;
+            return Ok(());
+        }
+        for out in outputs {
+            match (shape, &out.shape) {
+                (Shape::Adaptable, Shape::Sealed(sealed)) => {
+                    self.seal_compared(operand, sealed, operator, false)?
+                }
+                (own, other) => self.compare_shapes(own, other, operator, None)?,
+            }
         }
         Ok(())
     }
@@ -194,7 +206,7 @@ impl Analyst<'_> {
                 }
                 return Ok(Shape::Plain);
             }
-            self.against_subquery(&shape, outputs, &operator).map_err(|problem| problem.at(at))?;
+            self.against_subquery(left, &shape, &outputs, &operator).map_err(|problem| problem.at(at))?;
             return Ok(Shape::Plain);
         }
         let Shape::Sealed(sealed) = shape else {
@@ -249,7 +261,7 @@ impl Analyst<'_> {
     }
 
     /// Seals a constant that is compared with a deterministic column.
-    fn seal_compared(
+    pub(super) fn seal_compared(
         &mut self,
         constant: &mut Expr,
         sealed: &SealedShape,
@@ -258,33 +270,11 @@ impl Analyst<'_> {
     ) -> Result<(), Problem> {
         self.comparable(sealed, &format!("operator {operator}"))?;
         self.note_all(&sealed.columns.clone(), Action::Compare, false);
-        let column = sealed.column();
-        let recipe = Recipe {
-            domain: sealed.domain.clone(),
-            data_type: widest(sealed.domain.data_type),
-            version: sealed.version,
-            action: Action::Compare,
-            column: column.id,
-            column_name: column.column_name(),
-        };
+        let recipe = compared_with(sealed);
         if is_number(constant) && is_text(&sealed.data_type) {
             return Err(mismatch(&sealed.data_type.sql(), operator, "integer"));
         }
         self.seal(constant, recipe, sealed, elements)
-    }
-
-    /// Seals a constant that becomes one of the alternatives of a sealed value (`COALESCE(email, 'none')`).
-    pub(super) fn seal_moved(&mut self, constant: &mut Expr, sealed: &SealedShape) -> Result<(), Problem> {
-        let column = sealed.column();
-        let recipe = Recipe {
-            domain: sealed.domain.clone(),
-            data_type: sealed.data_type,
-            version: sealed.version,
-            action: Action::Read,
-            column: column.id,
-            column_name: column.column_name(),
-        };
-        self.seal(constant, recipe, sealed, false)
     }
 
     /// Replaces a constant by its slot and the cast to the sealed type.
@@ -391,6 +381,28 @@ impl Analyst<'_> {
     }
 }
 
+/// How a value that is compared with `sealed` is sealed.
+pub(super) fn compared_with(sealed: &SealedShape) -> Recipe {
+    recipe(sealed, widest(sealed.domain.data_type), Action::Compare)
+}
+
+/// How a constant is sealed that becomes one of the alternatives of a sealed value (`COALESCE(email, 'none')`).
+pub(super) fn moved(sealed: &SealedShape) -> Recipe {
+    recipe(sealed, sealed.data_type, Action::Read)
+}
+
+fn recipe(sealed: &SealedShape, data_type: DataType, action: Action) -> Recipe {
+    let column = sealed.column();
+    Recipe {
+        domain: sealed.domain.clone(),
+        data_type,
+        version: sealed.version,
+        action,
+        column: column.id,
+        column_name: column.column_name(),
+    }
+}
+
 /// The type without length or range: a value too long for a column is unequal to all of it, not an error.
 pub(super) fn widest(data_type: DataType) -> DataType {
     match data_type {
@@ -432,7 +444,7 @@ fn unparenthesised(expr: &mut Expr) -> &mut Expr {
     inner
 }
 
-fn is_array_of(data_type: &ast::DataType, element: &DataType) -> bool {
+pub(super) fn is_array_of(data_type: &ast::DataType, element: &DataType) -> bool {
     match data_type {
         ast::DataType::Array(ArrayElemTypeDef::SquareBracket(inner, _)) => {
             logical(inner).is_some_and(|inner| same_family(&inner, element))

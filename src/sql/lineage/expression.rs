@@ -1,6 +1,8 @@
 //! Expressions: one arm for each node that is understood, and what it needs of a sealed operand.
 
-use super::print::verbatim;
+use super::compare::moved;
+use super::deferred::Meets;
+use super::print::{Mark, verbatim};
 use super::query::expression_at;
 use super::scope::{Resolved, Scope, fold};
 use super::{Analyst, ParameterUse, SealedShape, Shape, Tagged, logical};
@@ -11,6 +13,7 @@ use sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, Expr, Ident, Interval, Subscript, UnaryOperator, Value,
     WindowFrame, WindowFrameBound, WindowSpec,
 };
+use std::rc::Rc;
 use std::sync::Arc;
 
 impl Analyst<'_> {
@@ -258,6 +261,9 @@ impl Analyst<'_> {
                 }
             }
             Resolved::Column(Shape::Adaptable) => Ok(Shape::Plain),
+            Resolved::Column(Shape::Deferred(slots)) => {
+                Ok(self.settled(&slots).map_or(Shape::Deferred(slots), Shape::Sealed))
+            }
             Resolved::Column(shape) => Ok(shape),
         }
     }
@@ -266,8 +272,10 @@ impl Analyst<'_> {
     fn placeholder(&mut self, expr: &mut Expr) -> Result<Shape, Problem> {
         let Expr::Value(value) = &*expr else { return Ok(Shape::Plain) };
         let Value::Placeholder(text) = &value.value else { return Ok(Shape::Plain) };
-        if self.markers.read(text).is_some() {
-            return Ok(Shape::Adaptable);
+        match self.markers.read(text) {
+            Some(Mark::Deferred(slot)) => return Ok(Shape::Deferred(Rc::new(vec![slot]))),
+            Some(Mark::Literal(_) | Mark::Parameter(_)) => return Ok(Shape::Adaptable),
+            None => {}
         }
         let number = text.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
         let Some(client) = number.and_then(|number| number.checked_sub(1)).filter(|client| *client < 65_535)
@@ -353,6 +361,7 @@ impl Analyst<'_> {
     ) -> Result<Shape, Problem> {
         let mut united: Option<SealedShape> = None;
         let mut constants: Vec<&mut Expr> = vec![];
+        let mut deferred: Vec<usize> = vec![];
         let mut plain = false;
         for alternative in alternatives {
             match self.expr(alternative, scope)? {
@@ -366,6 +375,7 @@ impl Analyst<'_> {
                     });
                 }
                 Shape::Adaptable => constants.push(alternative),
+                Shape::Deferred(slots) => deferred.extend(&*slots),
                 Shape::Plain | Shape::Clear(_) => plain = true,
                 Shape::Row(shapes) => {
                     self.refuse_sealed(&Shape::Row(shapes), construct, None)?;
@@ -374,7 +384,10 @@ impl Analyst<'_> {
                 Shape::WholeRow(name) => return Err(Problem::whole_row(&name)),
             }
         }
-        let Some(sealed) = united else { return Ok(Shape::Plain) };
+        let Some(sealed) = united else {
+            self.used_plain(&deferred, construct)?;
+            return Ok(Shape::Plain);
+        };
         if plain {
             return Err(Problem::sealed_use(
                 sealed.column(),
@@ -382,8 +395,9 @@ impl Analyst<'_> {
             ));
         }
         for constant in constants {
-            self.seal_moved(constant, &sealed)?;
+            self.seal(constant, moved(&sealed), &sealed, false)?;
         }
+        self.decide(&deferred, &Meets::Moved(&sealed))?;
         Ok(Shape::Sealed(sealed))
     }
 

@@ -13,6 +13,7 @@ mod alter;
 mod assign;
 mod compare;
 mod create;
+mod deferred;
 mod dml;
 mod expression;
 mod function;
@@ -32,6 +33,7 @@ use print::Markers;
 use sqlparser::ast::{self, Statement};
 use std::collections::HashMap;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Bytes of one value and what is done with them.
@@ -209,6 +211,8 @@ pub(super) enum Shape {
     Plain,
     /// A literal, NULL or a parameter: takes the form of what it meets.
     Adaptable,
+    /// Constants of another select list: they take the form of what their column meets.
+    Deferred(Rc<Vec<usize>>),
     /// Cells of one sealed domain.
     Sealed(SealedShape),
     /// The value of one clear tagged column, as it is.
@@ -247,6 +251,7 @@ pub(super) struct Analyst<'a> {
     literals: Vec<LiteralSlot>,
     /// In the order met: (client parameter, what).
     parameters: Vec<(usize, ParameterUse)>,
+    deferred: Vec<deferred::Deferred>,
     uses: Vec<Use>,
     use_index: HashMap<Use, usize>,
     touched: bool,
@@ -275,6 +280,7 @@ pub(super) fn analyse(
         markers,
         literals: vec![],
         parameters: vec![],
+        deferred: vec![],
         uses: vec![],
         use_index: HashMap::new(),
         touched: false,
@@ -407,6 +413,10 @@ impl Analyst<'_> {
                     sealed.columns.iter().map(|column| self.note(column, Action::Read, false)).collect();
                 Ok(Output::Sealed { domain: sealed.domain.clone(), data_type: sealed.data_type, reads })
             }
+            Shape::Deferred(slots) => match self.settled(slots) {
+                Some(sealed) => self.output(&Shape::Sealed(sealed)),
+                None => Ok(Output::Verbatim),
+            },
             Shape::Row(shapes) => {
                 for inner in shapes {
                     self.refuse_sealed(inner, "a row value in the select list", None)?;
@@ -422,6 +432,7 @@ impl Analyst<'_> {
         match shape {
             Shape::Plain | Shape::Adaptable | Shape::Clear(_) => Ok(()),
             Shape::Sealed(sealed) => Err(Problem::sealed_use(sealed.column(), construct).at(at)),
+            Shape::Deferred(slots) => self.used_plain(slots, construct).map_err(|problem| problem.at(at)),
             Shape::Row(shapes) => {
                 shapes.iter().try_for_each(|inner| self.refuse_sealed(inner, construct, at))
             }

@@ -14,6 +14,7 @@ pub(super) struct Markers {
 pub(super) enum Mark {
     Literal(usize),
     Parameter(usize),
+    Deferred(usize),
 }
 
 impl Markers {
@@ -29,6 +30,9 @@ impl Markers {
     pub(super) fn parameter(&self, slot: usize) -> String {
         format!("{0}P{slot}{0}", self.fence)
     }
+    pub(super) fn deferred(&self, slot: usize) -> String {
+        format!("{0}D{slot}{0}", self.fence)
+    }
     pub(super) fn read(&self, text: &str) -> Option<Mark> {
         let inner = text.strip_prefix(self.fence)?.strip_suffix(self.fence)?;
         Markers::read_inner(inner)
@@ -39,6 +43,7 @@ impl Markers {
         match kind {
             "L" => Some(Mark::Literal(slot)),
             "P" => Some(Mark::Parameter(slot)),
+            "D" => Some(Mark::Deferred(slot)),
             _ => None,
         }
     }
@@ -85,9 +90,21 @@ impl Analyst<'_> {
         declared: usize,
     ) -> Result<(Vec<Piece>, Vec<ParameterSlot>, usize), Problem> {
         let (parameters, numbers, client_parameters) = self.number_parameters(declared);
-        let printed = statement.to_string();
         let mut pieces = vec![];
         let mut text = String::new();
+        self.resolve(&statement.to_string(), &numbers, &mut pieces, &mut text)?;
+        pieces.push(Piece::Text(text));
+        Ok((pieces, parameters, client_parameters))
+    }
+
+    /// Appends `printed` to the pieces, and to the text that the next piece begins with.
+    fn resolve(
+        &self,
+        printed: &str,
+        numbers: &[usize],
+        pieces: &mut Vec<Piece>,
+        text: &mut String,
+    ) -> Result<(), Problem> {
         for (index, part) in printed.split(self.markers.fence).enumerate() {
             if index % 2 == 0 {
                 text.push_str(part);
@@ -95,17 +112,20 @@ impl Analyst<'_> {
             }
             match Markers::read_inner(part) {
                 Some(Mark::Literal(slot)) if slot < self.literals.len() => {
-                    pieces.push(Piece::Text(std::mem::take(&mut text)));
+                    pieces.push(Piece::Text(std::mem::take(text)));
                     pieces.push(Piece::Literal(slot));
                 }
                 Some(Mark::Parameter(slot)) if slot < numbers.len() => {
                     text.push_str(&format!("${}", numbers[slot] + 1));
                 }
+                // What stands in it was there before it was deferred: no mark leads back to itself.
+                Some(Mark::Deferred(slot)) if slot < self.deferred.len() => {
+                    self.resolve(&self.deferred[slot].expr.to_string(), numbers, pieces, text)?;
+                }
                 _ => return Err(Problem::not_understood("this character sequence")),
             }
         }
-        pieces.push(Piece::Text(text));
-        Ok((pieces, parameters, client_parameters))
+        Ok(())
     }
 
     /// Gives every parameter use its server parameter: the first use of `$n` keeps `n`, another recipe for the same

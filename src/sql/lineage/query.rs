@@ -1,6 +1,7 @@
 //! Queries: WITH, SELECT, set operations, VALUES, and what their columns carry.
 
 use super::assign::Target;
+use super::deferred::Meets;
 use super::relation::quoted_ident;
 use super::scope::{Ctes, Out, Scope, fold, parts};
 use super::{Analyst, Shape};
@@ -10,6 +11,7 @@ use sqlparser::ast::{
     NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectFlavor, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Statement, Value, Values, With,
 };
+use std::rc::Rc;
 
 /// Whether a query writes somewhere (data-modifying CTEs).
 pub(super) fn writes(query: &Query) -> bool {
@@ -78,6 +80,7 @@ impl Analyst<'_> {
                 let mut first = query.clone();
                 let term = first_term(&mut first);
                 let (outputs, _) = self.dry(|analyst| analyst.set_expr(term, outer, ctes, None))?;
+                let outputs = outputs.into_iter().map(Out::without_slots).collect();
                 ctes.push(name.clone(), renamed(outputs, &alias.columns));
             }
             let outputs = self.query(query, outer, ctes, None)?;
@@ -92,10 +95,11 @@ impl Analyst<'_> {
 
     /// Runs an analysis for its shapes only: the slots and uses that it met do not count.
     pub(super) fn dry<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Problem>) -> Result<T, Problem> {
-        let (literals, parameters, uses) = (self.literals.len(), self.parameters.len(), self.uses.len());
+        let (literals, uses) = (self.literals.len(), self.uses.len());
+        let (parameters, deferred) = (self.parameters.clone(), self.deferred.clone());
         let result = run(self);
         self.literals.truncate(literals);
-        self.parameters.truncate(parameters);
+        (self.parameters, self.deferred) = (parameters, deferred);
         self.uses.truncate(uses);
         self.use_index.retain(|_, index| *index < uses);
         result
@@ -135,9 +139,8 @@ impl Analyst<'_> {
                 let (left_outputs, _) = self.set_expr(left, outer, ctes, targets)?;
                 let (right_outputs, _) = self.set_expr(right, outer, ctes, targets)?;
                 let mut outputs = vec![];
-                for (index, (left_out, right_out)) in left_outputs.into_iter().zip(right_outputs).enumerate()
-                {
-                    let shape = self.unite((left, left_out.shape), (right, right_out.shape), index, &name)?;
+                for (left_out, right_out) in left_outputs.into_iter().zip(right_outputs) {
+                    let shape = self.unite(left_out.shape, right_out.shape, &name)?;
                     if compares {
                         self.compared(&shape, &name, None)?;
                     }
@@ -166,31 +169,23 @@ impl Analyst<'_> {
     }
 
     /// One column of a set operation: both sides sealed in one domain, or neither; a constant takes the other's form.
-    fn unite(
-        &mut self,
-        left: (&mut SetExpr, Shape),
-        right: (&mut SetExpr, Shape),
-        index: usize,
-        operation: &str,
-    ) -> Result<Shape, Problem> {
+    fn unite(&mut self, left: Shape, right: Shape, operation: &str) -> Result<Shape, Problem> {
         match (left, right) {
-            ((_, Shape::Sealed(a)), (_, Shape::Sealed(b))) => self.unite_sealed(a, b, operation),
-            ((_, Shape::Sealed(sealed)), (side, Shape::Adaptable))
-            | ((side, Shape::Adaptable), (_, Shape::Sealed(sealed))) => {
-                let Some(expr) = constant_at(side, index) else {
-                    return Err(Problem::sealed_use(sealed.column(), operation)
-                        .hint("Write the constant in the select list of the query that is combined."));
-                };
-                self.seal_moved(expr, &sealed)?;
+            (Shape::Sealed(a), Shape::Sealed(b)) => self.unite_sealed(a, b, operation),
+            (Shape::Sealed(sealed), Shape::Deferred(slots))
+            | (Shape::Deferred(slots), Shape::Sealed(sealed)) => {
+                self.decide(&slots, &Meets::Moved(&sealed))?;
                 Ok(Shape::Sealed(sealed))
             }
-            ((_, Shape::Sealed(sealed)), (_, _)) | ((_, _), (_, Shape::Sealed(sealed))) => Err(
-                Problem::sealed_use(sealed.column(), &format!("{operation} with a column of another kind")),
-            ),
-            ((_, Shape::WholeRow(name)), _) | (_, (_, Shape::WholeRow(name))) => {
-                Err(Problem::whole_row(&name))
+            (Shape::Deferred(a), Shape::Deferred(b)) => {
+                Ok(Shape::Deferred(Rc::new(a.iter().chain(b.iter()).copied().collect())))
             }
-            ((_, a), (_, b)) => {
+            (Shape::Sealed(sealed), _) | (_, Shape::Sealed(sealed)) => Err(Problem::sealed_use(
+                sealed.column(),
+                &format!("{operation} with a column of another kind"),
+            )),
+            (Shape::WholeRow(name), _) | (_, Shape::WholeRow(name)) => Err(Problem::whole_row(&name)),
+            (a, b) => {
                 self.refuse_sealed(&a, operation, None)?;
                 self.refuse_sealed(&b, operation, None)?;
                 Ok(Shape::Plain)
@@ -210,23 +205,31 @@ impl Analyst<'_> {
             return Err(Problem::not_understood("VALUES ROW"));
         }
         let scope = Scope { outer, ctes: ctes.clone(), ..Scope::default() };
-        let mut width = 0;
+        let width = rows.iter().map(|row| row.content.len()).max().unwrap_or(0);
+        let mut shapes: Vec<Option<Shape>> = vec![None; width];
         for row in rows.iter_mut() {
-            width = width.max(row.content.len());
             for (index, expr) in row.content.iter_mut().enumerate() {
-                match targets.and_then(|targets| targets.get(index)) {
+                let own = match targets.and_then(|targets| targets.get(index)) {
                     Some(target) => {
                         self.assign(expr, target, &scope)?;
+                        Shape::Plain
                     }
                     None => {
                         let shape = self.expr(expr, &scope)?;
-                        self.refuse_sealed(&shape, "VALUES", None)?;
+                        self.defer(expr, shape, false)
                     }
-                }
+                };
+                shapes[index] = Some(match shapes[index].take() {
+                    Some(before) => self.unite(before, own, "VALUES")?,
+                    None => own,
+                });
             }
         }
-        let shape = if rows.len() == 1 { Shape::Adaptable } else { Shape::Plain };
-        Ok((1..=width).map(|n| Out::named(&format!("column{n}"), shape.clone())).collect())
+        let named = shapes
+            .into_iter()
+            .zip(1..)
+            .map(|(shape, n)| Out::named(&format!("column{n}"), shape.unwrap_or(Shape::Plain)));
+        Ok(named.collect())
     }
 
     fn select<'s>(
@@ -297,7 +300,10 @@ impl Analyst<'_> {
             let substitutions = self.substitutions;
             let shape = match targets.and_then(|targets| targets.get(index)) {
                 Some(target) => self.assign(expr, target, scope)?,
-                None => self.expr(expr, scope)?,
+                None => {
+                    let shape = self.expr(expr, scope)?;
+                    self.defer(expr, shape, false)
+                }
             };
             if self.substitutions != substitutions && !aliased {
                 // A mask in place of the column would change the column's name.
@@ -498,19 +504,6 @@ fn renamed(mut outputs: Vec<Out>, columns: &[sqlparser::ast::TableAliasColumnDef
         out.name = Some(fold(&column.name));
     }
     outputs
-}
-
-/// The constant that stands at `index` of a simple SELECT or of a one-row VALUES.
-fn constant_at(side: &mut SetExpr, index: usize) -> Option<&mut Expr> {
-    match side {
-        SetExpr::Select(select) => match select.projection.get_mut(index)? {
-            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
-            _ => None,
-        },
-        SetExpr::Values(values) if values.rows.len() == 1 => values.rows[0].content.get_mut(index),
-        SetExpr::Query(query) => constant_at(&mut query.body, index),
-        _ => None,
-    }
 }
 
 /// The name that PostgreSQL gives an output (`parse_target.c` `FigureColname`), where that is certain.

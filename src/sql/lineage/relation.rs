@@ -6,8 +6,8 @@ use super::{Analyst, Shape};
 use crate::catalog::Action;
 use crate::sql::problem::{Problem, Trouble};
 use sqlparser::ast::{
-    FunctionArg, Ident, Join, JoinConstraint, JoinOperator, ObjectName, TableAlias, TableAliasColumnDef,
-    TableFactor, TableWithJoins,
+    Expr, FunctionArg, FunctionArgExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, TableAlias,
+    TableAliasColumnDef, TableFactor, TableWithJoins,
 };
 
 /// Functions whose result in FROM is one column for certain, named like the alias.
@@ -189,11 +189,12 @@ impl Analyst<'_> {
                 if *with_offset || with_offset_alias.is_some() {
                     return Err(Problem::not_understood("UNNEST WITH OFFSET"));
                 }
+                let mut shapes = vec![];
                 for array in array_exprs.iter_mut() {
-                    self.unsealed(array, scope, "unnest")?;
+                    shapes.push(self.array_elements(array, scope)?);
                 }
-                let count = array_exprs.len() + usize::from(*with_ordinality);
-                self.push_function("unnest", Some(count), alias.as_ref(), scope)
+                shapes.extend(with_ordinality.then_some(Shape::Plain));
+                self.push_function("unnest", Some(shapes), alias.as_ref(), scope)
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 if alias.is_some() {
@@ -244,18 +245,40 @@ impl Analyst<'_> {
         scope: &mut Scope<'_>,
     ) -> Result<(), Problem> {
         let function = parts(name)?.pop().unwrap_or_default();
-        let arguments = args.len();
-        self.plain_arguments(&function, args, scope)?;
         let known = ONE_COLUMN.contains(&function.as_str());
-        let count =
-            known.then(|| if function == "unnest" { arguments } else { 1 } + usize::from(with_ordinality));
-        self.push_function(&function, count, alias, scope)
+        let mut shapes = vec![];
+        if function == "unnest" {
+            for arg in args {
+                match arg {
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(array)) => {
+                        shapes.push(self.array_elements(array, scope)?);
+                    }
+                    _ => return Err(Problem::not_understood("this argument of unnest")),
+                }
+            }
+        } else {
+            self.plain_arguments(&function, args, scope)?;
+            shapes.push(Shape::Plain);
+        }
+        shapes.extend(with_ordinality.then_some(Shape::Plain));
+        self.push_function(&function, known.then_some(shapes), alias, scope)
+    }
+
+    /// The column that `unnest` makes of an array: a parameter's elements take the form of what they meet.
+    fn array_elements(&mut self, array: &mut Expr, scope: &Scope<'_>) -> Result<Shape, Problem> {
+        match self.expr(array, scope)? {
+            Shape::Adaptable => Ok(self.defer(array, Shape::Adaptable, true)),
+            shape => {
+                self.refuse_sealed(&shape, "unnest", None)?;
+                Ok(Shape::Plain)
+            }
+        }
     }
 
     fn push_function(
         &mut self,
         function: &str,
-        count: Option<usize>,
+        known: Option<Vec<Shape>>,
         alias: Option<&TableAlias>,
         scope: &mut Scope<'_>,
     ) -> Result<(), Problem> {
@@ -264,10 +287,13 @@ impl Analyst<'_> {
             .map(|alias| alias.columns.iter().map(|column| fold(&column.name)).collect())
             .unwrap_or_default();
         let typed = alias.is_some_and(|alias| alias.columns.iter().any(|column| column.data_type.is_some()));
-        let mut columns: Vec<Out> = listed.iter().map(|column| Out::named(column, Shape::Plain)).collect();
+        let count = known.as_ref().map(Vec::len);
+        let mut shapes = known.unwrap_or_default().into_iter();
+        let mut next = || shapes.next().unwrap_or(Shape::Plain);
+        let mut columns: Vec<Out> = listed.iter().map(|column| Out::named(column, next())).collect();
         if let (Some(count), true) = (count, columns.is_empty()) {
-            columns.push(Out::named(&name, Shape::Plain));
-            columns.resize_with(count, || Out { name: None, shape: Shape::Plain });
+            columns.push(Out::named(&name, next()));
+            columns.resize_with(count, || Out { name: None, shape: next() });
         }
         let complete = typed || count.is_some_and(|count| count == columns.len());
         scope.entries.push(Entry { alias: name, schema: None, columns, complete });

@@ -46,6 +46,13 @@ impl Out {
     pub(super) fn named(name: &str, shape: Shape) -> Out {
         Out { name: Some(name.to_owned()), shape }
     }
+    /// As it is outside of the reading that made it.
+    pub(super) fn without_slots(mut self) -> Out {
+        if let Shape::Deferred(_) = self.shape {
+            self.shape = Shape::Plain;
+        }
+        self
+    }
 }
 
 /// Common table expressions in reach, the innermost last.
@@ -82,12 +89,14 @@ impl Entry {
     }
     /// A column whose name is not certain and that holds something tagged: a name that does not resolve may mean it.
     fn uncertain(&self) -> bool {
-        self.columns
-            .iter()
-            .any(|out| out.name.is_none() && !matches!(out.shape, Shape::Plain | Shape::Adaptable))
+        self.columns.iter().any(|out| {
+            out.name.is_none() && !matches!(out.shape, Shape::Plain | Shape::Adaptable | Shape::Deferred(_))
+        })
     }
     pub(super) fn is_tagged(&self) -> bool {
-        self.columns.iter().any(|out| !matches!(out.shape, Shape::Plain | Shape::Adaptable))
+        self.columns
+            .iter()
+            .any(|out| !matches!(out.shape, Shape::Plain | Shape::Adaptable | Shape::Deferred(_)))
     }
 }
 

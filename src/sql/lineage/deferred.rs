@@ -1,0 +1,148 @@
+//! Constants of a select list of their own (`FROM (VALUES (1, 'a')) AS v`, `WITH v AS (SELECT $1 AS x)`, `unnest($1)`):
+//! what their column meets further out decides what they are sealed as.
+//!
+//! Guarantees: all constants of a column are sealed alike or none is; one that is used as it is anywhere is never
+//! sealed, and one that is sealed is used as nothing else: the second use of another kind is refused.
+
+use super::compare::is_array_of;
+use super::print::{Mark, verbatim};
+use super::{Analyst, ParameterUse, Recipe, SealedShape, Shape};
+use crate::catalog::Action;
+use crate::sql::problem::Problem;
+use sqlparser::ast::{Expr, Value};
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// A constant whose use is not known yet. The tree has a mark in its place.
+#[derive(Clone)]
+pub(super) struct Deferred {
+    /// As it will be printed.
+    pub(super) expr: Expr,
+    /// An array, of which the column has the elements.
+    elements: bool,
+    sealed: Option<SealedShape>,
+    /// Used where only the value itself will do.
+    plain: Cell<bool>,
+}
+
+/// What a deferred constant is sealed for.
+pub(super) enum Meets<'a> {
+    Compared(&'a SealedShape, &'a str),
+    Assigned(&'a SealedShape),
+    Moved(&'a SealedShape),
+}
+
+impl Analyst<'_> {
+    /// Puts a mark in the place of a constant. In a view's definition nothing can be changed: there it stays.
+    pub(super) fn defer(&mut self, expr: &mut Expr, shape: Shape, elements: bool) -> Shape {
+        if !matches!(shape, Shape::Adaptable) || self.in_view > 0 {
+            return shape;
+        }
+        let slot = self.deferred.len();
+        let expr = std::mem::replace(expr, verbatim(self.markers.deferred(slot)));
+        self.deferred.push(Deferred { expr, elements, sealed: None, plain: Cell::new(false) });
+        Shape::Deferred(Rc::new(vec![slot]))
+    }
+
+    /// Seals every constant of a column for what the column meets.
+    pub(super) fn decide(&mut self, slots: &[usize], meets: &Meets<'_>) -> Result<(), Problem> {
+        let (Meets::Compared(sealed, _) | Meets::Assigned(sealed) | Meets::Moved(sealed)) = meets;
+        for slot in slots {
+            let known = self.deferred[*slot].clone();
+            let mut expr = known.expr;
+            match &known.sealed {
+                Some(before) => {
+                    self.again(&expr, before, meets)?;
+                    continue;
+                }
+                None if known.plain.get() => return Err(otherwise(sealed)),
+                None => {}
+            }
+            if known.elements
+                && let Expr::Cast { expr: inner, data_type, .. } = &mut expr
+                && is_array_of(data_type, &sealed.data_type)
+            {
+                expr = std::mem::replace(&mut **inner, Expr::Value(Value::Null.into()));
+            }
+            match meets {
+                Meets::Compared(sealed, operator) => {
+                    self.seal_compared(&mut expr, sealed, operator, known.elements)?;
+                }
+                Meets::Assigned(sealed) => {
+                    self.seal(&mut expr, super::assign::assigned(sealed), sealed, known.elements)?;
+                }
+                Meets::Moved(sealed) => {
+                    self.seal(&mut expr, super::compare::moved(sealed), sealed, known.elements)?;
+                }
+            }
+            let deferred = &mut self.deferred[*slot];
+            deferred.expr = expr;
+            deferred.sealed = Some((*sealed).clone());
+        }
+        Ok(())
+    }
+
+    /// A sealed constant meets another column: only one that it would be sealed alike for.
+    fn again(&mut self, expr: &Expr, before: &SealedShape, meets: &Meets<'_>) -> Result<(), Problem> {
+        let (sealed, recipe) = match meets {
+            Meets::Compared(sealed, operator) => {
+                self.comparable(sealed, &format!("operator {operator}"))?;
+                self.note_all(&sealed.columns.clone(), Action::Compare, false);
+                (sealed, super::compare::compared_with(sealed))
+            }
+            Meets::Assigned(sealed) => (sealed, super::assign::assigned(sealed)),
+            Meets::Moved(sealed) => (sealed, super::compare::moved(sealed)),
+        };
+        if sealed.domain.name != before.domain.name || sealed.version != before.version {
+            return Err(otherwise(sealed));
+        }
+        // A NULL has no recipe.
+        let Some(used) = self.recipe_in(expr) else { return Ok(()) };
+        if used.data_type != recipe.data_type {
+            return Err(otherwise(sealed));
+        }
+        if recipe.action == Action::Compare {
+            used.action = Action::Compare;
+        }
+        Ok(())
+    }
+
+    /// The recipe of the slot that a sealed constant was replaced by.
+    fn recipe_in(&mut self, expr: &Expr) -> Option<&mut Recipe> {
+        let Expr::Cast { expr: inner, .. } = expr else { return None };
+        let Expr::Value(value) = &**inner else { return None };
+        let Value::Placeholder(text) = &value.value else { return None };
+        match self.markers.read(text)? {
+            Mark::Literal(slot) => self.literals.get_mut(slot).map(|literal| &mut literal.recipe),
+            Mark::Parameter(slot) => match &mut self.parameters.get_mut(slot)?.1 {
+                ParameterUse::Seal(recipe) | ParameterUse::SealElements(recipe) => Some(recipe),
+                ParameterUse::Pass => None,
+            },
+            Mark::Deferred(_) => None,
+        }
+    }
+
+    /// Used where only the value itself will do.
+    pub(super) fn used_plain(&self, slots: &[usize], construct: &str) -> Result<(), Problem> {
+        for slot in slots {
+            let deferred = &self.deferred[*slot];
+            if let Some(sealed) = &deferred.sealed {
+                return Err(Problem::sealed_use(sealed.column(), construct)
+                    .detail("A constant that is compared with it or assigned to it is used here, too."));
+            }
+            deferred.plain.set(true);
+        }
+        Ok(())
+    }
+
+    /// What a deferred column has become by now: the client's own values, so that to move them needs no right to read.
+    pub(super) fn settled(&self, slots: &[usize]) -> Option<SealedShape> {
+        let sealed = slots.iter().find_map(|slot| self.deferred.get(*slot)?.sealed.clone())?;
+        Some(SealedShape { proposed: true, ..sealed })
+    }
+}
+
+fn otherwise(sealed: &SealedShape) -> Problem {
+    Problem::sealed_use(sealed.column(), "a constant that a subquery gives to other uses, too")
+        .hint("Give each use a column or a parameter of its own.")
+}

@@ -1,0 +1,82 @@
+//! Statements of applications over sealed columns, on a real server: their results are those of a plain table.
+
+use crate::postgres;
+use crate::proxy::{POLICY, Proxy, TAGS};
+use tokio_postgres::NoTls;
+use tokio_postgres::types::Type;
+
+const TABLES: &str = "CREATE TABLE customers (id int PRIMARY KEY, email text UNIQUE, card text);
+     CREATE TABLE proposed (id int, mail text);";
+
+/// What psql prints of `script` through the proxy; on a plain database it prints the same.
+fn alike(script: &str) {
+    let proxy = Proxy::start(POLICY, TAGS);
+    let plain = postgres::database("statements");
+    let print = |url: &str| {
+        let script = format!("{TABLES}\n{script}");
+        let (out, error, _) = postgres::psql_with(url, &["--tuples-only", "--no-align"], &script);
+        (out, error)
+    };
+    let expected = print(&plain);
+    assert_eq!(expected.1, "", "the script itself");
+    assert_eq!(print(&proxy.url("shop")), expected);
+    let (raw, _, _) =
+        postgres::psql(proxy.direct(), "SELECT count(*) FROM customers WHERE email::bytea IS NOT NULL");
+    assert_ne!(raw.trim(), "0", "and what it prints was sealed");
+}
+
+#[test]
+fn merge_updates_inserts_and_deletes() {
+    alike(
+        "INSERT INTO customers VALUES (1, 'ana@x.org', '41'), (2, 'bob@x.org', '42'), (3, NULL, '43');
+         INSERT INTO proposed VALUES (1, 'new'), (2, 'gone'), (4, 'made');
+         MERGE INTO customers c USING proposed p ON c.id = p.id
+           WHEN MATCHED AND p.mail = 'gone' THEN DELETE
+           WHEN MATCHED THEN UPDATE SET email = 'ana@new.org', card = NULL
+           WHEN NOT MATCHED THEN INSERT VALUES (p.id, 'made@x.org', '44');
+         SELECT * FROM customers ORDER BY id;
+         MERGE INTO customers c USING (VALUES ('made@x.org', '50'), ('eve@x.org', '51')) AS s (email, card)
+           ON c.email = s.email
+           WHEN MATCHED THEN UPDATE SET card = s.card
+           WHEN NOT MATCHED THEN INSERT VALUES (9, s.email, s.card);
+         SELECT * FROM customers ORDER BY id;",
+    );
+}
+
+#[test]
+fn many_rows_are_written_from_a_list() {
+    alike(
+        "INSERT INTO customers VALUES (1, 'ana@x.org', '41'), (2, 'bob@x.org', '42'), (3, NULL, '43');
+         UPDATE customers SET email = v.email, card = v.card
+           FROM (VALUES (1, 'a@y.org', NULL), (3, 'c@y.org', '99')) AS v (id, email, card) WHERE customers.id = v.id;
+         SELECT * FROM customers ORDER BY id;
+         WITH v (id, email) AS (VALUES (4, 'd@y.org'), (5, 'a@y.org'))
+           INSERT INTO customers (id, email) SELECT id, email FROM v
+           WHERE NOT EXISTS (SELECT 1 FROM customers c WHERE c.email = v.email) RETURNING id, email;
+         SELECT v.x FROM (VALUES ('a@y.org'), ('nobody@y.org')) AS v (x)
+           LEFT JOIN customers c ON c.email = v.x WHERE c.id IS NULL;
+         SELECT id FROM customers WHERE (email, id) IN (SELECT 'c@y.org', 3) AND 'd@y.org' IN (SELECT email FROM customers);
+         SELECT 'none' UNION ALL SELECT email FROM customers WHERE id = 4;",
+    );
+}
+
+#[tokio::test]
+async fn arrays_are_parameters_of_many_rows() {
+    let proxy = Proxy::start(POLICY, TAGS);
+    let (client, connection) = tokio_postgres::connect(&proxy.url("shop"), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute(TABLES).await.unwrap();
+    let statement = client
+        .prepare("INSERT INTO customers SELECT * FROM unnest($1::int[], $2::text[], $3::text[]) AS v (id, email, card)")
+        .await
+        .unwrap();
+    assert_eq!(statement.params(), [Type::INT4_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY]);
+    let cards = [Some("41"), None, Some("4, \"3")];
+    client
+        .execute(&statement, &[&[1, 2, 3].as_slice(), &["a", "b", "c"].as_slice(), &cards.as_slice()])
+        .await
+        .unwrap();
+    let rows = client.query("SELECT email, card FROM customers ORDER BY id", &[]).await.unwrap();
+    let read: Vec<(&str, Option<&str>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(read, [("a", cards[0]), ("b", cards[1]), ("c", cards[2])]);
+}
