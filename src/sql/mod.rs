@@ -134,7 +134,16 @@ pub fn understand(
     let disguised = statement.tokens.iter().any(|token| token.kind == Kind::UnicodeIdent)
         && words.any_word(|word| word == "uescape");
     if !disguised && !words.any_word(|word| sensitive.contains(word)) {
-        return Ok(Understood::Pass(effects));
+        let reads = matches!(words.keyword(0).as_str(), "select" | "with");
+        if !reads || !words.any_word(|word| lineage::introspect::NAMES.contains(&word)) {
+            return Ok(Understood::Pass(effects));
+        }
+        // What cannot be read of it shows the sealed types, and no value.
+        let read = parsed(text, statement, &words, declared, effects, context);
+        return Ok(match read {
+            Ok(understood @ Understood::Lineage(_)) => understood,
+            _ => Understood::Pass(effects),
+        });
     }
     let first = words.keyword(0);
     if HARMLESS_WITH_TAGGED_NAME.contains(&first.as_str()) {

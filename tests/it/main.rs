@@ -20,6 +20,7 @@ mod fuzz;
 mod golden;
 mod handshake;
 mod init;
+mod introspection;
 mod keys;
 mod leak;
 mod lexer;

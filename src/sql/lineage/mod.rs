@@ -17,6 +17,7 @@ mod deferred;
 mod dml;
 mod expression;
 mod function;
+pub(super) mod introspect;
 mod merge;
 mod print;
 mod query;

@@ -158,7 +158,13 @@ impl Analyst<'_> {
                     return Err(Problem::not_understood("TABLESAMPLE"));
                 }
                 match args {
-                    None if !*with_ordinality => self.table(name, alias.as_ref(), scope),
+                    None if !*with_ordinality => {
+                        let replaced = self.table(name, alias.as_ref(), scope)?;
+                        if let Some(replaced) = replaced {
+                            *factor = replaced;
+                        }
+                        Ok(())
+                    }
                     None => Err(Problem::not_understood("WITH ORDINALITY on a table")),
                     Some(args) => {
                         if args.settings.is_some() {
@@ -208,21 +214,26 @@ impl Analyst<'_> {
         }
     }
 
+    /// A relation by name. The result is the FROM item that has to stand in its place, if another has.
     fn table(
         &mut self,
         name: &mut ObjectName,
         alias: Option<&TableAlias>,
         scope: &mut Scope<'_>,
-    ) -> Result<(), Problem> {
+    ) -> Result<Option<TableFactor>, Problem> {
         let at = self.at(span_of(name));
         match self.find_relation(name, &scope.ctes)? {
             Found::Cte(outputs) => {
                 let own = parts(name)?.pop().unwrap_or_default();
                 let (alias, columns) = aliased(alias, &own, (*outputs).clone())?;
                 scope.entries.push(Entry { alias, schema: None, columns, complete: true });
-                Ok(())
+                Ok(None)
             }
             Found::Relation(relation) => {
+                if let Some((entry, factor)) = self.introspected(&relation, alias) {
+                    scope.entries.push(entry);
+                    return Ok(Some(factor));
+                }
                 let columns = self.relation_columns(&relation).map_err(|problem| problem.at(at))?;
                 let schema = alias.is_none().then(|| relation.schema.clone());
                 let (alias, columns) = aliased(alias, &relation.name, columns)?;
@@ -230,7 +241,7 @@ impl Analyst<'_> {
                     *name = ObjectName(vec![quoted(&relation.schema), quoted(&relation.name)]);
                 }
                 scope.entries.push(Entry { alias, schema, columns, complete: true });
-                Ok(())
+                Ok(None)
             }
             Found::Unknown => Err(Problem::unresolved(&parts(name)?.join(".")).at(at)),
         }
