@@ -51,8 +51,8 @@ pub fn parameter_description(
     for (slot, server) in plan.parameters.iter().zip(server).rev() {
         let logical = match &slot.what {
             ParameterUse::Pass => *server,
-            ParameterUse::Seal(recipe) => recipe.data_type.oid(),
-            ParameterUse::SealElements(recipe) => recipe.data_type.array_oid(),
+            ParameterUse::Seal(recipe) => recipe.untyped.oid(),
+            ParameterUse::SealElements(recipe) => recipe.untyped.array_oid(),
         };
         if let Some(known) = types.get_mut(slot.client) {
             *known = match declared.get(slot.client).copied().unwrap_or(0) {

@@ -53,14 +53,22 @@ impl<'a> Sealer<'a> {
         Sealer { ciphers, style, random, plain, cells, compared: vec![], sealed: vec![] }
     }
 
-    /// Reads a wire value into the batch.
-    fn read(&mut self, recipe: &Recipe, sent: &DataType, format: Format, wire: &[u8]) -> Result<(), Refusal> {
+    /// Reads a wire value into the batch; `sent` is its type, `None` when it has none of its own.
+    fn read(
+        &mut self,
+        recipe: &Recipe,
+        sent: Option<&DataType>,
+        format: Format,
+        wire: &[u8],
+    ) -> Result<(), Refusal> {
+        let own = if sent.is_some() { recipe.data_type } else { recipe.untyped };
+        let sent = sent.unwrap_or(&own);
         if recipe.action == Action::Compare {
             comparable(recipe, sent)?;
         }
         // Few forms are longer than what was sent.
         self.plain.reserve(2 * wire.len());
-        let (own, style) = (recipe.data_type, self.style);
+        let style = self.style;
         let read = self.plain.push_with(|canonical| own.read(sent, format, wire, style, canonical));
         read.map_err(|error| value_refusal(&error, recipe))?;
         let canonical = self.plain.get(self.plain.len() - 1);
@@ -97,7 +105,7 @@ impl<'a> Sealer<'a> {
     fn one(
         &mut self,
         recipe: &Recipe,
-        sent: &DataType,
+        sent: Option<&DataType>,
         format: Format,
         wire: &[u8],
     ) -> Result<&[u8], Refusal> {
@@ -115,14 +123,14 @@ impl<'a> Sealer<'a> {
         wire: &[u8],
     ) -> Result<Vec<u8>, Refusal> {
         let sent = match declared {
-            0 | UNKNOWN => recipe.data_type,
-            oid => DataType::from_array_oid(oid).ok_or_else(|| unknown_type(recipe))?,
+            0 | UNKNOWN => None,
+            oid => Some(DataType::from_array_oid(oid).ok_or_else(|| unknown_type(recipe))?),
         };
         let elements = array_elements(format, wire).map_err(|error| value_refusal(&error, recipe))?;
         let elements: Vec<_> = elements.into_iter().map(|element| element.map(Zeroizing::new)).collect();
         for element in elements.iter().flatten() {
             let element = if declared == BPCHAR_ARRAY { unpadded(element) } else { element };
-            self.read(recipe, &sent, format, element)?;
+            self.read(recipe, sent.as_ref(), format, element)?;
         }
         self.seal(recipe)?;
         let mut cells = self.cells.iter();
@@ -192,11 +200,11 @@ pub fn parameters(
             (_, None) => (0, None),
             (ParameterUse::Seal(recipe), Some(wire)) => {
                 let sent = match oid {
-                    0 | UNKNOWN => recipe.data_type,
-                    oid => DataType::from_oid(oid).ok_or_else(|| unknown_type(recipe))?,
+                    0 | UNKNOWN => None,
+                    oid => Some(DataType::from_oid(oid).ok_or_else(|| unknown_type(recipe))?),
                 };
                 let wire = if oid == BPCHAR { unpadded(wire) } else { wire };
-                (1, Some(sealer.one(recipe, &sent, format, wire)?.to_vec()))
+                (1, Some(sealer.one(recipe, sent.as_ref(), format, wire)?.to_vec()))
             }
             (ParameterUse::SealElements(recipe), Some(wire)) => {
                 (0, Some(sealer.elements(recipe, oid, format, wire)?))
@@ -241,7 +249,7 @@ fn literal_cell<'s>(
 ) -> Result<&'s [u8], Refusal> {
     let own = recipe.data_type;
     match literal {
-        Literal::Text(text) => sealer.one(recipe, &own, Format::Text, text.as_bytes()),
+        Literal::Text(text) => sealer.one(recipe, None, Format::Text, text.as_bytes()),
         Literal::Number(number) => {
             let sent = match own {
                 DataType::Real | DataType::DoublePrecision | DataType::Numeric(_) => own,
@@ -249,10 +257,10 @@ fn literal_cell<'s>(
                 _ if number.parse::<i64>().is_ok() => DataType::Bigint,
                 _ => DataType::Numeric(None),
             };
-            sealer.one(recipe, &sent, Format::Text, number.as_bytes())
+            sealer.one(recipe, Some(&sent), Format::Text, number.as_bytes())
         }
         Literal::Bool(truth) => {
-            sealer.one(recipe, &DataType::Boolean, Format::Text, if *truth { b"t" } else { b"f" })
+            sealer.one(recipe, Some(&DataType::Boolean), Format::Text, if *truth { b"t" } else { b"f" })
         }
     }
 }

@@ -163,6 +163,7 @@ pub(super) fn assigned(target: &SealedShape) -> Recipe {
     Recipe {
         domain: target.domain.clone(),
         data_type: column.data_type,
+        untyped: column.data_type,
         version: target.version,
         action: Action::Write,
         column: column.id,

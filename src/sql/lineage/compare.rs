@@ -233,9 +233,19 @@ impl Analyst<'_> {
         match array {
             Expr::Nested(inner) => self.elements(inner, sealed, scope, operator),
             Expr::Array(list) => {
+                // Without a type anywhere the server makes it an array of text.
+                if !is_text(&sealed.data_type) && list.elem.iter().all(is_untyped) {
+                    let plain = operator.split(' ').next().unwrap_or(operator);
+                    return Err(mismatch(&sealed.data_type.sql(), plain, "text"));
+                }
                 for item in &mut list.elem {
                     let shape = self.expr(item, scope)?;
                     match shape {
+                        // An array of nothing else would be text's.
+                        Shape::Adaptable if is_null(item) => {
+                            *item =
+                                cast(Expr::Value(Value::Null.into()), sealed_type(&compared_with(sealed)));
+                        }
                         Shape::Adaptable => self.seal_compared(item, sealed, operator, false)?,
                         other => {
                             self.compare_shapes(&Shape::Sealed(sealed.clone()), &other, operator, None)?
@@ -245,7 +255,16 @@ impl Analyst<'_> {
                 Ok(())
             }
             Expr::Cast { expr: inner, data_type, .. } if is_array_of(data_type, &sealed.data_type) => {
-                let inner = std::mem::replace(&mut **inner, Expr::Value(Value::Null.into()));
+                let element = data_type.clone();
+                let mut inner = std::mem::replace(&mut **inner, Expr::Value(Value::Null.into()));
+                if let (Expr::Array(list), ast::DataType::Array(ArrayElemTypeDef::SquareBracket(of, _))) =
+                    (&mut inner, element)
+                {
+                    for item in list.elem.iter_mut().filter(|item| is_untyped(item)) {
+                        let constant = std::mem::replace(item, Expr::Value(Value::Null.into()));
+                        *item = cast(constant, (*of).clone());
+                    }
+                }
                 *array = inner;
                 self.elements(array, sealed, scope, operator)
             }
@@ -299,14 +318,19 @@ impl Analyst<'_> {
         }
         if let Expr::Cast { expr: inner, data_type, .. } = constant {
             let to = logical(data_type);
-            let fits = to.is_some_and(|to| {
-                to == recipe.data_type || to == sealed.data_type || same_family(&to, &recipe.data_type)
-            });
+            let own = |to: &DataType| *to == recipe.data_type || *to == sealed.data_type;
+            // A length or scale that is not the column's would cut the value first.
+            let cut = |to: &DataType| matches!(to, DataType::Varchar(Some(_)) | DataType::Numeric(Some(_)));
+            let fits = to.is_some_and(|to| own(&to) || same_family(&to, &recipe.data_type) && !cut(&to));
             if !fits {
-                return Err(super::expression::wrong_type(
-                    sealed.column(),
-                    &data_type.to_string().to_ascii_lowercase(),
-                ));
+                let construct = format!("a constant cast to {}", data_type.to_string().to_ascii_lowercase());
+                return Err(Problem::sealed_use(sealed.column(), &construct));
+            }
+            let mut recipe = recipe;
+            if let Some(to @ (DataType::Smallint | DataType::Integer | DataType::Bigint)) = to
+                && recipe.action == Action::Compare
+            {
+                recipe.untyped = to;
             }
             let mut inner = std::mem::replace(&mut **inner, Expr::Value(Value::Null.into()));
             self.seal(&mut inner, recipe, sealed, elements)?;
@@ -361,7 +385,8 @@ impl Analyst<'_> {
         }
     }
 
-    /// Prints a constant next to a clear tagged column with the column's type, so that a stale plan fails.
+    /// Prints a constant next to a clear tagged column with the column's type, so that a stale plan fails: the type that
+    /// the server would take it for, without length or scale, which would cut it.
     pub(super) fn cast_constant(&mut self, constant: &mut Expr, data_type: &DataType) {
         if self.in_view > 0 || matches!(constant, Expr::Cast { .. }) {
             return;
@@ -376,7 +401,7 @@ impl Analyst<'_> {
         );
         if bare {
             let inner = std::mem::replace(constant, Expr::Value(Value::Null.into()));
-            *constant = cast(inner, type_by_text(&widest(*data_type).sql()));
+            *constant = cast(inner, type_by_text(&uncut(*data_type).sql()));
         }
     }
 }
@@ -388,14 +413,22 @@ pub(super) fn compared_with(sealed: &SealedShape) -> Recipe {
 
 /// How a constant is sealed that becomes one of the alternatives of a sealed value (`COALESCE(email, 'none')`).
 pub(super) fn moved(sealed: &SealedShape) -> Recipe {
-    recipe(sealed, sealed.data_type, Action::Read)
+    let data_type = match sealed.data_type {
+        // Digits as in every cell of the domain: two that are equal have the same bytes.
+        DataType::Numeric(None) => sealed.domain.data_type,
+        other => other,
+    };
+    recipe(sealed, data_type, Action::Read)
 }
 
 fn recipe(sealed: &SealedShape, data_type: DataType, action: Action) -> Recipe {
     let column = sealed.column();
+    // Operators of varchar are text's.
+    let untyped = if is_text(&data_type) { data_type } else { sealed.data_type };
     Recipe {
         domain: sealed.domain.clone(),
         data_type,
+        untyped,
         version: sealed.version,
         action,
         column: column.id,
@@ -412,12 +445,40 @@ pub(super) fn widest(data_type: DataType) -> DataType {
     }
 }
 
+/// The type of an operator's operand.
+fn uncut(data_type: DataType) -> DataType {
+    match data_type {
+        DataType::Varchar(_) => DataType::Text,
+        DataType::Numeric(_) => DataType::Numeric(None),
+        other => other,
+    }
+}
+
 fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Text | DataType::Varchar(_))
 }
 
 fn same_family(a: &DataType, b: &DataType) -> bool {
     widest(*a) == widest(*b)
+}
+
+/// A quoted literal or NULL.
+fn is_untyped(expr: &Expr) -> bool {
+    let quoted = |value: &Value| {
+        matches!(
+            value,
+            Value::SingleQuotedString(_) | Value::EscapedStringLiteral(_) | Value::DollarQuotedString(_)
+        )
+    };
+    matches!(expr, Expr::Value(value) if quoted(&value.value) || value.value == Value::Null)
+}
+
+pub(super) fn is_null(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => matches!(value.value, Value::Null),
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => is_null(expr),
+        _ => false,
+    }
 }
 
 fn is_number(expr: &Expr) -> bool {

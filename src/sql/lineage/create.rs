@@ -120,6 +120,7 @@ impl Analyst<'_> {
         let shape = SealedShape {
             domain: tag.domain.clone(),
             data_type: tag.data_type,
+            shown: None,
             version: sealed.version,
             columns: vec![tagged(State::Sealed { version: sealed.version })],
             proposed: false,

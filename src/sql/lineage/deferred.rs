@@ -4,8 +4,8 @@
 //! Guarantees: all constants of a column are sealed alike or none is; one that is used as it is anywhere is never
 //! sealed, and one that is sealed is used as nothing else: the second use of another kind is refused.
 
-use super::compare::is_array_of;
-use super::print::{Mark, verbatim};
+use super::compare::{is_array_of, is_null};
+use super::print::{Mark, cast, sealed_type, verbatim};
 use super::{Analyst, ParameterUse, Recipe, SealedShape, Shape};
 use crate::catalog::Action;
 use crate::sql::problem::Problem;
@@ -74,6 +74,10 @@ impl Analyst<'_> {
                 Meets::Moved(sealed) => {
                     self.seal(&mut expr, super::compare::moved(sealed), sealed, known.elements)?;
                 }
+            }
+            if is_null(&expr) && !known.elements {
+                // Alone in its column it would be text.
+                expr = cast(expr, sealed_type(&super::compare::compared_with(sealed)));
             }
             let deferred = &mut self.deferred[*slot];
             deferred.expr = expr;

@@ -7,7 +7,7 @@ use super::query::expression_at;
 use super::scope::{Resolved, Scope, fold};
 use super::{Analyst, ParameterUse, SealedShape, Shape, Tagged, logical};
 use crate::catalog::Action;
-use crate::sql::problem::{Problem, Trouble};
+use crate::sql::problem::Problem;
 use crate::value::DataType;
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, Expr, Ident, Interval, Subscript, UnaryOperator, Value,
@@ -322,6 +322,12 @@ impl Analyst<'_> {
             BinaryOperator::Eq | BinaryOperator::NotEq => {
                 self.comparison(left, right, scope, &op.to_string())
             }
+            // The server finds what a constant is by the operator: of a time it takes an interval.
+            BinaryOperator::Plus | BinaryOperator::Minus => {
+                let construct = format!("operator {op}");
+                self.unsealed(left, scope, &construct)?;
+                self.unsealed(right, scope, &construct)
+            }
             other => self.blind(&format!("operator {other}"), vec![left, right], scope),
         }
     }
@@ -348,8 +354,13 @@ impl Analyst<'_> {
                 }
             }
         }
-        results.extend(else_result);
-        self.unify(results, scope, "CASE")
+        // `transformCaseExpr`: ELSE speaks first, and a missing one is NULL.
+        let open_ended = else_result.is_none();
+        results.splice(0..0, else_result);
+        Ok(match self.unify(results, scope, "CASE")? {
+            Shape::Sealed(sealed) if open_ended => Shape::Sealed(sealed.unmodified()),
+            shape => shape,
+        })
     }
 
     /// Alternatives of which one becomes the value (`CASE`, `COALESCE`): all of one sealed domain, or none sealed.
@@ -394,11 +405,13 @@ impl Analyst<'_> {
                 &format!("{construct} with a value of another kind"),
             ));
         }
+        let mixed = !constants.iter().all(|constant| sealed.is_typed(constant))
+            || !deferred.iter().all(|slot| sealed.is_typed(&self.deferred[*slot].expr));
         for constant in constants {
             self.seal(constant, moved(&sealed), &sealed, false)?;
         }
         self.decide(&deferred, &Meets::Moved(&sealed))?;
-        Ok(Shape::Sealed(sealed))
+        Ok(Shape::Sealed(if mixed { sealed.unmodified() } else { sealed }))
     }
 
     /// Two sealed values of which either may come: one domain, one key version.
@@ -412,9 +425,16 @@ impl Analyst<'_> {
             return Err(Problem::sealed_use(a.column(), &format!("{construct} with another domain"))
                 .detail(format!("Column {} is in domain \"{}\".", b.column().column_name(), b.domain.name)));
         }
+        // `select_common_type`, `select_common_typmod`: the first one's, but the wider of two integers.
+        let shown = match (a.shown(), b.shown()) {
+            (own, other) if own == other => own,
+            (DataType::Smallint | DataType::Integer, other) if a.shown().narrows(&other) => other,
+            (_, _) => a.clone().unmodified().shown(),
+        };
         if a.data_type != b.data_type {
             a.data_type = a.domain.data_type;
         }
+        a.shown = Some(shown);
         a.proposed &= b.proposed;
         a.columns.extend(b.columns);
         Ok(Shape::Sealed(a))
@@ -439,6 +459,7 @@ impl Analyst<'_> {
         let inner = std::mem::replace(&mut **inner, Expr::Identifier(Ident::new("")));
         *expr = inner;
         sealed.data_type = to;
+        sealed.shown = None;
         Ok(Shape::Sealed(sealed))
     }
 
@@ -466,18 +487,4 @@ impl Analyst<'_> {
         }
         Ok(())
     }
-}
-
-/// A constant in a place where PostgreSQL would find no operator: the number 5 next to a text column.
-pub(super) fn wrong_type(column: &Tagged, sent: &str) -> Problem {
-    Problem::new(
-        Trouble::Mismatch,
-        "42804",
-        format!(
-            "column \"{}\" is of type {} but expression is of type {sent}",
-            column.name,
-            column.data_type.sql()
-        ),
-    )
-    .hint("You will need to rewrite or cast the expression.")
 }

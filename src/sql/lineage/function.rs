@@ -4,6 +4,7 @@ use super::query::expression_at;
 use super::scope::{Scope, parts};
 use super::{Analyst, Shape};
 use crate::sql::problem::Problem;
+use crate::value::DataType;
 use sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
     FunctionArgumentList, FunctionArguments, WindowType,
@@ -138,7 +139,13 @@ impl Analyst<'_> {
                 self.comparison(first, second, scope, "NULLIF")?;
                 // A constant that was sealed to be compared comes out sealed, too.
                 Ok(match (first_shape, second_shape) {
-                    (sealed @ Shape::Sealed(_), _) | (Shape::Adaptable, sealed @ Shape::Sealed(_)) => sealed,
+                    (Shape::Sealed(mut sealed), _) | (Shape::Adaptable, Shape::Sealed(mut sealed)) => {
+                        // The result has the type of the operator's operand: text's for varchar.
+                        if matches!(sealed.shown(), DataType::Varchar(_)) {
+                            sealed.shown = Some(DataType::Text);
+                        }
+                        Shape::Sealed(sealed)
+                    }
                     _ => Shape::Plain,
                 })
             }
@@ -161,7 +168,10 @@ impl Analyst<'_> {
                 alternatives.push(operand);
             }
         }
-        self.unify(alternatives, scope, name)
+        Ok(match self.unify(alternatives, scope, name)? {
+            Shape::Sealed(sealed) => Shape::Sealed(sealed.unmodified()),
+            shape => shape,
+        })
     }
 
     /// Arguments of a function that knows nothing of sealed values.

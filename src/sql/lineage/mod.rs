@@ -43,6 +43,9 @@ pub struct Recipe {
     pub domain: Arc<Domain>,
     /// The logical type that the value must fit: the column's for an assignment, the family's widest for a comparison.
     pub data_type: DataType,
+    /// What a constant without a type of its own is taken for (a quoted literal, a parameter that the client declares
+    /// no type for), as the server would for the column: `data_type` or a narrower one of its family.
+    pub untyped: DataType,
     /// Key version to seal with; `None`: the keyring's current one (randomized).
     pub version: Option<u16>,
     /// `Compare` slots under an oracle are counted.
@@ -227,7 +230,10 @@ pub(super) enum Shape {
 #[derive(Clone, Debug)]
 pub(super) struct SealedShape {
     domain: Arc<Domain>,
+    /// What every value of it fits.
     data_type: DataType,
+    /// The type that the expression has, where that is not `data_type`: most have no length or scale of their own.
+    shown: Option<DataType>,
     version: Option<u16>,
     /// Where the cells may come from: at least one.
     columns: Vec<Arc<Tagged>>,
@@ -241,6 +247,25 @@ impl SealedShape {
     }
     fn column(&self) -> &Tagged {
         &self.columns[0]
+    }
+    fn shown(&self) -> DataType {
+        self.shown.unwrap_or(self.data_type)
+    }
+    /// Whether a constant says by a cast that it has the very same type.
+    fn is_typed(&self, constant: &ast::Expr) -> bool {
+        match constant {
+            ast::Expr::Cast { data_type, .. } => logical(data_type) == Some(self.shown()),
+            _ => false,
+        }
+    }
+    /// As the result of an expression that keeps no length or scale.
+    fn unmodified(mut self) -> SealedShape {
+        self.shown = Some(match self.shown() {
+            DataType::Varchar(_) => DataType::Varchar(None),
+            DataType::Numeric(_) => DataType::Numeric(None),
+            other => other,
+        });
+        self
     }
 }
 
@@ -412,7 +437,7 @@ impl Analyst<'_> {
             Shape::Sealed(sealed) => {
                 let reads =
                     sealed.columns.iter().map(|column| self.note(column, Action::Read, false)).collect();
-                Ok(Output::Sealed { domain: sealed.domain.clone(), data_type: sealed.data_type, reads })
+                Ok(Output::Sealed { domain: sealed.domain.clone(), data_type: sealed.shown(), reads })
             }
             Shape::Deferred(slots) => match self.settled(slots) {
                 Some(sealed) => self.output(&Shape::Sealed(sealed)),

@@ -174,8 +174,9 @@ impl Analyst<'_> {
             (Shape::Sealed(a), Shape::Sealed(b)) => self.unite_sealed(a, b, operation),
             (Shape::Sealed(sealed), Shape::Deferred(slots))
             | (Shape::Deferred(slots), Shape::Sealed(sealed)) => {
+                let alike = slots.iter().all(|slot| sealed.is_typed(&self.deferred[*slot].expr));
                 self.decide(&slots, &Meets::Moved(&sealed))?;
-                Ok(Shape::Sealed(sealed))
+                Ok(Shape::Sealed(if alike { sealed } else { sealed.unmodified() }))
             }
             (Shape::Deferred(a), Shape::Deferred(b)) => {
                 Ok(Shape::Deferred(Rc::new(a.iter().chain(b.iter()).copied().collect())))

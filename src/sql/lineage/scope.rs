@@ -233,6 +233,7 @@ impl Analyst<'_> {
             State::Sealed { version } => Ok(Shape::Sealed(SealedShape {
                 domain: domain.clone(),
                 data_type: *data_type,
+                shown: None,
                 version: *version,
                 columns: vec![tagged],
                 proposed: false,
