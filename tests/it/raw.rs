@@ -32,11 +32,17 @@ pub struct Raw {
 pub struct Reply {
     /// Type OIDs of the last RowDescription.
     pub types: Vec<u32>,
+    /// Names of the last RowDescription.
+    pub names: Vec<String>,
+    /// Type modifiers of the last RowDescription.
+    pub modifiers: Vec<i32>,
     /// Type OIDs of the last ParameterDescription.
     pub parameters: Vec<u32>,
     pub rows: Vec<Vec<Option<Vec<u8>>>>,
     /// `SQLSTATE message`.
     pub errors: Vec<String>,
+    /// What each CommandComplete said.
+    pub tags: Vec<String>,
     /// The types of all messages, in order.
     pub order: String,
     /// `I`, `T` or `E`.
@@ -149,7 +155,8 @@ impl Raw {
                 self.told.extend_from_slice(&body);
             }
             match tag {
-                'T' => reply.types = described(&body),
+                'T' => (reply.names, reply.types, reply.modifiers) = described(&body),
+                'C' => reply.tags.push(String::from_utf8_lossy(&body[..body.len() - 1]).into_owned()),
                 't' => reply.parameters = body[2..].chunks(4).map(number).collect(),
                 'D' => reply.rows.push(cells(&body)),
                 'E' => reply.errors.push(error(&body)),
@@ -233,14 +240,17 @@ fn number(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
 }
 
-fn described(body: &[u8]) -> Vec<u32> {
+/// Names, types and type modifiers.
+fn described(body: &[u8]) -> (Vec<String>, Vec<u32>, Vec<i32>) {
     let mut rest = &body[2..];
-    let mut types = Vec::new();
+    let (mut names, mut types, mut modifiers) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(end) = rest.iter().position(|byte| *byte == 0) {
+        names.push(String::from_utf8_lossy(&rest[..end]).into_owned());
         types.push(number(&rest[end + 7..end + 11]));
+        modifiers.push(number(&rest[end + 13..end + 17]).cast_signed());
         rest = &rest[end + 19..];
     }
-    types
+    (names, types, modifiers)
 }
 
 fn cells(body: &[u8]) -> Vec<Option<Vec<u8>>> {
