@@ -1,7 +1,7 @@
 //! What the client is told of types: the logical ones, and its own declared ones.
 
-use crate::catalog::Catalog;
-use crate::plan::{ColumnSlot, ParameterUse, StatementPlan};
+use crate::catalog::{Catalog, SealedType};
+use crate::plan::{ColumnSlot, OpenSlot, ParameterUse, StatementPlan};
 use crate::wire::backend::Field;
 
 /// The server describes something else than the plan was made for: the plan is out of date.
@@ -10,6 +10,9 @@ pub struct Stale;
 
 /// OID of `bytea`, as which PostgreSQL describes a column of a domain over it.
 const BYTEA: u32 = 17;
+const BYTEA_ARRAY: u32 = 1001;
+const JSON: u32 = 114;
+const JSONB: u32 = 3802;
 
 /// Rewrites the fields of opened columns to their logical types. Names, table and column numbers stay.
 ///
@@ -21,15 +24,28 @@ pub fn row_description(plan: &StatementPlan, catalog: &Catalog, fields: &mut [Fi
         return Err(Stale);
     }
     for (slot, field) in columns.iter().zip(fields) {
-        let ColumnSlot::Open { domain, data_type, .. } = slot else { continue };
-        let own =
-            catalog.sealed_types.get(&field.type_oid).is_some_and(|sealed| sealed.domain == domain.name);
-        if field.type_oid != BYTEA && !own {
-            return Err(Stale);
+        match slot {
+            ColumnSlot::Pass => {}
+            ColumnSlot::Open(OpenSlot { domain, data_type, .. }) => {
+                let sealed = catalog.sealed_types.get(&field.type_oid);
+                if field.type_oid != BYTEA && sealed.is_none_or(|sealed| sealed.domain != domain.name) {
+                    return Err(Stale);
+                }
+                field.type_oid = data_type.oid();
+                field.type_length = data_type.typlen();
+                field.type_modifier = data_type.typmod();
+            }
+            ColumnSlot::Array(OpenSlot { domain, data_type, .. }) => {
+                let own =
+                    |sealed: &SealedType| sealed.array_oid == field.type_oid && sealed.domain == domain.name;
+                if field.type_oid != BYTEA_ARRAY && !catalog.sealed_types.values().any(own) {
+                    return Err(Stale);
+                }
+                field.type_oid = data_type.array_oid();
+            }
+            ColumnSlot::Document { .. } if matches!(field.type_oid, JSON | JSONB) => {}
+            ColumnSlot::Document { .. } => return Err(Stale),
         }
-        field.type_oid = data_type.oid();
-        field.type_length = data_type.typlen();
-        field.type_modifier = data_type.typmod();
     }
     Ok(())
 }

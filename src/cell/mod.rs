@@ -5,7 +5,9 @@
 //! as one batch. Deliberately absent: deciding anything, sockets, the clock.
 
 pub mod describe;
+mod nested;
 pub mod open;
+mod places;
 pub mod seal;
 
 pub use open::{CellFault, FaultCause, Released, RowOpener, Tally};

@@ -1,8 +1,9 @@
 //! Opening rows: all sealed cells of one column that one read brought are opened as one batch, shown as the judgement
 //! says, and the rows rebuilt into one buffer. Other columns are copied as they are.
 
+use super::nested::{self, Inside};
 use crate::crypto::{CellCipher, Cells, Ciphers, OpenCause};
-use crate::plan::{ColumnSlot, Judgement};
+use crate::plan::{ColumnSlot, Judgement, OpenSlot};
 use crate::policy::{Disclosure, Form};
 use crate::value::{DataType, Format, Style};
 use crate::wire::backend::{DataRow, DataRowBuilder};
@@ -10,6 +11,9 @@ use crate::wire::{Frame, Violation};
 use bytes::BytesMut;
 use std::sync::Arc;
 use zeroize::{Zeroize, Zeroizing};
+
+/// The header and the SIV of a deterministic cell.
+const CELL_BYTES_LEAST: usize = 21;
 
 /// A cell that did not open, or what it held is not of its type: XX001.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,30 +53,69 @@ pub struct Released {
     pub tally: Tally,
 }
 
-struct OpenColumn {
+pub(super) struct OpenColumn {
     index: usize,
-    cipher: Option<Arc<CellCipher>>,
-    data_type: DataType,
-    disclosure: Disclosure,
-    label: String,
+    pub(super) cipher: Option<Arc<CellCipher>>,
+    pub(super) data_type: DataType,
+    pub(super) disclosure: Disclosure,
+    pub(super) label: String,
     name: String,
-    format: Format,
+    pub(super) format: Format,
+    /// Its cells stand inside of its values; then the fields above, but for the index and the format, mean nothing.
+    inside: Option<Inside>,
+    pub(super) leaves: Vec<OpenColumn>,
 }
 
 impl OpenColumn {
-    fn discloses(&self) -> bool {
+    fn new(
+        slot: &OpenSlot,
+        index: usize,
+        format: Format,
+        judgement: &Judgement,
+        ciphers: &Ciphers,
+    ) -> OpenColumn {
+        let OpenSlot { domain, data_type, ruling, column_names } = slot;
+        let ruling = judgement.rulings.get(*ruling);
+        OpenColumn {
+            index,
+            cipher: ciphers.by_domain.get(&domain.name).cloned(),
+            data_type: *data_type,
+            // A slot whose ruling is missing shows nothing.
+            disclosure: ruling.map_or(Disclosure::withheld(), |ruling| ruling.disclosure),
+            label: domain.label.clone(),
+            name: column_names.join(", "),
+            format,
+            inside: None,
+            leaves: vec![],
+        }
+    }
+
+    pub(super) fn discloses(&self) -> bool {
         self.disclosure.form() != Form::Withheld
     }
-    fn fault(&self, cause: FaultCause) -> CellFault {
+    /// Whether its values are written anew where they are not NULL.
+    fn shows(&self) -> bool {
+        self.inside.is_some() || self.discloses()
+    }
+    pub(super) fn fault(&self, cause: FaultCause) -> CellFault {
         CellFault { column: self.name.clone(), cause }
     }
+}
+
+/// Where a label is disclosed.
+struct Label {
+    name: String,
+    /// Columns of the row.
+    columns: Vec<usize>,
+    /// (opened column, leaf) of those that stand inside of values.
+    leaves: Vec<(usize, usize)>,
 }
 
 /// Opens the rows of one portal.
 pub struct RowOpener {
     columns: Vec<OpenColumn>,
-    /// Each label that is disclosed, and the columns of the row that show it.
-    labels: Vec<(String, Vec<usize>)>,
+    /// Each label that is disclosed.
+    labels: Vec<Label>,
     width: usize,
     fingerprint_key: Zeroizing<Vec<u8>>,
     scratch: Scratch,
@@ -111,29 +154,39 @@ impl RowOpener {
             [all] => *all,
             each => each.get(index).copied().unwrap_or(0),
         };
-        let open = columns.iter().enumerate().filter_map(|(index, slot)| match slot {
-            ColumnSlot::Pass => None,
-            ColumnSlot::Open { domain, data_type, ruling, column_names } => Some(OpenColumn {
-                index,
-                cipher: ciphers.by_domain.get(&domain.name).cloned(),
-                data_type: *data_type,
-                // A slot whose ruling is missing shows nothing.
-                disclosure: judgement
-                    .rulings
-                    .get(*ruling)
-                    .map_or(Disclosure::withheld(), |ruling| ruling.disclosure),
-                label: domain.label.clone(),
-                name: column_names.join(", "),
-                format: if format_of(index) == 1 { Format::Binary } else { Format::Text },
-            }),
-        });
-        let open: Vec<OpenColumn> = open.collect();
+        let mut open: Vec<OpenColumn> = vec![];
+        for (index, slot) in columns.iter().enumerate() {
+            let format = if format_of(index) == 1 { Format::Binary } else { Format::Text };
+            let leaf = |slot: &OpenSlot| OpenColumn::new(slot, index, format, judgement, ciphers);
+            let nested = |inside: Inside, slots: &[OpenSlot]| {
+                let first = slots.first()?;
+                let leaves = slots.iter().map(leaf).collect();
+                Some(OpenColumn { inside: Some(inside), leaves, ..leaf(first) })
+            };
+            open.extend(match slot {
+                ColumnSlot::Pass => None,
+                ColumnSlot::Open(slot) => Some(leaf(slot)),
+                ColumnSlot::Array(slot) => nested(Inside::Array, std::slice::from_ref(slot)),
+                ColumnSlot::Document { node, leaves } => nested(Inside::Document(node.clone()), leaves),
+            });
+        }
         let shown = open.iter().map(|_| Cells::new()).collect();
-        let mut labels: Vec<(String, Vec<usize>)> = Vec::new();
-        for column in open.iter().filter(|column| column.discloses()) {
-            match labels.iter_mut().find(|(label, _)| *label == column.label) {
-                Some((_, columns)) => columns.push(column.index),
-                None => labels.push((column.label.clone(), vec![column.index])),
+        let mut labels: Vec<Label> = Vec::new();
+        for (at, column) in open.iter().enumerate() {
+            let own: Vec<(usize, &OpenColumn)> = match column.inside {
+                Some(_) => column.leaves.iter().enumerate().collect(),
+                None => vec![(0, column)],
+            };
+            for (leaf, cells) in own.into_iter().filter(|(_, cells)| cells.discloses()) {
+                let known = labels.iter().position(|label| label.name == cells.label);
+                let known = known.unwrap_or_else(|| {
+                    labels.push(Label { name: cells.label.clone(), columns: vec![], leaves: vec![] });
+                    labels.len() - 1
+                });
+                match column.inside {
+                    Some(_) => labels[known].leaves.push((at, leaf)),
+                    None => labels[known].columns.push(column.index),
+                }
             }
         }
         RowOpener {
@@ -159,20 +212,20 @@ impl RowOpener {
     ) -> Result<Released, CellFault> {
         let mut cells: Vec<Option<&[u8]>> = Vec::with_capacity(frames.len() * self.width);
         let mut released = Released::default();
-        released.tally.rows_by_label = self.labels.iter().map(|(label, _)| (label.clone(), 0)).collect();
+        released.tally.rows_by_label = self.labels.iter().map(|label| (label.name.clone(), 0)).collect();
+        let mut counts = vec![0; self.labels.len()];
         for frame in frames {
             let row_start = cells.len();
             self.split(frame, &mut cells)?;
             let row = &cells[row_start..];
-            let shows = |columns: &[usize]| columns.iter().any(|column| row[*column].is_some());
-            let discloses = self.labels.iter().any(|(_, columns)| shows(columns));
-            if discloses && disclosing_max.is_some_and(|max| released.tally.rows >= max) {
+            let most = self.disclosed(row, &mut counts)?;
+            if most > 0 && disclosing_max.is_some_and(|max| released.tally.rows.saturating_add(most) > max) {
                 cells.truncate(row_start);
                 break;
             }
-            released.tally.rows += u64::from(discloses);
-            for ((_, rows), (_, columns)) in released.tally.rows_by_label.iter_mut().zip(&self.labels) {
-                *rows += u64::from(shows(columns));
+            released.tally.rows += most;
+            for ((_, rows), count) in released.tally.rows_by_label.iter_mut().zip(&counts) {
+                *rows += count;
             }
             released.frames += 1;
         }
@@ -181,6 +234,33 @@ impl RowOpener {
         scratch.clear();
         self.scratch = scratch;
         result.map(|()| released)
+    }
+
+    /// Fills `counts` with the rows that this row discloses of each label, and gives the most of them: a document that
+    /// was made of a hundred rows counts as a hundred.
+    fn disclosed(&self, row: &[Option<&[u8]>], counts: &mut [u64]) -> Result<u64, CellFault> {
+        for (label, count) in self.labels.iter().zip(counts.iter_mut()) {
+            *count = u64::from(label.columns.iter().any(|column| row[*column].is_some()));
+        }
+        for (at, column) in self.columns.iter().enumerate() {
+            let (Some(inside), Some(wire)) = (&column.inside, row[column.index]) else { continue };
+            let mut cells = vec![0; column.leaves.len()];
+            inside.count(column, wire, &mut cells)?;
+            for (label, count) in self.labels.iter().zip(counts.iter_mut()) {
+                for (_, leaf) in label.leaves.iter().filter(|(own, _)| *own == at) {
+                    *count = (*count).max(cells[*leaf]);
+                }
+            }
+        }
+        Ok(counts.iter().copied().max().unwrap_or(0))
+    }
+
+    /// As many rows as these frames could disclose.
+    pub fn rows_at_most(&self, frames: &[Frame]) -> u64 {
+        let nested = self.columns.iter().any(|column| column.inside.is_some());
+        // No cell is shorter than the least envelope.
+        let inside = |frame: &Frame| if nested { frame.bytes().len() / CELL_BYTES_LEAST } else { 0 };
+        frames.iter().map(|frame| (1 + inside(frame)) as u64).sum()
     }
 
     /// Opens column by column, and writes the rows.
@@ -193,6 +273,12 @@ impl RowOpener {
         out: &mut BytesMut,
     ) -> Result<(), CellFault> {
         for (column, at) in self.columns.iter().zip(0..) {
+            if let Some(inside) = &column.inside {
+                let values = cells.iter().skip(column.index).step_by(self.width).flatten().copied();
+                let Some(shown) = scratch.shown.get_mut(at) else { continue };
+                nested::show(column, inside, values, style, &self.fingerprint_key, shown, tally)?;
+                continue;
+            }
             let opened = self.open_column(column, at, cells, style, scratch)?;
             if opened > 0 {
                 tally.cells.push((column.label.clone(), column.disclosure.name(), opened));
@@ -232,7 +318,7 @@ impl RowOpener {
                 Format::Text => {
                     sealed.reserve(wire.len() / 2);
                     sealed
-                        .push_with(|bytes| unhex(wire, bytes))
+                        .push_with(|bytes| unhex_cell(wire, bytes))
                         .ok_or_else(|| column.fault(FaultCause::NotOpened(OpenCause::NotAnEnvelope)))?;
                 }
             }
@@ -274,7 +360,7 @@ impl RowOpener {
                 match self.columns.get(open).filter(|column| column.index == index) {
                     None => builder.column(*cell),
                     Some(column) => {
-                        let value = if cell.is_some() && column.discloses() {
+                        let value = if cell.is_some() && column.shows() {
                             next[open] += 1;
                             Some(shown[open].get(next[open] - 1))
                         } else {
@@ -295,8 +381,11 @@ impl RowOpener {
 }
 
 /// `\x` and hex digits, as `bytea_output = hex` sends a cell in text format.
-fn unhex(wire: &[u8], bytes: &mut Vec<u8>) -> Option<()> {
-    let digits = wire.strip_prefix(b"\\x")?;
+fn unhex_cell(wire: &[u8], bytes: &mut Vec<u8>) -> Option<()> {
+    unhex(wire.strip_prefix(b"\\x")?, bytes)
+}
+
+pub(super) fn unhex(digits: &[u8], bytes: &mut Vec<u8>) -> Option<()> {
     let start = bytes.len();
     bytes.resize(start + digits.len() / 2, 0);
     faster_hex::hex_decode(digits, bytes.get_mut(start..)?).ok().map(|_| ())

@@ -1,7 +1,7 @@
 //! The text form of a plan: what `pgveil explain` prints and golden files hold. One line a fact, in the plan's order;
 //! `‹n›` stands for the n-th sealed literal. Never a value: a plan holds none.
 
-use super::{ColumnSlot, ParameterUse, Planned, Recipe, Refusal, Ruling, Script, StatementPlan};
+use super::{ColumnSlot, OpenSlot, ParameterUse, Planned, Recipe, Refusal, Ruling, Script, StatementPlan};
 use crate::catalog::Seal;
 use crate::sql::Local;
 use std::fmt::{self, Display, Formatter};
@@ -63,14 +63,20 @@ fn statement(plan: &StatementPlan, out: &mut Formatter<'_>) -> fmt::Result {
         writeln!(out, "param ${:<3} {what} {}{from}{rule}", index + 1, recipe(recipe_used))?;
     }
     for (index, slot) in plan.columns.iter().flatten().enumerate() {
-        if let ColumnSlot::Open { domain, data_type, ruling, column_names } = slot {
+        let (what, leaves) = match slot {
+            ColumnSlot::Pass => continue,
+            ColumnSlot::Open(leaf) => ("open", std::slice::from_ref(leaf)),
+            ColumnSlot::Array(leaf) => ("open each element", std::slice::from_ref(leaf)),
+            ColumnSlot::Document { node: _, leaves } => ("open in JSON", leaves.as_slice()),
+        };
+        for OpenSlot { domain, data_type, ruling, column_names } in leaves {
             let ruling = plan.rulings.get(*ruling);
             let shown = ruling.map_or("nothing", |ruling| ruling.disclosure.name());
             let names = column_names.join(", ");
             let rule = ruling.map(rule_text).unwrap_or_default();
             writeln!(
                 out,
-                "column {:<3} open {names} ({}, {}) as {shown}{rule}",
+                "column {:<3} {what} {names} ({}, {}) as {shown}{rule}",
                 index + 1,
                 domain.label,
                 data_type.sql()

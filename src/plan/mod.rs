@@ -11,14 +11,14 @@ pub mod judge;
 pub mod refusal;
 
 pub use crate::sql::lineage::{
-    Effects, LiteralSlot, ParameterSlot, ParameterUse, Piece, Recipe, Use, UseDomain,
+    Effects, LiteralSlot, Node, ParameterSlot, ParameterUse, Piece, Recipe, Use, UseDomain,
 };
 pub use crate::sql::{Local, check_pinned};
 pub use refusal::{Reason, Refusal};
 
 use crate::catalog::{Action, Catalog, ColumnId, Domain};
 use crate::policy::{Circumstances, Disclosure, Form, Policy, Principal, RowLimits, RuleRef};
-use crate::sql::lineage::Output;
+use crate::sql::lineage::{Opened, OpenedDocument, Output};
 use crate::sql::{self, Context, Lineage, StatementText, Understood};
 use crate::value::DataType;
 use std::collections::HashMap;
@@ -85,14 +85,25 @@ pub struct StatementPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ColumnSlot {
     Pass,
-    Open {
-        domain: Arc<Domain>,
-        data_type: DataType,
-        /// Index of its `Read` use (and so its ruling).
-        ruling: usize,
-        /// `schema.table.column` for records; several when a set operation merges columns.
-        column_names: Vec<String>,
+    Open(OpenSlot),
+    /// A one-dimensional array of cells.
+    Array(OpenSlot),
+    /// JSON with cells in it.
+    Document {
+        node: Node,
+        leaves: Vec<OpenSlot>,
     },
+}
+
+/// Cells that are opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSlot {
+    pub domain: Arc<Domain>,
+    pub data_type: DataType,
+    /// Index of its `Read` use (and so its ruling).
+    pub ruling: usize,
+    /// `schema.table.column` for records; several when a set operation merges columns.
+    pub column_names: Vec<String>,
 }
 
 /// The policy's allowing answer for one use.
@@ -305,12 +316,22 @@ fn decide(
 fn column(output: &Output, uses: &[Use]) -> ColumnSlot {
     match output {
         Output::Verbatim => ColumnSlot::Pass,
-        Output::Sealed { domain, data_type, reads } => ColumnSlot::Open {
-            domain: domain.clone(),
-            data_type: *data_type,
-            // All columns of a domain have its label, and so one ruling.
-            ruling: reads.first().copied().unwrap_or(usize::MAX),
-            column_names: reads.iter().filter_map(|read| uses.get(*read)).map(Use::column_name).collect(),
+        Output::Sealed(opened) => ColumnSlot::Open(open_slot(opened, uses)),
+        Output::Array(opened) => ColumnSlot::Array(open_slot(opened, uses)),
+        Output::Document(OpenedDocument { node, leaves }) => ColumnSlot::Document {
+            node: node.clone(),
+            leaves: leaves.iter().map(|leaf| open_slot(leaf, uses)).collect(),
         },
+    }
+}
+
+fn open_slot(opened: &Opened, uses: &[Use]) -> OpenSlot {
+    let Opened { domain, data_type, reads } = opened;
+    OpenSlot {
+        domain: domain.clone(),
+        data_type: *data_type,
+        // All columns of a domain have its label, and so one ruling.
+        ruling: reads.first().copied().unwrap_or(usize::MAX),
+        column_names: reads.iter().filter_map(|read| uses.get(*read)).map(Use::column_name).collect(),
     }
 }

@@ -110,7 +110,8 @@ impl Run {
         metrics: &Metrics,
     ) -> Result<Option<Refusal>, Fault> {
         let mut limit = self.rows_left();
-        let wanted = u64::try_from(frames.len()).unwrap_or(u64::MAX);
+        let rows = u64::try_from(frames.len()).unwrap_or(u64::MAX);
+        let wanted = self.opener.as_ref().map_or(rows, |opener| opener.rows_at_most(frames));
         let granted = self.hour.as_ref().map(|hour| hour.take(wanted, now));
         if let (Some(hour), Some(granted)) = (&self.hour, granted)
             && granted < limit.as_ref().map_or(wanted, |(left, _)| wanted.min(*left))

@@ -16,6 +16,7 @@ mod convert;
 mod boolean;
 mod bytea;
 mod datetime;
+mod embed;
 mod float;
 mod inet;
 mod integer;
@@ -28,6 +29,7 @@ mod uuid;
 
 pub use array::array_elements;
 pub(crate) use datetime::start_of_year;
+pub use embed::write_array;
 
 /// The two wire formats of the extended protocol (PostgreSQL documentation, "Formats and Format Codes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

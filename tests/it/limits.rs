@@ -111,6 +111,26 @@ fn rows_are_counted_to_the_row() {
     assert!(count("pgveil_cell_seconds_count{operation=\"seal\"}") >= 1, "{metrics}");
 }
 
+/// What a document or an array is made of counts, not the one row that it comes in.
+#[test]
+fn rows_inside_of_a_document_are_rows() {
+    let proxy = ten();
+    let mut alice = Raw::log_in(&proxy.url("alice"));
+    for format in [0, 1] {
+        for all in ["json_agg(c)", "jsonb_agg(to_jsonb(c))", "array_agg(email)", "json_object_agg(id, email)"]
+        {
+            let reply = alice.extended(&format!("select {all} from customers c"), &[], [format, format]);
+            assert_eq!((reply.rows.len(), reply.errors.as_slice()), (0, &[SPENT.to_owned()][..]), "{all}");
+            let few = format!("select {all} from customers c where id < 4");
+            let reply = alice.extended(&few, &[], [format, format]);
+            let shown = String::from_utf8_lossy(reply.rows[0][0].as_ref().unwrap()).into_owned();
+            assert!(reply.errors.is_empty() && !shown.contains("person") && shown.contains("***"), "{shown}");
+        }
+    }
+    let (_, metrics) = proxy.get("/metrics").unwrap();
+    assert!(metrics.contains("pgveil_rows_released_total{label=\"pii.email\"} 24\n"), "{metrics}");
+}
+
 #[test]
 fn a_transaction_that_went_over_is_rolled_back() {
     let proxy = ten();

@@ -80,3 +80,21 @@ async fn arrays_are_parameters_of_many_rows() {
     let read: Vec<(&str, Option<&str>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(read, [("a", cards[0]), ("b", cards[1]), ("c", cards[2])]);
 }
+
+#[test]
+fn cells_are_opened_inside_of_json_and_arrays() {
+    alike(
+        "INSERT INTO customers VALUES (1, 'ana\"x\\y@x.org', '41'), (2, 'bob@x.org', NULL), (3, NULL, '43');
+         SELECT row_to_json(c) FROM customers c ORDER BY id;
+         SELECT json_agg(c ORDER BY id), jsonb_agg(to_jsonb(c) ORDER BY id) FROM customers c;
+         SELECT json_build_object('id', id, 'c', json_build_array(card, NULL, email)) FROM customers ORDER BY id;
+         SELECT jsonb_build_object('none', coalesce(jsonb_agg(card), '[]')) FROM customers WHERE id > 99;
+         SELECT json_object_agg(id, email ORDER BY id), json_strip_nulls(json_agg(c ORDER BY id)) FROM customers c;
+         SELECT array_agg(email ORDER BY id), array_agg(card ORDER BY id) FROM customers;
+         SELECT d.all FROM (SELECT json_agg(row_to_json((SELECT x FROM (SELECT c.email AS \"E m\", c.id) AS x)) ORDER BY id)
+           AS all FROM customers c) AS d;
+         SELECT p.id, l.docs FROM customers p LEFT JOIN LATERAL
+           (SELECT json_agg(json_build_object('card', q.card)) AS docs FROM customers q WHERE q.id > p.id AND q.email IS NULL) l
+           ON true ORDER BY 1;",
+    );
+}

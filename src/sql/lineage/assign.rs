@@ -28,9 +28,13 @@ impl Target {
         match &out.shape {
             Shape::Sealed(sealed) => Target::Sealed(sealed.clone()),
             Shape::Clear(column) => Target::Clear(column.clone()),
-            Shape::Plain | Shape::Adaptable | Shape::Deferred(_) | Shape::Row(_) | Shape::WholeRow(_) => {
-                Target::Plain
-            }
+            Shape::Plain
+            | Shape::Adaptable
+            | Shape::Deferred(_)
+            | Shape::Row(_)
+            | Shape::WholeRow(_)
+            | Shape::Array(_)
+            | Shape::Document(_) => Target::Plain,
         }
     }
 }

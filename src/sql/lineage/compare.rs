@@ -120,8 +120,9 @@ impl Analyst<'_> {
                 Ok(())
             }
             Shape::Row(shapes) => shapes.iter().try_for_each(|inner| self.compared(inner, construct, at)),
-            Shape::WholeRow(name) => Err(Problem::whole_row(name)),
+            Shape::WholeRow(row) => Err(Problem::whole_row(&row.name)),
             Shape::Deferred(slots) => self.used_plain(slots, construct),
+            Shape::Array(_) | Shape::Document(_) => self.refuse_sealed(shape, construct, at),
             Shape::Plain | Shape::Adaptable | Shape::Clear(_) => Ok(()),
         }
     }

@@ -313,8 +313,8 @@ impl Analyst<'_> {
             if create.materialized && matches!(out.shape, Shape::Clear(_)) {
                 return Err(Problem::not_understood("a materialized copy of a column stored in clear"));
             }
-            if let Shape::WholeRow(name) = &out.shape {
-                return Err(Problem::whole_row(name));
+            if let Shape::WholeRow(row) = &out.shape {
+                return Err(Problem::whole_row(&row.name));
             }
         }
         Ok(())

@@ -61,6 +61,9 @@ impl Analyst<'_> {
                     Shape::Sealed(sealed) => self.cast_sealed(expr, sealed, to, &name),
                     Shape::Adaptable => Ok(Shape::Adaptable),
                     Shape::Clear(_) | Shape::Plain => Ok(Shape::Plain),
+                    Shape::Document(document) if matches!(to, Some(DataType::Json | DataType::Jsonb)) => {
+                        Ok(Shape::Document(Rc::new(document.cast(to == Some(DataType::Jsonb))?)))
+                    }
                     other => {
                         self.refuse_sealed(&other, "a cast", None)?;
                         Ok(Shape::Plain)
@@ -68,7 +71,7 @@ impl Analyst<'_> {
                 }
             }
             Expr::IsNull(operand) | Expr::IsNotNull(operand) => match self.expr(operand, scope)? {
-                Shape::WholeRow(name) => Err(Problem::whole_row(&name)),
+                Shape::WholeRow(row) => Err(Problem::whole_row(&row.name)),
                 _ => Ok(Shape::Plain),
             },
             Expr::IsTrue(operand)
@@ -246,8 +249,8 @@ impl Analyst<'_> {
     fn reference(&mut self, expr: &mut Expr, resolved: Resolved) -> Result<Shape, Problem> {
         match resolved {
             Resolved::Nothing => Ok(Shape::Plain),
-            Resolved::WholeRow(name, true) => Ok(Shape::WholeRow(name)),
-            Resolved::WholeRow(_, false) => Ok(Shape::Plain),
+            Resolved::WholeRow(row) if row.is_tagged() => Ok(Shape::WholeRow(row)),
+            Resolved::WholeRow(_) => Ok(Shape::Plain),
             Resolved::Column(Shape::Clear(column)) => {
                 self.note(&column, Action::Read, self.in_view > 0);
                 match (self.context.guard)(column.id, &expr.to_string()) {
@@ -373,6 +376,7 @@ impl Analyst<'_> {
         let mut united: Option<SealedShape> = None;
         let mut constants: Vec<&mut Expr> = vec![];
         let mut deferred: Vec<usize> = vec![];
+        let mut whole: Option<Shape> = None;
         let mut plain = false;
         for alternative in alternatives {
             match self.expr(alternative, scope)? {
@@ -392,8 +396,19 @@ impl Analyst<'_> {
                     self.refuse_sealed(&Shape::Row(shapes), construct, None)?;
                     plain = true;
                 }
-                Shape::WholeRow(name) => return Err(Problem::whole_row(&name)),
+                Shape::WholeRow(row) => return Err(Problem::whole_row(&row.name)),
+                // Its places hold for it alone: only a constant may come instead (`COALESCE(json_agg(x), '[]')`).
+                shape @ (Shape::Array(_) | Shape::Document(_)) => match &whole {
+                    Some(other) => self.refuse_sealed(other, construct, None)?,
+                    None => whole = Some(shape),
+                },
             }
+        }
+        if let Some(whole) = whole {
+            if united.is_some() || plain || !deferred.is_empty() {
+                self.refuse_sealed(&whole, construct, None)?;
+            }
+            return Ok(whole);
         }
         let Some(sealed) = united else {
             self.used_plain(&deferred, construct)?;

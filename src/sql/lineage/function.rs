@@ -1,5 +1,6 @@
 //! Functions: a table of what is understood over sealed operands; every other function takes none.
 
+use super::document::{Maker, maker};
 use super::query::expression_at;
 use super::scope::{Scope, parts};
 use super::{Analyst, Shape};
@@ -21,10 +22,15 @@ enum Power {
     NullIf,
     /// Row-moving window functions: the value of another row of the window.
     FirstMoved,
+    /// `array_agg(x)`: all of them.
+    Elements,
+    /// JSON with them in it; `true` for `jsonb`.
+    Document(Maker, bool),
 }
 
 /// To add a function: one line here, and a golden case.
 const OVER_SEALED: &[(&str, Power)] = &[
+    ("array_agg", Power::Elements),
     ("coalesce", Power::Alternatives),
     ("count", Power::Test),
     ("first_value", Power::FirstMoved),
@@ -59,8 +65,10 @@ impl Analyst<'_> {
             _ => None,
         };
         let display = name_parts.join(".");
-        let power = built_in
-            .and_then(|own| OVER_SEALED.iter().find(|(known, _)| *known == own).map(|(_, power)| *power));
+        let power = built_in.and_then(|own| {
+            let listed = OVER_SEALED.iter().find(|(known, _)| *known == own).map(|(_, power)| *power);
+            listed.or_else(|| maker(&own).map(|(maker, jsonb)| Power::Document(maker, jsonb)))
+        });
         if let Some(filter) = filter {
             self.condition(filter, scope, "FILTER")?;
         }
@@ -130,27 +138,62 @@ impl Analyst<'_> {
                 Ok(Shape::Plain)
             }
             Power::Alternatives => self.unify(operands, scope, "COALESCE"),
-            Power::NullIf => {
-                let [first, second] = operands.as_mut_slice() else {
-                    return Err(Problem::not_understood("NULLIF without two arguments"));
-                };
-                let first_shape = self.expr(first, scope)?;
-                let second_shape = self.expr(second, scope)?;
-                self.comparison(first, second, scope, "NULLIF")?;
-                // A constant that was sealed to be compared comes out sealed, too.
-                Ok(match (first_shape, second_shape) {
-                    (Shape::Sealed(mut sealed), _) | (Shape::Adaptable, Shape::Sealed(mut sealed)) => {
-                        // The result has the type of the operator's operand: text's for varchar.
-                        if matches!(sealed.shown(), DataType::Varchar(_)) {
-                            sealed.shown = Some(DataType::Text);
-                        }
-                        Shape::Sealed(sealed)
-                    }
-                    _ => Shape::Plain,
-                })
-            }
+            Power::NullIf => self.null_if(operands, scope),
             Power::FirstMoved => self.moved_from_row(name, operands, scope),
+            Power::Elements => self.collected(name, operands, distinct, scope),
+            Power::Document(maker, jsonb) => {
+                let mut shaped = vec![];
+                for operand in operands {
+                    let shape = self.expr(operand, scope)?;
+                    shaped.push((&*operand, shape));
+                }
+                self.made_document(name, (maker, jsonb), &shaped, distinct)
+            }
         }
+    }
+
+    fn null_if(&mut self, mut operands: Vec<&mut Expr>, scope: &Scope<'_>) -> Result<Shape, Problem> {
+        let [first, second] = operands.as_mut_slice() else {
+            return Err(Problem::not_understood("NULLIF without two arguments"));
+        };
+        let first_shape = self.expr(first, scope)?;
+        let second_shape = self.expr(second, scope)?;
+        self.comparison(first, second, scope, "NULLIF")?;
+        // A constant that was sealed to be compared comes out sealed, too.
+        Ok(match (first_shape, second_shape) {
+            (Shape::Sealed(mut sealed), _) | (Shape::Adaptable, Shape::Sealed(mut sealed)) => {
+                // The result has the type of the operator's operand: text's for varchar.
+                if matches!(sealed.shown(), DataType::Varchar(_)) {
+                    sealed.shown = Some(DataType::Text);
+                }
+                Shape::Sealed(sealed)
+            }
+            _ => Shape::Plain,
+        })
+    }
+
+    /// `array_agg(x)`: an array of cells, where `x` is one.
+    fn collected(
+        &mut self,
+        name: &str,
+        operands: Vec<&mut Expr>,
+        distinct: bool,
+        scope: &Scope<'_>,
+    ) -> Result<Shape, Problem> {
+        let mut result = Shape::Plain;
+        for operand in operands {
+            let at = expression_at(self, operand);
+            match self.expr(operand, scope)? {
+                Shape::Sealed(sealed) => {
+                    if distinct {
+                        self.compared(&Shape::Sealed(sealed.clone()), &format!("{name}(DISTINCT …)"), at)?;
+                    }
+                    result = Shape::Array(sealed);
+                }
+                other => self.refuse_sealed(&other, &format!("function {name}"), at)?,
+            }
+        }
+        Ok(result)
     }
 
     /// `lag(x, 1, default)`: the first operand's shape; the offset is plain, the default one of the alternatives.

@@ -65,9 +65,9 @@ impl<'a> Analyst<'a> {
             let outs = self.dry(|analyst| analyst.relation_columns(relation)).unwrap_or_default();
             for (column, out) in relation.columns.iter().zip(outs) {
                 if let Shape::Sealed(sealed) = out.shape
-                    && sealed.data_type != sealed.domain.data_type
+                    && sealed.shown() != sealed.domain.data_type
                 {
-                    found.push(Narrower { relation, column, data_type: sealed.data_type });
+                    found.push(Narrower { relation, column, data_type: sealed.shown() });
                 }
             }
         }

@@ -15,6 +15,7 @@ mod compare;
 mod create;
 mod deferred;
 mod dml;
+mod document;
 mod expression;
 mod function;
 pub(super) mod introspect;
@@ -128,12 +129,42 @@ impl std::hash::Hash for UseDomain {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     Verbatim,
-    /// Sealed cells of `domain`; `reads` are indexes of the `Read` uses of its columns (one for each).
-    Sealed {
-        domain: Arc<Domain>,
-        data_type: DataType,
-        reads: Vec<usize>,
-    },
+    Sealed(Opened),
+    /// A one-dimensional array of cells.
+    Array(Opened),
+    Document(OpenedDocument),
+}
+
+/// Sealed cells of `domain`; `reads` are indexes of the `Read` uses of its columns (one for each).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    pub domain: Arc<Domain>,
+    pub data_type: DataType,
+    pub reads: Vec<usize>,
+}
+
+/// A JSON document with cells at known places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedDocument {
+    pub node: Node,
+    pub leaves: Vec<Opened>,
+}
+
+/// What is known of one value of a JSON document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// Nothing sealed in it.
+    Plain,
+    /// A cell, by its index among the leaves.
+    Leaf(usize),
+    /// Members by name; others are plain.
+    Object(Vec<(String, Node)>),
+    /// Elements by position.
+    Tuple(Vec<Node>),
+    /// Every element of an array.
+    Each(Box<Node>),
+    /// Every member of an object.
+    Map(Box<Node>),
 }
 
 /// What a statement may change that later plans depend on, and how it ends transactions.
@@ -223,8 +254,12 @@ pub(super) enum Shape {
     Clear(Arc<Tagged>),
     /// A row value.
     Row(Vec<Shape>),
-    /// A whole row that has tagged columns, by the name it was referred to.
-    WholeRow(String),
+    /// A whole row that has tagged columns.
+    WholeRow(Rc<scope::WholeRow>),
+    /// An array of cells of one sealed domain.
+    Array(SealedShape),
+    /// JSON with sealed cells in it.
+    Document(Rc<document::Document>),
 }
 
 #[derive(Clone, Debug)]
@@ -416,7 +451,7 @@ impl Analyst<'_> {
         for output in &outputs {
             columns.push(self.output(&output.shape)?);
         }
-        let sealed = columns.iter().any(|column| matches!(column, Output::Sealed { .. }));
+        let sealed = columns.iter().any(|column| *column != Output::Verbatim);
         let (pieces, parameters, client_parameters) = self.print(&statement, declared)?;
         Ok(Lineage {
             kind,
@@ -431,14 +466,15 @@ impl Analyst<'_> {
         })
     }
 
+    fn opened(&mut self, sealed: &SealedShape) -> Opened {
+        let reads = sealed.columns.iter().map(|column| self.note(column, Action::Read, false)).collect();
+        Opened { domain: sealed.domain.clone(), data_type: sealed.shown(), reads }
+    }
+
     fn output(&mut self, shape: &Shape) -> Result<Output, Problem> {
         match shape {
             Shape::Plain | Shape::Adaptable | Shape::Clear(_) => Ok(Output::Verbatim),
-            Shape::Sealed(sealed) => {
-                let reads =
-                    sealed.columns.iter().map(|column| self.note(column, Action::Read, false)).collect();
-                Ok(Output::Sealed { domain: sealed.domain.clone(), data_type: sealed.shown(), reads })
-            }
+            Shape::Sealed(sealed) => Ok(Output::Sealed(self.opened(sealed))),
             Shape::Deferred(slots) => match self.settled(slots) {
                 Some(sealed) => self.output(&Shape::Sealed(sealed)),
                 None => Ok(Output::Verbatim),
@@ -449,7 +485,9 @@ impl Analyst<'_> {
                 }
                 Ok(Output::Verbatim)
             }
-            Shape::WholeRow(name) => Err(Problem::whole_row(name)),
+            Shape::WholeRow(row) => Err(Problem::whole_row(&row.name)),
+            Shape::Array(sealed) => Ok(Output::Array(self.opened(sealed))),
+            Shape::Document(document) => Ok(Output::Document(self.opened_document(document))),
         }
     }
 
@@ -462,7 +500,12 @@ impl Analyst<'_> {
             Shape::Row(shapes) => {
                 shapes.iter().try_for_each(|inner| self.refuse_sealed(inner, construct, at))
             }
-            Shape::WholeRow(name) => Err(Problem::whole_row(name).at(at)),
+            Shape::WholeRow(row) => Err(Problem::whole_row(&row.name).at(at)),
+            Shape::Array(sealed) => Err(Problem::sealed_use(sealed.column(), construct).at(at)),
+            Shape::Document(document) => match document.first_leaf() {
+                Some(sealed) => Err(Problem::sealed_use(sealed.column(), construct).at(at)),
+                None => Ok(()),
+            },
         }
     }
 }

@@ -185,7 +185,7 @@ impl Analyst<'_> {
                 sealed.column(),
                 &format!("{operation} with a column of another kind"),
             )),
-            (Shape::WholeRow(name), _) | (_, Shape::WholeRow(name)) => Err(Problem::whole_row(&name)),
+            (Shape::WholeRow(row), _) | (_, Shape::WholeRow(row)) => Err(Problem::whole_row(&row.name)),
             (a, b) => {
                 self.refuse_sealed(&a, operation, None)?;
                 self.refuse_sealed(&b, operation, None)?;

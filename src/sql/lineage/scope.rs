@@ -112,11 +112,27 @@ pub(super) struct Scope<'s> {
     pub(super) outputs: Vec<Out>,
 }
 
+/// A row of a relation as one value.
+#[derive(Clone, Debug)]
+pub(in crate::sql) struct WholeRow {
+    /// The name it was referred to by.
+    pub(super) name: String,
+    pub(super) columns: Vec<Out>,
+}
+
+impl WholeRow {
+    pub(super) fn is_tagged(&self) -> bool {
+        self.columns
+            .iter()
+            .any(|out| !matches!(out.shape, Shape::Plain | Shape::Adaptable | Shape::Deferred(_)))
+    }
+}
+
 /// What a name turned out to be.
 pub(super) enum Resolved {
     Column(Shape),
     /// A relation's alias used as a value.
-    WholeRow(String, bool),
+    WholeRow(Rc<WholeRow>),
     /// Nothing here has that name: the server will say so (or it is a system column).
     Nothing,
 }
@@ -144,7 +160,8 @@ impl Scope<'_> {
                 .hint("Give the subquery's columns names with AS."));
         }
         if let Some(entry) = self.entries.iter().find(|entry| entry.alias == name) {
-            return Ok(Resolved::WholeRow(entry.alias.clone(), entry.is_tagged()));
+            let row = WholeRow { name: entry.alias.clone(), columns: entry.columns.clone() };
+            return Ok(Resolved::WholeRow(Rc::new(row)));
         }
         self.outer.map_or(Ok(Resolved::Nothing), |outer| outer.column(name))
     }

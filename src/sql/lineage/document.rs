@@ -1,0 +1,286 @@
+//! JSON made of sealed values (`row_to_json`, `json_build_object`, `json_agg` …) and arrays of them: where in the
+//! document the cells are.
+//!
+//! Guarantees: a place is known because lineage put it there, never because its text looks like a cell; what would lose
+//! the place (operators, casts, another function) is refused; a whole row with a masked clear column is refused, for the
+//! server would put the clear value in.
+
+use super::scope::{Out, WholeRow};
+use super::{Analyst, Node, OpenedDocument, SealedShape, Shape};
+use crate::sql::problem::Problem;
+use crate::value::DataType;
+use sqlparser::ast::{Expr, Value};
+use std::rc::Rc;
+
+/// A document: `json` or `jsonb`.
+#[derive(Debug)]
+pub(in crate::sql) struct Document {
+    jsonb: bool,
+    value: Part,
+}
+
+/// As [`Node`], with the cells' shapes in their places.
+#[derive(Clone, Debug)]
+enum Part {
+    Plain,
+    Leaf(SealedShape),
+    Object(Vec<(String, Part)>),
+    Tuple(Vec<Part>),
+    Each(Box<Part>),
+    Map(Box<Part>),
+}
+
+/// The functions that make documents, without their `json` or `jsonb`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Maker {
+    /// `to_json(x)`, `row_to_json(x)`, `array_to_json(x)`.
+    Of,
+    /// `json_build_object('a', x, …)`.
+    Object,
+    /// `json_build_array(x, …)`.
+    Array,
+    /// `json_agg(x)`.
+    Each,
+    /// `json_object_agg(k, x)`.
+    Map,
+    /// `json_strip_nulls(x)`: what is left is where it was.
+    Stripped,
+}
+
+/// To add a maker: one line here, and a golden case.
+const MAKERS: &[(&str, Maker, bool)] = &[
+    ("array_to_json", Maker::Of, false),
+    ("json_agg", Maker::Each, false),
+    ("json_build_array", Maker::Array, false),
+    ("json_build_object", Maker::Object, false),
+    ("json_object_agg", Maker::Map, false),
+    ("json_strip_nulls", Maker::Stripped, false),
+    ("jsonb_agg", Maker::Each, true),
+    ("jsonb_build_array", Maker::Array, true),
+    ("jsonb_build_object", Maker::Object, true),
+    ("jsonb_object_agg", Maker::Map, true),
+    ("jsonb_strip_nulls", Maker::Stripped, true),
+    ("row_to_json", Maker::Of, false),
+    ("to_json", Maker::Of, false),
+    ("to_jsonb", Maker::Of, true),
+];
+
+pub(super) fn maker(function: &str) -> Option<(Maker, bool)> {
+    MAKERS.iter().find(|(name, _, _)| *name == function).map(|(_, maker, jsonb)| (*maker, *jsonb))
+}
+
+impl Document {
+    /// The first cell in it, for messages.
+    pub(super) fn first_leaf(&self) -> Option<&SealedShape> {
+        self.value.first_leaf()
+    }
+
+    /// As the other of `json` and `jsonb`.
+    pub(super) fn cast(&self, jsonb: bool) -> Result<Document, Problem> {
+        if jsonb && !self.jsonb {
+            // Members of one name are one in jsonb.
+            self.value.check(true)?;
+        }
+        Ok(Document { jsonb, value: self.value.clone() })
+    }
+}
+
+impl Part {
+    fn first_leaf(&self) -> Option<&SealedShape> {
+        match self {
+            Part::Plain => None,
+            Part::Leaf(sealed) => Some(sealed),
+            Part::Object(members) => members.iter().find_map(|(_, part)| part.first_leaf()),
+            Part::Tuple(parts) => parts.iter().find_map(Part::first_leaf),
+            Part::Each(part) | Part::Map(part) => part.first_leaf(),
+        }
+    }
+
+    /// Whether every cell's place is certain, and its value has a form there.
+    fn check(&self, jsonb: bool) -> Result<(), Problem> {
+        match self {
+            Part::Plain => Ok(()),
+            Part::Leaf(sealed) => {
+                // As jsonb keeps them they would have to be read and printed anew.
+                let rewritten = matches!(
+                    sealed.shown(),
+                    DataType::Json | DataType::Jsonb | DataType::Real | DataType::DoublePrecision
+                );
+                if jsonb && rewritten {
+                    let what = format!("jsonb made of type {}", sealed.shown().sql());
+                    return Err(Problem::sealed_use(sealed.column(), &what).hint("Make json of it."));
+                }
+                Ok(())
+            }
+            Part::Object(members) => {
+                for (index, (name, part)) in members.iter().enumerate() {
+                    let twice = members[..index].iter().find(|(other, _)| other == name);
+                    let sealed = part.first_leaf().or(twice.and_then(|(_, other)| other.first_leaf()));
+                    if let (Some(_), Some(sealed)) = (twice, sealed) {
+                        return Err(Problem::sealed_use(
+                            sealed.column(),
+                            "JSON with two members of one name",
+                        ));
+                    }
+                    part.check(jsonb)?;
+                }
+                Ok(())
+            }
+            Part::Tuple(parts) => parts.iter().try_for_each(|part| part.check(jsonb)),
+            Part::Each(part) | Part::Map(part) => part.check(jsonb),
+        }
+    }
+
+    fn node(&self, leaves: &mut Vec<SealedShape>) -> Node {
+        match self {
+            Part::Plain => Node::Plain,
+            Part::Leaf(sealed) => {
+                leaves.push(sealed.clone());
+                Node::Leaf(leaves.len() - 1)
+            }
+            Part::Object(members) => Node::Object(
+                members
+                    .iter()
+                    .filter(|(_, part)| part.first_leaf().is_some())
+                    .map(|(name, part)| (name.clone(), part.node(leaves)))
+                    .collect(),
+            ),
+            Part::Tuple(parts) => Node::Tuple(parts.iter().map(|part| part.node(leaves)).collect()),
+            Part::Each(part) => Node::Each(Box::new(part.node(leaves))),
+            Part::Map(part) => Node::Map(Box::new(part.node(leaves))),
+        }
+    }
+}
+
+impl Analyst<'_> {
+    pub(super) fn opened_document(&mut self, document: &Document) -> OpenedDocument {
+        let mut shapes = vec![];
+        let node = document.value.node(&mut shapes);
+        OpenedDocument { node, leaves: shapes.iter().map(|shape| self.opened(shape)).collect() }
+    }
+
+    /// What a maker makes of its operands, whose shapes are given.
+    pub(super) fn made_document(
+        &mut self,
+        function: &str,
+        (maker, jsonb): (Maker, bool),
+        operands: &[(&Expr, Shape)],
+        distinct: bool,
+    ) -> Result<Shape, Problem> {
+        let mut parts = vec![];
+        for (_, shape) in operands {
+            parts.push(self.part(shape, function)?);
+        }
+        let first = || parts.first().cloned().unwrap_or(Part::Plain);
+        let value = match maker {
+            // A second operand says how to print.
+            Maker::Of | Maker::Stripped => first(),
+            Maker::Array => Part::Tuple(parts),
+            Maker::Each => Part::Each(Box::new(first())),
+            Maker::Object => Part::Object(members(operands, parts, function)?),
+            Maker::Map => {
+                if let Some(sealed) = parts.first().and_then(Part::first_leaf) {
+                    return Err(Problem::sealed_use(sealed.column(), &format!("a key of {function}")));
+                }
+                Part::Map(Box::new(parts.pop().unwrap_or(Part::Plain)))
+            }
+        };
+        let Some(sealed) = value.first_leaf() else { return Ok(Shape::Plain) };
+        if distinct {
+            return Err(Problem::sealed_use(sealed.column(), &format!("{function}(DISTINCT …)")));
+        }
+        if self.in_view > 0 && maker == Maker::Of && matches!(value, Part::Leaf(_)) {
+            return Err(Problem::sealed_use(sealed.column(), &format!("{function} in a view")));
+        }
+        value.check(jsonb)?;
+        Ok(Shape::Document(Rc::new(Document { jsonb, value })))
+    }
+
+    fn part(&mut self, shape: &Shape, function: &str) -> Result<Part, Problem> {
+        match shape {
+            Shape::Plain | Shape::Adaptable | Shape::Clear(_) => Ok(Part::Plain),
+            Shape::Deferred(slots) => match self.settled(slots) {
+                Some(sealed) => Ok(Part::Leaf(sealed)),
+                None => self.used_plain(slots, function).map(|()| Part::Plain),
+            },
+            Shape::Sealed(sealed) => Ok(Part::Leaf(sealed.clone())),
+            Shape::Array(sealed) => Ok(Part::Each(Box::new(Part::Leaf(sealed.clone())))),
+            Shape::Document(document) => Ok(document.value.clone()),
+            // The members of ROW(…) are called f1, f2, …
+            Shape::Row(shapes) => {
+                let named = shapes
+                    .iter()
+                    .zip(1..)
+                    .map(|(shape, n)| Ok((format!("f{n}"), self.part(shape, function)?)));
+                Ok(Part::Object(named.collect::<Result<_, Problem>>()?))
+            }
+            Shape::WholeRow(row) => self.row_part(row, function),
+        }
+    }
+
+    fn row_part(&mut self, row: &WholeRow, function: &str) -> Result<Part, Problem> {
+        let mut members = vec![];
+        for Out { name, shape } in &row.columns {
+            if let Shape::Clear(column) = shape {
+                self.note(column, crate::catalog::Action::Read, self.in_view > 0);
+                if (self.context.guard)(column.id, column.name()).is_some() {
+                    return Err(Problem::whole_row(&row.name));
+                }
+            }
+            let part = self.part(shape, function)?;
+            match name {
+                Some(name) => members.push((name.clone(), part)),
+                None if part.first_leaf().is_some() => {
+                    return Err(Problem::not_understood("a column without a certain name in a row")
+                        .hint("Give the subquery's columns names with AS."));
+                }
+                None => {}
+            }
+        }
+        Ok(Part::Object(members))
+    }
+}
+
+/// The members of `json_build_object`: where a value is sealed, every name must be certain.
+fn members(
+    operands: &[(&Expr, Shape)],
+    parts: Vec<Part>,
+    function: &str,
+) -> Result<Vec<(String, Part)>, Problem> {
+    let mut members = vec![];
+    let mut uncertain = false;
+    let mut parts = parts.into_iter();
+    let mut names = operands.iter().map(|(expr, _)| constant_text(expr)).step_by(2);
+    while let (Some(key), Some(name)) = (parts.next(), names.next()) {
+        if let Some(sealed) = key.first_leaf() {
+            return Err(Problem::sealed_use(sealed.column(), &format!("a key of {function}")));
+        }
+        match (name, parts.next()) {
+            (Some(name), Some(part)) => members.push((name, part)),
+            (None, Some(part)) => {
+                uncertain = true;
+                members.push((String::new(), part));
+            }
+            (_, None) => {}
+        }
+    }
+    match members.iter().find_map(|(_, part)| part.first_leaf()) {
+        Some(sealed) if uncertain => {
+            Err(Problem::sealed_use(sealed.column(), &format!("{function} with computed names"))
+                .hint("Write the names as constants."))
+        }
+        _ => Ok(members),
+    }
+}
+
+fn constant_text(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Nested(inner) => constant_text(inner),
+        Expr::Cast { expr, .. } => constant_text(expr),
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => Some(text.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
