@@ -71,6 +71,9 @@ impl Ctes {
     }
 }
 
+/// What every table has (`heap.c` `SysAtt`).
+const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "cmin", "xmax", "cmax", "tableoid"];
+
 /// One relation of a FROM clause.
 #[derive(Clone)]
 pub(super) struct Entry {
@@ -176,6 +179,11 @@ impl Scope<'_> {
             None if entry.uncertain() => {
                 Err(Problem::not_understood("a column without a certain name in a subquery")
                     .hint("Give the subquery's columns names with AS."))
+            }
+            // `alias.row_to_json` calls the function with the whole row.
+            None if entry.is_tagged() && !SYSTEM_COLUMNS.contains(&name) => {
+                let column = format!("column {}.{name} does not exist", entry.alias);
+                Err(Problem::new(Trouble::Unresolved, "42703", column))
             }
             None => Ok(Resolved::Nothing),
         }
