@@ -4,7 +4,7 @@
 //! broken or unreadable, never untagged. Partitions and children have their parents' tags, columns of a sealed type that
 //! domain's.
 
-use super::queries::{RawCatalog, RawColumn, RawRelation};
+use super::queries::{RawCatalog, RawColumn, RawFunction, RawRelation};
 use super::{
     Catalog, Column, ColumnTag, Domain, Function, Relation, RelationKind, Seal, SealedType, State, Tag, Tags,
 };
@@ -42,11 +42,7 @@ pub fn build(
         clear: before.map(|before| before.clear.clone()).unwrap_or_default(),
         ..Catalog::default()
     };
-    for function in std::mem::take(&mut raw.functions) {
-        let row =
-            Function { schema: function.schema, name: function.name.clone(), language: function.language };
-        catalog.functions.entry(function.name).or_default().push(row);
-    }
+    enter_functions(&mut catalog, std::mem::take(&mut raw.functions));
     enter(&mut catalog, raw);
     let Catalog { clear, relations, .. } = &mut catalog;
     clear.retain(|relation| relations.contains_key(&relation));
@@ -57,9 +53,19 @@ pub fn build(
 ///
 /// A relation that it dropped stays known: the server says that it is gone.
 pub fn amended(base: &Catalog, changes: RawCatalog, generation: u64) -> Catalog {
-    let mut catalog = Catalog { generation, sensitive: OnceLock::new(), ..base.clone() };
+    let mut catalog =
+        Catalog { generation, sensitive: OnceLock::new(), calling: OnceLock::new(), ..base.clone() };
+    let mut changes = changes;
+    enter_functions(&mut catalog, std::mem::take(&mut changes.functions));
     enter(&mut catalog, changes);
     catalog
+}
+
+fn enter_functions(catalog: &mut Catalog, functions: Vec<RawFunction>) {
+    for RawFunction { schema, name, language } in functions {
+        let row = Function { schema, name: name.clone(), language };
+        catalog.functions.entry(name).or_default().push(row);
+    }
 }
 
 /// Adds the relations of `raw`, or puts them in the place of what was known of them.
@@ -94,6 +100,30 @@ fn enter(catalog: &mut Catalog, raw: RawCatalog) {
         catalog.names.insert((relation.schema.clone(), relation.name.clone()), relation.oid);
         catalog.relations.insert(relation.oid, Arc::new(relation));
     }
+    for (child, ancestors) in &ancestors {
+        ancestors.iter().for_each(|ancestor| close_ancestor(catalog, *child, *ancestor));
+    }
+}
+
+/// Whoever reads a table reads its children: one without the tag of a child's clear column is closed.
+fn close_ancestor(catalog: &mut Catalog, child: u32, ancestor: u32) {
+    let (Some(child), Some(parent)) = (catalog.relations.get(&child), catalog.relations.get(&ancestor))
+    else {
+        return;
+    };
+    let clear = child
+        .columns
+        .iter()
+        .filter(|column| column.tag.as_ref().is_some_and(|tag| !matches!(tag.state, State::Sealed { .. })));
+    let bare = |name: &str| parent.column(name).is_some_and(|column| column.tag.is_none());
+    let Some(column) = clear.map(|column| &column.name).find(|name| bare(name)) else { return };
+    let why = format!(
+        "column \"{column}\" of its child {}.{} is tagged and stored in clear, and its own is not tagged",
+        child.schema, child.name
+    );
+    let mut parent = Relation::clone(parent);
+    parent.unreadable.get_or_insert(why);
+    catalog.relations.insert(ancestor, Arc::new(parent));
 }
 
 fn kind(relkind: char) -> Option<RelationKind> {

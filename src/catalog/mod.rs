@@ -189,6 +189,8 @@ pub struct Catalog {
     pub clear: clear::ClearColumns,
     /// Filled on first use by [`Catalog::sensitive_names`].
     pub sensitive: OnceLock<HashSet<String>>,
+    /// Filled on first use by [`Catalog::calling_views`].
+    pub calling: OnceLock<HashSet<String>>,
 }
 
 impl Catalog {
@@ -226,25 +228,39 @@ impl Catalog {
             names.extend(
                 self.relations.values().filter(|relation| relation.is_tagged()).map(|r| r.name.clone()),
             );
-            let mut waiting: Vec<(&str, HashSet<String>)> = self
-                .relations
-                .values()
-                .filter_map(|r| r.definition.as_deref().map(|text| (r.name.as_str(), identifier_words(text))))
-                .collect();
-            loop {
-                let before = names.len();
-                waiting.retain(|(name, words)| {
-                    let reaches = words.iter().any(|word| names.contains(word));
-                    if reaches {
-                        names.insert((*name).to_owned());
-                    }
-                    !reaches
-                });
-                if names.len() == before {
-                    return names;
-                }
-            }
+            self.with_views_over(names)
         })
+    }
+    /// The unqualified names of views (and views of views) whose definition mentions a user-defined function, which may
+    /// read anything.
+    pub fn calling_views(&self) -> &HashSet<String> {
+        self.calling.get_or_init(|| {
+            let functions: HashSet<String> = self.functions.keys().cloned().collect();
+            let mut names = self.with_views_over(functions);
+            names.retain(|name| !self.functions.contains_key(name));
+            names
+        })
+    }
+    /// `names`, and the views whose definition mentions one of them or of these views.
+    fn with_views_over(&self, mut names: HashSet<String>) -> HashSet<String> {
+        let mut waiting: Vec<(&str, HashSet<String>)> = self
+            .relations
+            .values()
+            .filter_map(|r| r.definition.as_deref().map(|text| (r.name.as_str(), identifier_words(text))))
+            .collect();
+        loop {
+            let before = names.len();
+            waiting.retain(|(name, words)| {
+                let reaches = words.iter().any(|word| names.contains(word));
+                if reaches {
+                    names.insert((*name).to_owned());
+                }
+                !reaches
+            });
+            if names.len() == before {
+                return names;
+            }
+        }
     }
     /// Whether some relation, or a tag whose table does not exist yet, has this name in any schema and is tagged.
     pub fn names_tagged_relation(&self, name: &str) -> bool {

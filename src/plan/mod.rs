@@ -209,7 +209,8 @@ fn one(
     let guard = |column: ColumnId, printed: &str| guards.expression(column, printed);
     let context = Context { catalog, path: session.search_path, guard: &guard };
     match sql::understand(text, statement, declared.len(), &context) {
-        Ok(Understood::Pass(effects)) => Planned::Pass(Pass { effects, by_meaning: false }),
+        // Which functions there are counts, too, where one could read what is hidden.
+        Ok(Understood::Pass(effects)) => Planned::Pass(Pass { effects, by_meaning: guards.any_hidden }),
         Ok(Understood::Untouched(effects)) => Planned::Pass(Pass { effects, by_meaning: true }),
         Ok(Understood::Local(local)) => Planned::Local(local),
         Ok(Understood::Lineage(lineage)) => {

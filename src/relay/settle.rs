@@ -7,7 +7,7 @@
 use super::queue::{Class, Expect, Owed, Part, Role};
 use super::{Relay, Step, World};
 use crate::catalog::build::amended;
-use crate::catalog::queries::{RawCatalog, RawColumn, RawRelation};
+use crate::catalog::queries::{RawCatalog, RawColumn, RawFunction, RawRelation};
 use crate::plan::{Effects, Local};
 use crate::wire::backend::{self, DataRow, TransactionStatus};
 use crate::wire::frontend::{self, Bind, Parse, Target};
@@ -21,7 +21,7 @@ const QUESTION: &str = "SELECT 0, pg_catalog.set_config('bytea_output', 'hex', f
     UNION ALL SELECT 1, schema::pg_catalog.text FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) AS schema";
 const QUESTION_NAME: &str = "pgveil_path";
 /// Adds what this transaction changed of the catalog, which no other connection sees before it commits: relations,
-/// columns, inheritance and views, each as a JSON array. A row is of this transaction (or younger) when its age is not
+/// columns, inheritance, views and functions, each as a JSON array. A row is of this transaction (or younger) when its age is not
 /// positive.
 const CHANGES: &str = " UNION ALL \
     SELECT changed.kind, changed.value FROM ( \
@@ -39,7 +39,11 @@ const CHANGES: &str = " UNION ALL \
       UNION ALL SELECT 4, pg_catalog.json_build_array(i.inhrelid::pg_catalog.int8, i.inhparent::pg_catalog.int8)::pg_catalog.text \
         FROM pg_catalog.pg_inherits i JOIN mine ON mine.oid OPERATOR(pg_catalog.=) i.inhrelid \
       UNION ALL SELECT 5, pg_catalog.json_build_array(mine.oid::pg_catalog.int8, pg_catalog.pg_get_viewdef(mine.oid))::pg_catalog.text \
-        FROM mine WHERE mine.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['v', 'm']::\"char\"[])) AS changed";
+        FROM mine WHERE mine.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['v', 'm']::\"char\"[]) \
+      UNION ALL SELECT 6, pg_catalog.json_build_array(n.nspname, p.proname, l.lanname)::pg_catalog.text \
+        FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace \
+          JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
+        WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND pg_catalog.age(p.xmin) OPERATOR(pg_catalog.<=) 0) AS changed";
 
 /// What is known to be out of date, and what is being asked.
 #[derive(Default)]
@@ -154,7 +158,7 @@ impl Relay {
             (Some(b"1"), Some(schema)) => {
                 self.settle.answer.push(String::from_utf8_lossy(schema).into_owned())
             }
-            (Some([kind @ b'2'..=b'5']), Some(change)) => {
+            (Some([kind @ b'2'..=b'6']), Some(change)) => {
                 let change: Option<Vec<Value>> = serde_json::from_slice(change).ok();
                 change
                     .and_then(|change| self.settle.changed(*kind, &change))
@@ -277,6 +281,11 @@ impl Settle {
             }
             (b'4', [child, parent]) => self.changes.parents.push((oid(child)?, oid(parent)?)),
             (b'5', [view, definition]) => self.changes.definitions.push((oid(view)?, text(definition))),
+            (b'6', [schema, name, language]) => self.changes.functions.push(RawFunction {
+                schema: text(schema)?,
+                name: text(name)?,
+                language: text(language)?,
+            }),
             _ => return None,
         }
         Some(())

@@ -128,8 +128,8 @@ fn definition(words: &Words<'_>) -> Effects {
                 schema = true;
                 catalog = true;
             }
-            "table" | "view" | "type" | "domain" | "function" | "procedure" | "extension" | "foreign"
-            | "column" | "owned" | "routine" => catalog = true,
+            "table" | "view" | "type" | "domain" | "function" | "procedure" | "aggregate" | "extension"
+            | "foreign" | "column" | "owned" | "routine" => catalog = true,
             _ => {}
         }
     }
