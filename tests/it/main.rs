@@ -45,5 +45,6 @@ mod strangers;
 mod tidy;
 mod transactions;
 mod twin;
+mod two_worlds;
 mod upstream;
 mod value;
