@@ -196,7 +196,7 @@ fn new_password(path: &Path, made: &mut bool) -> Result<Zeroizing<String>, CliEr
     SystemRandom.fill(bytes.as_mut());
     let password = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()));
     let line = Zeroizing::new(format!("{}\n", password.as_str()));
-    file::write_private(path, line.as_bytes()).map_err(|error| CliError::new(error.to_string()))?;
+    file::create_private(path, line.as_bytes()).map_err(keys::cannot_write)?;
     say(made, format!("made a password for the service user: {}", path.display()));
     Ok(password)
 }

@@ -9,9 +9,11 @@ use crate::config::keys::{KeySettings, KeysUnusable, MasterKeySource};
 use crate::config::{Config, PROXY};
 use crate::crypto::Random;
 use crate::crypto::keyring::{DEFAULT_KEY, KeySummary, Keyring};
-use crate::crypto::provider::{SystemRandom, file};
+use crate::crypto::provider::SystemRandom;
+use crate::crypto::provider::file::{self, FileError};
 use clap::{Args, Subcommand};
 use comfy_table::Table;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use zeroize::Zeroizing;
 
@@ -149,18 +151,52 @@ fn unusable(error: KeysUnusable) -> CliError {
     CliError::new(error.message).hint(error.hint)
 }
 
-/// Makes master key and keyring, and in it what the policy names; `say` hears of each thing made.
+/// Makes master key and keyring, and in it what the policy names; `say` hears of each thing made. Of several processes
+/// that do this at once one makes things, and the others find them.
 ///
 /// # Errors
 /// A key file that cannot be read or written, or a keyring without its master key: nothing was replaced.
 pub(super) fn ensure(config: &Config, mut say: impl FnMut(String)) -> Result<Keyring, CliError> {
-    let message = |error: &dyn std::error::Error| CliError::new(error.to_string());
+    let path = &config.keys.path;
+    if path.exists() {
+        ensure_master_key(&config.keys)?;
+        let mut keyring = config.keys.keyring().map_err(unusable)?;
+        // A folder that holds everything may be one that we cannot write to.
+        if complete(config, &mut keyring)?.is_empty() {
+            return Ok(keyring);
+        }
+    }
+    let lock = file::lock(path).map_err(cannot_write)?;
+    // From here on everything is looked at again: another process may have made it.
     if let Some(line) = ensure_master_key(&config.keys)? {
         say(line);
     }
     let master = config.keys.master_key().map_err(unusable)?;
-    let is_new = !config.keys.path.exists();
+    let is_new = !path.exists();
     let mut keyring = if is_new { Keyring::create() } else { config.keys.keyring().map_err(unusable)? };
+    let news = complete(config, &mut keyring)?;
+    if is_new {
+        file::create(path, &keyring, &master).map_err(cannot_write)?;
+        say(format!("made the keyring {}", path.display()));
+    } else if !news.is_empty() {
+        file::save(&lock, &keyring, &master).map_err(cannot_write)?;
+    }
+    news.into_iter().for_each(say);
+    Ok(keyring)
+}
+
+pub(super) fn cannot_write(error: FileError) -> CliError {
+    let there =
+        matches!(&error, FileError::Write { source, .. } if source.kind() == ErrorKind::AlreadyExists);
+    CliError::new(error.to_string()).hint(if there {
+        "Another process made it meanwhile; run the command again."
+    } else {
+        "The user of this command needs to write to its folder."
+    })
+}
+
+/// Gives the keyring what the policy names and it lacks, and says what that was.
+fn complete(config: &Config, keyring: &mut Keyring) -> Result<Vec<String>, CliError> {
     let mut news = Vec::new();
     let now = jiff::Timestamp::now().as_second();
     let sealed = config.policy.domains.iter().filter(|domain| domain.seal != Seal::None);
@@ -171,18 +207,11 @@ pub(super) fn ensure(config: &Config, mut say: impl FnMut(String)) -> Result<Key
         }
     }
     for domain in sealed {
-        if keyring.ensure_domain(&domain.name).map_err(|error| message(&error))? {
+        if keyring.ensure_domain(&domain.name).map_err(|error| CliError::new(error.to_string()))? {
             news.push(format!("gave domain \"{}\" an id", domain.name));
         }
     }
-    if is_new || !news.is_empty() {
-        file::save(&config.keys.path, &keyring, &master).map_err(|error| message(&error))?;
-        if is_new {
-            say(format!("made the keyring {}", config.keys.path.display()));
-        }
-        news.into_iter().for_each(say);
-    }
-    Ok(keyring)
+    Ok(news)
 }
 
 /// Only where no keyring could be wrapped by another one.
@@ -203,6 +232,6 @@ fn ensure_master_key(keys: &KeySettings) -> Result<Option<String>, CliError> {
     SystemRandom.fill(bytes.as_mut());
     let mut text = Zeroizing::new(faster_hex::hex_string(bytes.as_ref()));
     text.push('\n');
-    file::write_private(path, text.as_bytes()).map_err(|error| CliError::new(error.to_string()))?;
+    file::create_private(path, text.as_bytes()).map_err(cannot_write)?;
     Ok(Some(format!("made the master key {}: keep a copy elsewhere", path.display())))
 }

@@ -5,7 +5,8 @@
 
 use super::{CliError, ConfigDir, block_on};
 use crate::auth::Verifier;
-use crate::config::{Config, users};
+use crate::config::Config;
+use crate::config::users::{self, NotChanged};
 use crate::server::prepare;
 use crate::server::service::{self, ServiceError};
 use clap::{Args, Subcommand};
@@ -91,7 +92,8 @@ impl Add {
             );
         }
         let config = self.config.load_unprepared()?;
-        let mut known = read(&config.dir)?;
+        // Before PostgreSQL has the verifier: a file that cannot be read would leave it there alone.
+        read(&config.dir)?;
         let password = password(&self.name, self.password_file.as_deref())?;
         let verifier = users::make(&password);
         let made = block_on(async {
@@ -99,8 +101,7 @@ impl Add {
             let given = prepare::give_verifier(&mut client, &self.name, &verifier.text()).await;
             given.map_err(|error| explain(error, "CREATEROLE (or superuser)"))
         })?;
-        known.insert(self.name.clone(), verifier);
-        write(&config.dir, &known)?;
+        change(&config.dir, |known| known.insert(self.name.clone(), verifier))?;
         let what = if made { "created role" } else { "gave role a new password:" };
         println!("{what} {}; wrote {}", self.name, config.dir.join(crate::config::USERS).display());
         Ok(())
@@ -110,23 +111,21 @@ impl Add {
 impl Import {
     fn run(self) -> Result<(), CliError> {
         let config = self.config.load_unprepared()?;
-        let mut known = read(&config.dir)?;
+        read(&config.dir)?;
         let found = block_on(async {
             let client = connect(&config, self.database.as_deref()).await?;
             prepare::verifiers(&client).await.map_err(|error| explain(error, "superuser"))
         })?;
         let service_user = &config.settings.database.service_user;
-        let mut count = 0;
+        let mut imported = Vec::new();
         for (name, text) in found.iter().filter(|(name, _)| name != service_user) {
             match Verifier::parse(text) {
-                Some(verifier) => {
-                    count += 1;
-                    known.insert(name.clone(), verifier);
-                }
+                Some(verifier) => imported.push((name.clone(), verifier)),
                 None => eprintln!("warning: {name} has a verifier that is not understood; left out"),
             }
         }
-        write(&config.dir, &known)?;
+        let count = imported.len();
+        change(&config.dir, |known| known.extend(imported))?;
         println!("imported {count} users; wrote {}", config.dir.join(crate::config::USERS).display());
         Ok(())
     }
@@ -160,12 +159,12 @@ impl List {
 
 impl Remove {
     fn run(self) -> Result<(), CliError> {
-        let mut known = read(&self.config.dir)?;
-        if known.remove(&self.name).is_none() {
+        let dir = &self.config.dir;
+        // Read first, so that nothing is written for a user who is not there.
+        if !read(dir)?.contains_key(&self.name) || change(dir, |known| known.remove(&self.name))?.is_none() {
             return Err(CliError::new(format!("there is no user {} in users.toml", self.name))
                 .hint("pgveil users list shows who is there."));
         }
-        write(&self.config.dir, &known)?;
         println!("removed {}; its role in PostgreSQL is still there", self.name);
         Ok(())
     }
@@ -175,8 +174,11 @@ fn read(dir: &Path) -> Result<crate::auth::Verifiers, CliError> {
     users::read_file(dir).map_err(|mistakes| CliError::from_mistakes(&mistakes))
 }
 
-fn write(dir: &Path, known: &crate::auth::Verifiers) -> Result<(), CliError> {
-    users::write_file(dir, known).map_err(|error| CliError::new(error.to_string()))
+fn change<T>(dir: &Path, change: impl FnOnce(&mut crate::auth::Verifiers) -> T) -> Result<T, CliError> {
+    users::change(dir, change).map_err(|why| match why {
+        NotChanged::Mistakes(mistakes) => CliError::from_mistakes(&mistakes),
+        NotChanged::File(error) => CliError::new(error.to_string()),
+    })
 }
 
 async fn connect(config: &Config, url: Option<&str>) -> Result<Client, CliError> {

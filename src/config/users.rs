@@ -7,7 +7,7 @@ use super::{Mistake, USERS};
 use crate::auth::{ITERATIONS_DEFAULT, SALT_BYTES, Verifier, Verifiers};
 use crate::crypto::Random;
 use crate::crypto::provider::SystemRandom;
-use crate::crypto::provider::file::{FileError, write_private};
+use crate::crypto::provider::file::{self, FileError};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -58,12 +58,24 @@ fn file_text(users: &Verifiers) -> String {
     text
 }
 
-/// Replaces the file whole, mode 0600.
+/// Why users.toml was not changed.
+pub enum NotChanged {
+    /// It holds mistakes.
+    Mistakes(Vec<Mistake>),
+    File(FileError),
+}
+
+/// Lets `change` make the users of the file others and replaces it whole, mode 0600. One process at a time does so: none
+/// loses what another added.
 ///
 /// # Errors
-/// What the file system says.
-pub fn write_file(dir: &Path, users: &Verifiers) -> Result<(), FileError> {
-    write_private(&dir.join(USERS), file_text(users).as_bytes())
+/// [`NotChanged`].
+pub fn change<T>(dir: &Path, change: impl FnOnce(&mut Verifiers) -> T) -> Result<T, NotChanged> {
+    let lock = file::lock(&dir.join(USERS)).map_err(NotChanged::File)?;
+    let mut users = read_file(dir).map_err(NotChanged::Mistakes)?;
+    let result = change(&mut users);
+    file::replace_private(&lock, file_text(&users).as_bytes()).map_err(NotChanged::File)?;
+    Ok(result)
 }
 
 /// A verifier of this password with a fresh salt, as PostgreSQL makes it.

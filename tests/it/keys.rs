@@ -84,6 +84,57 @@ fn keys_are_made_once_and_listed_without_a_secret() {
     }
 }
 
+/// Whoever comes second finds what the first made: a keyring or master key that is replaced takes the data with it.
+#[test]
+fn several_processes_make_one_keyring_and_lose_nothing_of_it() {
+    let more = |domain: &str| {
+        format!(
+            "\n[domain.{domain}]\nlabel = \"pii.{domain}\"\ntype = \"text\"\nseal = \"randomized\"\nkey = \"{domain}\"\n"
+        )
+    };
+    for _ in 0..3 {
+        let shared = folder();
+        // Folders of their own, each with a domain and a key that the others do not know, over one pair of key files.
+        let folders: Vec<_> = (0..6)
+            .map(|number| {
+                let own = folder();
+                fs::write(
+                    own.path().join("policy.toml"),
+                    format!("{POLICY}{}", more(&format!("own{number}"))),
+                )
+                .unwrap();
+                let key = |name: &str| shared.path().join(name).display().to_string();
+                let proxy = format!(
+                    "[keys]\npath = \"{}\"\nmaster_key_file = \"{}\"\n",
+                    key("keyring.json"),
+                    key("master.key")
+                );
+                fs::write(own.path().join("proxy.toml"), proxy).unwrap();
+                own
+            })
+            .collect();
+        let ran: Vec<_> = std::thread::scope(|scope| {
+            let running: Vec<_> =
+                folders.iter().map(|own| scope.spawn(|| keys(own.path(), &["init"], None))).collect();
+            running.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        for (_, error, code) in &ran {
+            assert_eq!(*code, 0, "{error}");
+        }
+        for once in ["made the master key", "made the keyring", "data key \"default\"", "domain \"email\""] {
+            assert_eq!(ran.iter().filter(|(said, ..)| said.contains(once)).count(), 1, "{once}: {ran:?}");
+        }
+        let list: serde_json::Value =
+            serde_json::from_str(&keys(folders[0].path(), &["list", "--json"], None).0).unwrap();
+        let names: Vec<&str> =
+            list.as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["default", "own0", "own1", "own2", "own3", "own4", "own5", "payment"]);
+        for own in &folders {
+            assert_eq!(keys(own.path(), &["init"], None).0, "nothing to do: everything is there\n");
+        }
+    }
+}
+
 #[test]
 fn key_files_that_cannot_be_trusted_are_named() {
     let folder = folder();

@@ -1,5 +1,8 @@
-//! Provider `file`: the keyring is a JSON file, the master key a setting or another file. Neither may be readable by
-//! group or others.
+//! Provider `file`: the keyring is a JSON file, the master key a setting or another file.
+//!
+//! Guarantees: neither is used while group or others may read it; a file is written whole or not at all; one that exists
+//! is replaced only by who holds its [`Lock`], so that of two processes none undoes what the other wrote: a keyring that
+//! is lost takes the data with it. Deliberately absent: what belongs into a keyring.
 
 use crate::crypto::keyring::{Keyring, KeyringError, MasterKey};
 use std::fs::{self, File, OpenOptions};
@@ -65,19 +68,70 @@ pub fn load(path: &Path, master: &MasterKey) -> Result<Keyring, FileError> {
     Keyring::unwrap_json(&json, master).map_err(|source| FileError::Keyring { path: path.to_owned(), source })
 }
 
-/// Writes the keyring, mode 0600: a reader sees the old file or the new one, whole.
+/// Writes a keyring where there is none, mode 0600.
 ///
 /// # Errors
-/// [`FileError::Write`].
-pub fn save(path: &Path, keyring: &Keyring, master: &MasterKey) -> Result<(), FileError> {
-    write_private(path, keyring.wrap_json(master).as_bytes())
+/// [`FileError::Write`]; so when one is there by now.
+pub fn create(path: &Path, keyring: &Keyring, master: &MasterKey) -> Result<(), FileError> {
+    create_private(path, keyring.wrap_json(master).as_bytes())
 }
 
-/// Writes a file of mode 0600 by way of a temporary one beside it, synced before it is renamed.
+/// Writes the keyring, mode 0600: a reader sees the old file or the new one, whole. `lock` must have been taken before
+/// what is written now was read.
 ///
 /// # Errors
 /// [`FileError::Write`].
-pub fn write_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
+pub fn save(lock: &Lock, keyring: &Keyring, master: &MasterKey) -> Result<(), FileError> {
+    replace_private(lock, keyring.wrap_json(master).as_bytes())
+}
+
+/// The right to replace one file, held by one process at a time (`flock` on a file beside it, which stays there: a lock
+/// on the file itself would go with what a rename replaces).
+pub struct Lock {
+    path: PathBuf,
+    /// Unlocked when it is closed, by the end of a killed process too.
+    _held: File,
+}
+
+/// Waits for the right to replace the file at `path`, which need not exist.
+///
+/// # Errors
+/// [`FileError::Write`]: the folder cannot be written, or its file system has no locks.
+pub fn lock(path: &Path) -> Result<Lock, FileError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let beside = PathBuf::from(beside);
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&beside);
+    let held = opened.and_then(|file| file.lock().map(|()| file));
+    let held = held.map_err(|source| FileError::Write { path: beside, source })?;
+    Ok(Lock { path: path.to_owned(), _held: held })
+}
+
+/// Replaces a file by one of mode 0600.
+///
+/// # Errors
+/// [`FileError::Write`].
+pub fn replace_private(lock: &Lock, content: &[u8]) -> Result<(), FileError> {
+    write_private(&lock.path, content, |temporary, path| fs::rename(temporary, path))
+}
+
+/// Writes a file of mode 0600 where there is none.
+///
+/// # Errors
+/// [`FileError::Write`]; so when one is there by now, which is left alone.
+pub fn create_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    // A link, unlike a rename, never replaces what another process made meanwhile.
+    write_private(path, content, |temporary, path| {
+        fs::hard_link(temporary, path).and_then(|()| fs::remove_file(temporary))
+    })
+}
+
+/// Writes a temporary file beside `path`, synced before `publish` gives it its name.
+fn write_private(
+    path: &Path,
+    content: &[u8],
+    publish: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> Result<(), FileError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
@@ -91,7 +145,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(content)?;
         file.sync_all()?;
-        fs::rename(&temporary, path)?;
+        publish(&temporary, path)?;
         File::open(folder)?.sync_all()
     };
     written().map_err(|source| {
@@ -111,13 +165,44 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("keyring.json");
         let master = MasterKey::new([1; 32]);
-        save(&path, &Keyring::create(), &master).expect("writes");
+        create(&path, &Keyring::create(), &master).expect("writes");
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         load(&path, &master).expect("private");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("chmod");
         assert!(matches!(load(&path, &master), Err(FileError::Permissions { mode: 0o640, .. })));
-        save(&path, &Keyring::create(), &master).expect("writes");
+        save(&lock(&path).expect("alone"), &Keyring::create(), &master).expect("writes");
         load(&path, &master).expect("a written file is private again");
+    }
+
+    #[test]
+    fn a_keyring_that_is_there_is_not_created_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keyring.json");
+        let master = MasterKey::new([1; 32]);
+        create(&path, &Keyring::create(), &master).expect("writes");
+        let before = fs::read(&path).expect("there");
+        let mut other = Keyring::create();
+        other.ensure_domain("email").expect("ids are left");
+        let Err(FileError::Write { source, .. }) = create(&path, &other, &master) else {
+            panic!("it was created twice")
+        };
+        assert_eq!(source.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).expect("there"), before);
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+    }
+
+    #[test]
+    fn a_lock_is_held_by_one_at_a_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keyring.json");
+        let first = lock(&path).expect("alone");
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| sender.send(lock(&path).is_ok()));
+            assert!(receiver.recv_timeout(std::time::Duration::from_millis(100)).is_err());
+            drop(first);
+            assert!(receiver.recv().expect("sent"));
+        });
     }
 
     #[test]
@@ -125,7 +210,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("keyring.json");
         fs::create_dir(&path).expect("in the way");
-        assert!(matches!(write_private(&path, b"secret"), Err(FileError::Write { .. })));
-        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+        let lock = lock(&path).expect("alone");
+        assert!(matches!(replace_private(&lock, b"secret"), Err(FileError::Write { .. })));
+        assert!(matches!(create_private(&path, b"secret"), Err(FileError::Write { .. })));
+        let left = fs::read_dir(folder.path()).expect("readable").count();
+        assert_eq!(left, 2, "what was in the way, and the lock");
     }
 }
