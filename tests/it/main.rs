@@ -17,6 +17,7 @@ mod describe;
 mod differential;
 mod docker;
 mod drivers;
+mod evasion;
 mod fuzz;
 mod generate;
 mod golden;
