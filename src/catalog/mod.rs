@@ -107,7 +107,7 @@ pub struct Column {
     /// `format_type(atttypid, atttypmod)`, for messages and casts.
     pub type_name: String,
     pub not_null: bool,
-    /// `GENERATED ALWAYS AS IDENTITY` or a generated expression: not assignable.
+    /// By an expression: COPY leaves it out.
     pub generated: bool,
     pub tag: Option<ColumnTag>,
 }

@@ -37,7 +37,7 @@ pub struct RawColumn {
     /// `format_type(atttypid, atttypmod)` under an empty search path.
     pub type_name: String,
     pub not_null: bool,
-    /// Identity that is always generated, or a generated expression.
+    /// A generated expression.
     pub generated: bool,
     /// Its catalog row was written after its table's: added, renamed or altered since.
     pub altered: bool,
@@ -76,7 +76,7 @@ pub const RELATIONS: &str = "\
 pub const COLUMNS: &str = "\
     SELECT a.attrelid, a.attnum, a.attname::text, a.atttypid, \
            pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, \
-           (a.attidentity OPERATOR(pg_catalog.=) 'a' OR a.attgenerated OPERATOR(pg_catalog.<>) ''), \
+           (a.attgenerated OPERATOR(pg_catalog.<>) ''), \
            coalesce(a.xmin::text OPERATOR(pg_catalog.<>) s.xmin::text, false) \
     FROM pg_catalog.pg_attribute a \
     JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) a.attrelid \

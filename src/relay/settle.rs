@@ -33,7 +33,7 @@ const CHANGES: &str = " UNION ALL \
       SELECT 2 AS kind, pg_catalog.json_build_array(mine.oid::pg_catalog.int8, mine.nspname, mine.relname, mine.relkind)::pg_catalog.text AS value FROM mine \
       UNION ALL SELECT 3, pg_catalog.json_build_array(a.attrelid::pg_catalog.int8, a.attnum, a.attname, a.atttypid::pg_catalog.int8, \
           pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, \
-          a.attidentity OPERATOR(pg_catalog.=) 'a' OR a.attgenerated OPERATOR(pg_catalog.<>) '')::pg_catalog.text \
+          a.attgenerated OPERATOR(pg_catalog.<>) '')::pg_catalog.text \
         FROM pg_catalog.pg_attribute a JOIN mine ON mine.oid OPERATOR(pg_catalog.=) a.attrelid \
         WHERE a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped \
       UNION ALL SELECT 4, pg_catalog.json_build_array(i.inhrelid::pg_catalog.int8, i.inhparent::pg_catalog.int8)::pg_catalog.text \
