@@ -4,11 +4,13 @@
 //! and never NULL; errors name columns and types, never values. All cells of one column that one read brought are opened
 //! as one batch. Deliberately absent: deciding anything, sockets, the clock.
 
+pub mod copy;
 pub mod describe;
 mod nested;
 pub mod open;
 mod places;
 pub mod seal;
 
+pub use copy::{CopyOpener, CopySealer};
 pub use open::{CellFault, FaultCause, Released, RowOpener, Tally};
 pub use seal::{SealedBind, SealedText};

@@ -212,28 +212,70 @@ impl RowOpener {
     ) -> Result<Released, CellFault> {
         let mut cells: Vec<Option<&[u8]>> = Vec::with_capacity(frames.len() * self.width);
         let mut released = Released::default();
-        released.tally.rows_by_label = self.labels.iter().map(|label| (label.name.clone(), 0)).collect();
-        let mut counts = vec![0; self.labels.len()];
+        released.tally = self.tally();
+        let mut counts = vec![];
         for frame in frames {
             let row_start = cells.len();
             self.split(frame, &mut cells)?;
-            let row = &cells[row_start..];
-            let most = self.disclosed(row, &mut counts)?;
-            if most > 0 && disclosing_max.is_some_and(|max| released.tally.rows.saturating_add(most) > max) {
+            if !self.admit(&cells[row_start..], disclosing_max, &mut counts, &mut released.tally)? {
                 cells.truncate(row_start);
                 break;
             }
-            released.tally.rows += most;
-            for ((_, rows), count) in released.tally.rows_by_label.iter_mut().zip(&counts) {
-                *rows += count;
-            }
             released.frames += 1;
         }
+        self.opened(&cells, style, &mut released.tally, |opener, shown| opener.rebuild(&cells, shown, out))?;
+        Ok(released)
+    }
+
+    /// How many cells a row has.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Whether a column's cells are opened.
+    pub(super) fn opens(&self, index: usize) -> bool {
+        self.columns.iter().any(|column| column.index == index)
+    }
+
+    /// A tally of nothing yet.
+    pub(super) fn tally(&self) -> Tally {
+        let rows_by_label = self.labels.iter().map(|label| (label.name.clone(), 0)).collect();
+        Tally { rows_by_label, ..Tally::default() }
+    }
+
+    /// Counts a row; false when it is one too many. `counts` is room that is used again.
+    pub(super) fn admit(
+        &self,
+        row: &[Option<&[u8]>],
+        disclosing_max: Option<u64>,
+        counts: &mut Vec<u64>,
+        tally: &mut Tally,
+    ) -> Result<bool, CellFault> {
+        counts.resize(self.labels.len(), 0);
+        let most = self.disclosed(row, counts)?;
+        if most > 0 && disclosing_max.is_some_and(|max| tally.rows.saturating_add(most) > max) {
+            return Ok(false);
+        }
+        tally.rows += most;
+        for ((_, rows), count) in tally.rows_by_label.iter_mut().zip(counts.iter()) {
+            *rows += count;
+        }
+        Ok(true)
+    }
+
+    /// Opens column by column, and hands what is shown to `write`.
+    pub(super) fn opened(
+        &mut self,
+        cells: &[Option<&[u8]>],
+        style: &Style,
+        tally: &mut Tally,
+        write: impl FnOnce(&RowOpener, &[Cells]) -> Result<(), Violation>,
+    ) -> Result<(), CellFault> {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let result = self.show(&cells, style, &mut scratch, &mut released.tally, out);
+        let result = self.show(cells, style, &mut scratch, tally, write);
         scratch.clear();
         self.scratch = scratch;
-        result.map(|()| released)
+        result
     }
 
     /// Fills `counts` with the rows that this row discloses of each label, and gives the most of them: a document that
@@ -263,14 +305,13 @@ impl RowOpener {
         frames.iter().map(|frame| (1 + inside(frame)) as u64).sum()
     }
 
-    /// Opens column by column, and writes the rows.
     fn show(
         &self,
         cells: &[Option<&[u8]>],
         style: &Style,
         scratch: &mut Scratch,
         tally: &mut Tally,
-        out: &mut BytesMut,
+        write: impl FnOnce(&RowOpener, &[Cells]) -> Result<(), Violation>,
     ) -> Result<(), CellFault> {
         for (column, at) in self.columns.iter().zip(0..) {
             if let Some(inside) = &column.inside {
@@ -284,7 +325,7 @@ impl RowOpener {
                 tally.cells.push((column.label.clone(), column.disclosure.name(), opened));
             }
         }
-        self.rebuild(cells, &scratch.shown, out)
+        write(self, &scratch.shown)
             .map_err(|violation| CellFault { column: String::new(), cause: FaultCause::Row(violation) })
     }
 
@@ -350,34 +391,58 @@ impl RowOpener {
         Ok(u64::try_from(shown.len()).unwrap_or(u64::MAX))
     }
 
-    fn rebuild(&self, cells: &[Option<&[u8]>], shown: &[Cells], out: &mut BytesMut) -> Result<(), Violation> {
-        let start = out.len();
+    /// Walks all rows and gives each cell as it is shown.
+    pub(super) fn each<E>(
+        &self,
+        cells: &[Option<&[u8]>],
+        shown: &[Cells],
+        mut row_of: impl FnMut(&mut dyn Iterator<Item = Shown<'_>>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut next = vec![0; shown.len()];
         for row in cells.chunks_exact(self.width.max(1)) {
-            let mut builder = DataRowBuilder::begin(out);
             let mut open = 0;
-            for (index, cell) in row.iter().enumerate() {
-                match self.columns.get(open).filter(|column| column.index == index) {
-                    None => builder.column(*cell),
-                    Some(column) => {
-                        let value = if cell.is_some() && column.shows() {
-                            next[open] += 1;
-                            Some(shown[open].get(next[open] - 1))
-                        } else {
-                            None
-                        };
-                        builder.column(value);
-                        open += 1;
-                    }
+            let mut row = row.iter().enumerate().map(|(index, cell)| {
+                let Some(column) = self.columns.get(open).filter(|column| column.index == index) else {
+                    return Shown::AsItIs(*cell);
+                };
+                let at = open;
+                open += 1;
+                if cell.is_none() || !column.shows() {
+                    return Shown::Null;
                 }
-            }
-            if let Err(violation) = builder.end() {
-                out.truncate(start);
-                return Err(violation);
-            }
+                next[at] += 1;
+                Shown::Opened(shown[at].get(next[at] - 1))
+            });
+            row_of(&mut row)?;
         }
         Ok(())
     }
+
+    fn rebuild(&self, cells: &[Option<&[u8]>], shown: &[Cells], out: &mut BytesMut) -> Result<(), Violation> {
+        let start = out.len();
+        let result = self.each(cells, shown, |row| {
+            let mut builder = DataRowBuilder::begin(out);
+            for cell in row {
+                builder.column(match cell {
+                    Shown::AsItIs(cell) => cell,
+                    Shown::Opened(value) => Some(value),
+                    Shown::Null => None,
+                });
+            }
+            builder.end()
+        });
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+}
+
+/// One cell as the client gets it.
+pub(super) enum Shown<'c> {
+    AsItIs(Option<&'c [u8]>),
+    Opened(&'c [u8]),
+    Null,
 }
 
 /// `\x` and hex digits, as `bytea_output = hex` sends a cell in text format.

@@ -29,14 +29,14 @@ pub struct SealedText {
 }
 
 /// What values are sealed with; holds one batch at a time.
-struct Sealer<'a> {
+pub(super) struct Sealer<'a> {
     ciphers: &'a Ciphers,
     style: &'a Style,
     random: &'a mut dyn Random,
-    plain: Cells,
-    cells: Cells,
+    pub(super) plain: Cells,
+    pub(super) cells: Cells,
     compared: Vec<(String, u64)>,
-    sealed: Vec<(String, u64)>,
+    pub(super) sealed: Vec<(String, u64)>,
 }
 
 fn add(counts: &mut Vec<(String, u64)>, label: &str, count: usize) {
@@ -48,13 +48,13 @@ fn add(counts: &mut Vec<(String, u64)>, label: &str, count: usize) {
 }
 
 impl<'a> Sealer<'a> {
-    fn new(ciphers: &'a Ciphers, style: &'a Style, random: &'a mut dyn Random) -> Sealer<'a> {
+    pub(super) fn new(ciphers: &'a Ciphers, style: &'a Style, random: &'a mut dyn Random) -> Sealer<'a> {
         let (plain, cells) = (Cells::new(), Cells::new());
         Sealer { ciphers, style, random, plain, cells, compared: vec![], sealed: vec![] }
     }
 
     /// Reads a wire value into the batch; `sent` is its type, `None` when it has none of its own.
-    fn read(
+    pub(super) fn read(
         &mut self,
         recipe: &Recipe,
         sent: Option<&DataType>,
@@ -87,7 +87,7 @@ impl<'a> Sealer<'a> {
     }
 
     /// Seals the batch into `cells`.
-    fn seal(&mut self, recipe: &Recipe) -> Result<(), Refusal> {
+    pub(super) fn seal(&mut self, recipe: &Recipe) -> Result<(), Refusal> {
         let cipher = self.ciphers.by_domain.get(&recipe.domain.name).ok_or_else(|| no_key(recipe))?;
         let version = recipe.version.map_or(cipher.current(), KeyVersion);
         self.cells.clear();

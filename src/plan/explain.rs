@@ -62,6 +62,11 @@ fn statement(plan: &StatementPlan, out: &mut Formatter<'_>) -> fmt::Result {
         let rule = rule_of(plan, recipe_used);
         writeln!(out, "param ${:<3} {what} {}{from}{rule}", index + 1, recipe(recipe_used))?;
     }
+    for (index, column) in plan.copy.iter().flat_map(|copy| &copy.columns).enumerate() {
+        if let Some(used) = &column.seal {
+            writeln!(out, "field {:<4} seal {}{}", index + 1, recipe(used), rule_of(plan, used))?;
+        }
+    }
     for (index, slot) in plan.columns.iter().flatten().enumerate() {
         let (what, leaves) = match slot {
             ColumnSlot::Pass => continue,

@@ -11,9 +11,10 @@ pub mod judge;
 pub mod refusal;
 
 pub use crate::sql::lineage::{
-    Effects, LiteralSlot, Node, ParameterSlot, ParameterUse, Piece, Recipe, Use, UseDomain,
+    CopyColumn, CopyRows, Effects, LiteralSlot, Node, ParameterSlot, ParameterUse, Piece, Recipe, Use,
+    UseDomain,
 };
-pub use crate::sql::{Local, check_pinned};
+pub use crate::sql::{CopyFormat, CopyOptions, Local, check_pinned};
 pub use refusal::{Reason, Refusal};
 
 use crate::catalog::{Action, Catalog, ColumnId, Domain};
@@ -77,6 +78,8 @@ pub struct StatementPlan {
     pub effects: Effects,
     /// Whether guarded clear columns were substituted: such a plan is bound to its rulings' disclosures.
     pub guarded: bool,
+    /// For COPY: how its rows are spelled, and what is sealed in them.
+    pub copy: Option<CopyRows>,
     /// The catalog that the plan was made for.
     pub catalog_generation: u64,
 }
@@ -310,6 +313,7 @@ fn decide(
         shape,
         effects: lineage.effects,
         guarded: lineage.guarded,
+        copy: lineage.copy,
         catalog_generation: catalog.generation,
     })
 }

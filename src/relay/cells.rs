@@ -8,7 +8,7 @@ use super::Relay;
 use super::out::Out;
 use super::run::Run;
 use crate::catalog::{Action, Catalog};
-use crate::cell::{self, FaultCause, RowOpener, SealedBind};
+use crate::cell::{self, FaultCause, RowOpener, SealedBind, Tally};
 use crate::crypto::{Ciphers, OpenCause};
 use crate::metrics::{CellOperation, Metrics};
 use crate::plan::{Judgement, Reason, Refusal, StatementPlan};
@@ -157,14 +157,20 @@ impl Run {
                 released.map_or(0, |cells| cells.map(|(_, _, cells)| cells).sum())
             },
         )?;
-        self.rows += released.tally.rows;
-        for (label, rows) in released.tally.rows_by_label {
+        let whole = released.frames == frames.len();
+        self.count(released.tally);
+        Ok(limit.filter(|_| !whole).map(|(_, refusal)| refusal))
+    }
+
+    /// Counts what a batch disclosed.
+    pub(super) fn count(&mut self, tally: Tally) {
+        self.rows += tally.rows;
+        for (label, rows) in tally.rows_by_label {
             *self.rows_by_label.entry(label).or_default() += rows;
         }
-        for (label, disclosure, cells) in released.tally.cells {
+        for (label, disclosure, cells) in tally.cells {
             *self.cells.entry((label, disclosure)).or_default() += cells;
         }
-        Ok(limit.filter(|_| released.frames < frames.len()).map(|(_, refusal)| refusal))
     }
 }
 
@@ -206,7 +212,7 @@ fn cells(sealed: &[(String, u64)]) -> u64 {
     sealed.iter().map(|(_, cells)| cells).sum()
 }
 
-fn count_sealed(metrics: &Metrics, sealed: &[(String, u64)]) {
+pub(super) fn count_sealed(metrics: &Metrics, sealed: &[(String, u64)]) {
     for (label, cells) in sealed {
         metrics.cells_sealed(label, *cells);
     }

@@ -13,6 +13,7 @@ use crate::wire::{Frame, Violation};
 impl Relay {
     /// Takes a message, or holds it.
     pub(super) fn admit(&mut self, held: Held) -> Result<(), Violation> {
+        let Some(held) = self.copy_message(held)? else { return Ok(()) };
         if self.must_wait(&held.frame)? {
             self.held = Some(held);
             return Ok(());
@@ -33,14 +34,7 @@ impl Relay {
     fn must_wait(&mut self, frame: &Frame) -> Result<bool, Violation> {
         let tag = frame.tag();
         let skipped = self.skipping && tag != frontend::SYNC;
-        let flows = matches!(
-            tag,
-            frontend::COPY_DATA
-                | frontend::COPY_DONE
-                | frontend::COPY_FAIL
-                | frontend::FLUSH
-                | frontend::TERMINATE
-        );
+        let flows = matches!(tag, frontend::FLUSH | frontend::TERMINATE);
         if self.closed || skipped || flows {
             return Ok(false);
         }
@@ -106,8 +100,6 @@ impl Relay {
         match tag {
             frontend::SYNC => self.sync(held.frame),
             frontend::TERMINATE => self.forward(held.frame.into_bytes()),
-            frontend::COPY_DATA => self.forward(held.frame.into_bytes()),
-            frontend::COPY_DONE | frontend::COPY_FAIL => self.copy_end(held.frame),
             _ if known && self.skipping => {}
             frontend::QUERY => self.query(held)?,
             frontend::PARSE => self.parse(held)?,
@@ -125,7 +117,7 @@ impl Relay {
         Ok(())
     }
 
-    fn sync(&mut self, frame: Frame) {
+    pub(super) fn sync(&mut self, frame: Frame) {
         self.forward(frame.into_bytes());
         let mut owed = Owed::new(Expect::Sync, Role::Client);
         owed.unsettled = self.segment_other;
@@ -140,19 +132,6 @@ impl Relay {
         self.segment_open = false;
         self.segment_hard = false;
         self.segment_other = false;
-    }
-
-    /// The client ends its copy: whether one is going on, the reply will tell.
-    fn copy_end(&mut self, frame: Frame) {
-        self.forward(frame.into_bytes());
-        if !self.queue.is_empty() {
-            self.queue.push(Owed::new(Expect::CopyEnd, Role::Hidden));
-        }
-        // The server ignored every Flush while it was reading the copy.
-        self.unflushed = true;
-        if self.conversion.is_some() {
-            self.flush();
-        }
     }
 
     /// Sends a message of the extended protocol.

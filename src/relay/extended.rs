@@ -353,6 +353,7 @@ fn same_plan(one: &StatementPlan, other: &StatementPlan) -> bool {
         && one.parameters == other.parameters
         && one.columns == other.columns
         && one.uses == other.uses
+        && one.copy == other.copy
 }
 
 /// What PostgreSQL says where there is no unnamed statement.

@@ -16,7 +16,7 @@ impl Owed {
 
 impl Relay {
     pub(super) fn failed(&mut self, frame: Frame) -> Result<(), Violation> {
-        let fields = ErrorFields::view(&frame)?;
+        let fields = self.copy_error(ErrorFields::view(&frame)?);
         let fatal = matches!(fields.severity(), "FATAL" | "PANIC");
         if fatal {
             // The server closes after it; nothing of the queue will be answered.
@@ -64,6 +64,9 @@ impl Relay {
 
     /// What the client reads of an error of the head.
     fn cleaned(&self, mut fields: ErrorFields) -> ErrorFields {
+        if self.is_copy_error(&fields) {
+            return fields;
+        }
         let head = self.queue.head();
         let named = fields.get(b's').zip(fields.get(b't')).is_some_and(|(schema, table)| {
             self.world.catalog.find_in(schema, table).is_some_and(|relation| relation.is_tagged())

@@ -6,12 +6,13 @@
 //! was accepted; an untouched frame leaves as the same bytes. Deliberately absent: sockets, tasks, tracing, keys' files.
 //!
 //! Reading order: `queue` (what is owed), `client` (what must wait), `simple`, `convert`, `extended` (what is sent),
-//! `reply`, `rows`, `failed` (what comes back), `refuse`, `run` (records, gates, limits), `settle` (what later plans
+//! `reply`, `rows`, `failed` (what comes back), `copy` (both ways), `refuse`, `run` (records, gates, limits), `settle` (what later plans
 //! depend on), `statement` (names), `cells` (the seam to `cell`).
 
 mod cells;
 mod client;
 mod convert;
+mod copy;
 mod errors;
 mod extended;
 mod failed;
@@ -66,6 +67,8 @@ pub struct Opening {
     pub address_text: String,
     /// Shared by all connections of this proxy.
     pub budgets: Arc<Budgets>,
+    /// The longest row of a COPY that is held until it is whole, in bytes.
+    pub row_bytes_max: usize,
     /// ParameterStatus values the server reported during start-up.
     pub parameters: Vec<(String, String)>,
 }
@@ -131,6 +134,10 @@ pub struct Relay {
     statement: u64,
     settle: settle::Settle,
     conversion: Option<convert::Conversion>,
+    /// The copy that the server reads.
+    copy_in: Option<copy::CopyIn>,
+    /// A copy that was sealed has failed: what the client still sends of it goes nowhere.
+    copy_rest: bool,
     /// Server messages that a gate holds back.
     backlog: VecDeque<Frame>,
     /// The client's message that waits; no other is read meanwhile.
@@ -175,6 +182,8 @@ impl Relay {
             statement: 0,
             settle: settle::Settle::default(),
             conversion: None,
+            copy_in: None,
+            copy_rest: false,
             backlog: VecDeque::new(),
             held: None,
             replanning: false,

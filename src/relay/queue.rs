@@ -282,6 +282,13 @@ impl Queue {
     pub(super) fn uses_run(&self, run: u64) -> bool {
         self.entries.iter().any(|owed| owed.parts().iter().any(|part| part.run == Some(run)))
     }
+    /// Whether a planned copy to the server is owed its reply.
+    pub(super) fn has_copy_in(&self) -> bool {
+        let copies = |part: &Part| {
+            part.plan.as_ref().and_then(|plan| plan.copy.as_ref()).is_some_and(|copy| copy.from)
+        };
+        self.entries.iter().any(|owed| owed.parts().iter().any(copies))
+    }
     /// Whether a reply since the last Sync may still fail.
     pub(super) fn awaits(&self) -> bool {
         self.awaited > 0

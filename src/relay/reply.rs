@@ -30,7 +30,8 @@ impl Relay {
                 // Names and types of columns are no one's data.
                 _ if tag == backend::ROW_DESCRIPTION => {}
                 Gate::Waiting => break,
-                Gate::Failed if tag != backend::ERROR_RESPONSE => {
+                // A copy that the server reads ends by CopyFail.
+                Gate::Failed if !matches!(tag, backend::ERROR_RESPONSE | backend::COPY_IN_RESPONSE) => {
                     self.fail(&unrecorded())?;
                     continue;
                 }
@@ -38,6 +39,8 @@ impl Relay {
             }
             if tag == backend::DATA_ROW {
                 self.rows()?;
+            } else if tag == backend::COPY_DATA {
+                self.copied_rows()?;
             } else if let Some(frame) = self.backlog.pop_front() {
                 self.reply(frame)?;
             }
@@ -46,7 +49,7 @@ impl Relay {
     }
 
     /// Whether the head's record lets its reply pass.
-    fn gate(&self) -> Gate {
+    pub(super) fn gate(&self) -> Gate {
         let Some(head) = self.queue.head() else { return Gate::Open };
         if !self.reaches_client() {
             return Gate::Open;
@@ -64,6 +67,15 @@ impl Relay {
     }
 
     fn reply(&mut self, frame: Frame) -> Result<(), Violation> {
+        let tag = frame.tag();
+        let result = self.reply_to(frame);
+        if matches!(tag, backend::ERROR_RESPONSE | backend::COMMAND_COMPLETE) {
+            self.copy_over(tag == backend::ERROR_RESPONSE);
+        }
+        result
+    }
+
+    fn reply_to(&mut self, frame: Frame) -> Result<(), Violation> {
         match frame.tag() {
             backend::NOTICE_RESPONSE => self.notice(frame),
             backend::NOTIFICATION_RESPONSE => {
@@ -123,14 +135,11 @@ impl Relay {
             (
                 Expect::Query(_) | Expect::Execute { .. },
                 backend::COPY_IN_RESPONSE | backend::COPY_BOTH_RESPONSE,
-            ) => {
-                self.queue.forget_syncs_in_copy();
-                self.show(frame);
+            ) => self.copy_in_begins(frame)?,
+            (Expect::Query(_) | Expect::Execute { .. }, backend::COPY_OUT_RESPONSE) => {
+                self.copy_out_begins(frame)?;
             }
-            (
-                Expect::Query(_) | Expect::Execute { .. },
-                backend::COPY_OUT_RESPONSE | backend::COPY_DATA | backend::COPY_DONE,
-            ) => self.show(frame),
+            (Expect::Query(_) | Expect::Execute { .. }, backend::COPY_DONE) => self.copy_out_ends(frame)?,
             (Expect::Query(_), backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE) => {
                 self.query_complete(frame)?;
             }
@@ -396,7 +405,7 @@ fn retagged(completed: &Option<Completed>, frame: Frame) -> Frame {
     }
 }
 
-fn unrecorded() -> Refusal {
+pub(super) fn unrecorded() -> Refusal {
     Refusal::new(Reason::Unrecorded, "58030", "audit log cannot be written")
         .detail("What cannot be recorded is not disclosed.")
 }

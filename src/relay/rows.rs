@@ -12,6 +12,9 @@ use crate::plan::Refusal;
 use crate::wire::backend::{self, ErrorFields};
 use crate::wire::{Frame, Violation};
 
+/// A limit that is spent, or a fault; nothing when all rows have left.
+pub(super) type Mishap = Result<Option<Refusal>, Fault>;
+
 impl Relay {
     /// Takes all rows at the front of the backlog; they belong to the head.
     pub(super) fn rows(&mut self) -> Result<(), Violation> {
@@ -46,7 +49,13 @@ impl Relay {
 
     fn disclosing_rows(&mut self, run: u64, frames: &[Frame]) -> Result<(), Violation> {
         let Some(running) = self.runs.get_mut(&run) else { return Err(unexplained(backend::DATA_ROW)) };
-        match running.release(frames, &self.session.style, &mut self.out, self.now, &self.metrics) {
+        let released = running.release(frames, &self.session.style, &mut self.out, self.now, &self.metrics);
+        self.mishap(released)
+    }
+
+    /// What came of letting rows go: nothing, or the reply fails.
+    pub(super) fn mishap(&mut self, released: Mishap) -> Result<(), Violation> {
+        match released {
             Ok(None) => Ok(()),
             Ok(Some(spent)) => self.fail(&spent),
             Err(Fault::Refused(refusal)) => self.fail(&refusal),

@@ -4,6 +4,7 @@
 //! The outcome follows when the statement has ended, however it ended.
 
 use super::cells::Compared;
+use super::copy::CopyRun;
 use super::{Now, Relay, Step};
 use crate::audit::{Event, Unrecorded, UsedColumn};
 use crate::catalog::Action;
@@ -28,6 +29,8 @@ pub(super) struct Run {
     pub(super) judgement: Judgement,
     pub(super) gate: Gate,
     pub(super) opener: Option<RowOpener>,
+    /// For a COPY that is sealed or opened.
+    pub(super) copy: Option<CopyRun>,
     /// Rows that left.
     pub(super) rows: u64,
     /// (label, disclosure) → cells that left.
@@ -160,12 +163,14 @@ impl Relay {
         self.record(event, true);
         self.gates.push_back(statement);
         let hour = Hour::of(&judgement, &self.session.budgets, self.session.principal.user());
+        let copy = self.copy_run(plan, &judgement);
         let run = Run {
             hour,
             plan: plan.clone(),
             judgement,
             gate: Gate::Waiting,
             opener,
+            copy,
             rows: 0,
             cells: BTreeMap::new(),
             rows_by_label: BTreeMap::new(),

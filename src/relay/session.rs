@@ -19,6 +19,9 @@ pub(super) struct Session {
     address_text: String,
     pub(super) budgets: Arc<Budgets>,
     pub(super) style: Style,
+    pub(super) row_bytes_max: usize,
+    /// 0 while it is not known.
+    server_major: u32,
     /// `SET pgveil.purpose`.
     pub(super) purpose: Option<String>,
     second_factor_at: Option<i64>,
@@ -41,6 +44,8 @@ impl Session {
             address_text: opening.address_text,
             budgets: opening.budgets,
             style: Style::default(),
+            row_bytes_max: opening.row_bytes_max,
+            server_major: 0,
             purpose: None,
             second_factor_at: None,
             path: Vec::new(),
@@ -61,6 +66,10 @@ impl Session {
             "DateStyle" => self.style.date_style = value,
             "IntervalStyle" => self.style.interval_style = value,
             "TimeZone" => self.style.time_zone = value,
+            "server_version" => {
+                let major = value.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+                self.server_major = major.parse().unwrap_or(0);
+            }
             "application_name" => self.application = value,
             _ => {}
         }
@@ -73,6 +82,11 @@ impl Session {
             purpose: self.purpose.clone(),
             second_factor_at: self.second_factor_at,
         }
+    }
+
+    /// Whether a line `\.` ends the data of a CSV copy: until PostgreSQL 17.
+    pub(super) fn csv_has_marker(&self) -> bool {
+        self.server_major < 18
     }
 
     /// `DISCARD ALL`, `RESET ALL`.

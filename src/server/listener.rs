@@ -286,6 +286,8 @@ async fn admit(
         address: origin.address(),
         address_text: origin.text(),
         budgets: shared.budgets.clone(),
+        row_bytes_max: usize::try_from(shared.rim.load().settings.listen.message_bytes_max)
+            .unwrap_or(usize::MAX),
         parameters,
     };
     let relay = Relay::new(

@@ -9,6 +9,7 @@
 //! Deliberately absent: policy, keys, the wire.
 
 pub mod agree;
+mod copy;
 pub mod echo;
 pub mod lex;
 pub mod lineage;
@@ -20,6 +21,7 @@ mod session;
 pub mod shape;
 pub mod spelling;
 
+pub use copy::{CopyFormat, CopyOptions};
 pub use lineage::{Context, Effects, Lineage};
 pub use problem::{Problem, Trouble};
 pub use reach::unguarded_call;
@@ -28,6 +30,7 @@ pub use session::{Local, check_pinned};
 use lex::{Kind, Token};
 use session::{Session, Words};
 use shape::Lines;
+use sqlparser::ast::Statement as Tree;
 use std::ops::Range;
 
 /// What one statement is to us.
@@ -156,7 +159,39 @@ pub fn understand(
     if harmless && matches!(first.as_str(), "alter" | "create") {
         return Ok(Understood::Pass(effects));
     }
+    if first == "copy" {
+        return copied(text, statement, declared, effects, context);
+    }
     parsed(text, statement, &words, declared, effects, context)
+}
+
+/// COPY: its own syntax is ours to read, the query in it is read as every other.
+fn copied(
+    text: &str,
+    statement: &StatementText,
+    declared: usize,
+    effects: Effects,
+    context: &Context<'_>,
+) -> Result<Understood, Problem> {
+    let read = copy::read(text, &statement.tokens)?;
+    let (query, lines) = match &read.source {
+        copy::Source::Table { .. } => (None, Lines::new(text, statement.span.clone())),
+        copy::Source::Query(span, tokens) => {
+            let inside = StatementText {
+                span: span.clone(),
+                tokens: statement.tokens.get(tokens.clone()).unwrap_or_default().to_vec(),
+            };
+            let words = Words { text, tokens: &inside.tokens };
+            (Some(tree(text, &inside, &words)?), Lines::new(text, span.clone()))
+        }
+    };
+    match lineage::copy::analyse(&read, query, lines, declared, context)? {
+        None => Ok(Understood::Untouched(effects)),
+        Some(mut lineage) => {
+            lineage.effects.path |= effects.path;
+            Ok(Understood::Lineage(Box::new(lineage)))
+        }
+    }
 }
 
 fn parsed(
@@ -167,6 +202,20 @@ fn parsed(
     effects: Effects,
     context: &Context<'_>,
 ) -> Result<Understood, Problem> {
+    let tree = tree(text, statement, words)?;
+    let lines = Lines::new(text, statement.span.clone());
+    match lineage::analyse(tree, lines, declared, context)? {
+        None => Ok(Understood::Untouched(effects)),
+        Some(mut lineage) => {
+            lineage.effects.path |= effects.path;
+            lineage.effects.catalog |= effects.catalog;
+            Ok(Understood::Lineage(Box::new(lineage)))
+        }
+    }
+}
+
+/// The statement's tree, when it holds all that the text does.
+fn tree(text: &str, statement: &StatementText, words: &Words<'_>) -> Result<Tree, Problem> {
     let refuse = || {
         let mut name = words.keyword(0).to_ascii_uppercase();
         if matches!(name.as_str(), "CREATE" | "ALTER") {
@@ -182,13 +231,14 @@ fn parsed(
     let tree = parse::one(own).map_err(|_| refuse())?;
     echo::echo(text, &statement.tokens, &tree.to_string())
         .map_err(|_| refuse().detail("Part of it would be lost when it is printed again."))?;
-    let lines = Lines::new(text, statement.span.clone());
-    match lineage::analyse(tree, lines, declared, context)? {
-        None => Ok(Understood::Untouched(effects)),
-        Some(mut lineage) => {
-            lineage.effects.path |= effects.path;
-            lineage.effects.catalog |= effects.catalog;
-            Ok(Understood::Lineage(Box::new(lineage)))
-        }
-    }
+    Ok(tree)
+}
+
+/// The options of a COPY statement, by themselves.
+///
+/// # Errors
+/// As [`understand`].
+pub fn copy_options(text: &str) -> Result<CopyOptions, Problem> {
+    let tokens = lex::lex(text).map_err(|_| Problem::not_understood("this form of COPY"))?;
+    copy::read(text, &tokens).map(|copy| copy.options)
 }

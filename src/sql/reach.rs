@@ -3,6 +3,7 @@
 //! Sealed columns need none of this: in the database they are ciphertext. For a column stored in clear, a name in this
 //! table (or any function that is not built in) is refused to those who may not read every clear tagged column.
 
+use super::copy;
 use super::lex::{Kind, Token};
 use super::spelling::fold_identifier;
 use crate::catalog::Catalog;
@@ -46,7 +47,7 @@ const DYNAMIC: &[&str] = &[
 ];
 
 /// Statements whose text is not the SQL that runs.
-const OPAQUE: &[&str] = &["call", "copy", "do", "execute"];
+const OPAQUE: &[&str] = &["call", "do", "execute"];
 
 /// The first thing in a statement that could read a clear tagged column unseen, for a refusal's text.
 pub fn unguarded_call(text: &str, tokens: &[Token], catalog: &Catalog) -> Option<String> {
@@ -64,6 +65,9 @@ pub fn unguarded_call(text: &str, tokens: &[Token], catalog: &Catalog) -> Option
         if index == 0 && OPAQUE.contains(&word.as_str()) {
             return Some(word.to_ascii_uppercase());
         }
+        if index == 0 && word == "copy" && copies_a_file(text, tokens) {
+            return Some("COPY with a file or program of the server".to_owned());
+        }
         let called = defines || tokens.get(index + 1).is_some_and(|next| next.is_symbol(text, "("));
         let function = called && catalog.functions.contains_key(&word);
         if DYNAMIC.contains(&word.as_str()) || function || catalog.calling_views().contains(&word) {
@@ -71,4 +75,9 @@ pub fn unguarded_call(text: &str, tokens: &[Token], catalog: &Catalog) -> Option
         }
     }
     None
+}
+
+/// Whether a COPY may read or write where the server is; one that is not understood may.
+fn copies_a_file(text: &str, tokens: &[Token]) -> bool {
+    copy::read(text, tokens).map_or(true, |copy| copy.peer != copy::Peer::Client)
 }

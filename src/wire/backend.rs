@@ -252,6 +252,24 @@ pub fn ready_for_query(frame: &Frame) -> Result<TransactionStatus, Violation> {
     }
 }
 
+/// Reads `G` or `H`: how many columns are copied.
+pub fn copy_columns(frame: &Frame) -> Result<usize, Violation> {
+    let mut reader = Reader::new(frame.body());
+    reader.u8()?;
+    let count = reader.count()?;
+    for _ in 0..count {
+        reader.i16()?;
+    }
+    reader.end().map(|()| usize::from(count))
+}
+
+/// `d`: data of a copy, either way.
+pub fn encode_copy_data(data: &[u8]) -> Frame {
+    let mut writer = Writer::new(COPY_DATA);
+    writer.bytes(data);
+    writer.frame()
+}
+
 /// Reads `C`: the command tag, for example `SELECT 5`.
 pub fn command_tag(frame: &Frame) -> Result<&str, Violation> {
     let mut reader = Reader::new(frame.body());

@@ -446,6 +446,7 @@ impl Pump {
             address: None,
             address_text: "unix".into(),
             budgets: Arc::default(),
+            row_bytes_max: 1 << 16,
             parameters: vec![("client_encoding".into(), "UTF8".into())],
         };
         let planner = Arc::new(PlanCache::new(100));

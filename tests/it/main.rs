@@ -11,6 +11,7 @@ mod catalog;
 mod cell;
 mod config;
 mod conversation;
+mod copy;
 mod definitions;
 mod demo;
 mod describe;

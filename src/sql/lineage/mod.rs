@@ -12,6 +12,7 @@
 mod alter;
 mod assign;
 mod compare;
+pub(super) mod copy;
 mod create;
 mod deferred;
 mod dml;
@@ -27,6 +28,7 @@ mod scope;
 mod table_as;
 mod view;
 
+use super::copy::CopyOptions;
 use super::problem::Problem;
 use super::shape::Lines;
 use crate::catalog::{Action, Catalog, ColumnId, Domain, Seal, State};
@@ -198,6 +200,29 @@ pub struct Lineage {
     pub effects: Effects,
     /// Clear tagged columns were replaced by their mask expressions.
     pub guarded: bool,
+    /// For COPY: how its rows are spelled, and what they hold.
+    pub copy: Option<CopyRows>,
+}
+
+/// The rows that a COPY moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyRows {
+    pub from: bool,
+    pub options: CopyOptions,
+    /// As many as each row has fields.
+    pub columns: Vec<CopyColumn>,
+}
+
+/// One field of a copied row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyColumn {
+    /// `None` when it is not certain.
+    pub name: Option<String>,
+    /// How its values are sealed on the way in.
+    pub seal: Option<Recipe>,
+    pub force_quote: bool,
+    pub force_null: bool,
+    pub force_not_null: bool,
 }
 
 /// Gives the expression that stands for a clear tagged column (printed as the second argument), `None` when it is
@@ -334,26 +359,32 @@ pub(super) fn analyse(
     declared: usize,
     context: &Context<'_>,
 ) -> Result<Option<Lineage>, Problem> {
-    let markers = Markers::absent_from(lines.text());
-    let mut analyst = Analyst {
-        context,
-        lines,
-        markers,
-        literals: vec![],
-        parameters: vec![],
-        deferred: vec![],
-        uses: vec![],
-        use_index: HashMap::new(),
-        touched: false,
-        substitutions: 0,
-        in_view: 0,
-    };
+    let mut analyst = Analyst::new(lines, context);
     let mut statement = statement;
     let (kind, outputs, effects) = analyst.statement(&mut statement)?;
     if !analyst.touched {
         return Ok(None);
     }
     analyst.finish(statement, kind, outputs, effects, declared).map(Some)
+}
+
+impl<'a> Analyst<'a> {
+    fn new(lines: Lines<'a>, context: &'a Context<'a>) -> Analyst<'a> {
+        let markers = Markers::absent_from(lines.text());
+        Analyst {
+            context,
+            lines,
+            markers,
+            literals: vec![],
+            parameters: vec![],
+            deferred: vec![],
+            uses: vec![],
+            use_index: HashMap::new(),
+            touched: false,
+            substitutions: 0,
+            in_view: 0,
+        }
+    }
 }
 
 impl Analyst<'_> {
@@ -463,6 +494,7 @@ impl Analyst<'_> {
             uses: self.uses,
             effects,
             guarded: self.substitutions > 0,
+            copy: None,
         })
     }
 

@@ -1,0 +1,245 @@
+//! The fields of one row: where each stands, what it says, and how a value is spelled in its place.
+//!
+//! Source: `CopyReadAttributesText`, `CopyReadAttributesCSV` (`copyfromparse.c`), `CopyAttributeOutText` and
+//! `CopyAttributeOutCSV` (`copyto.c`).
+
+use super::BadCopy;
+use crate::plan::{CopyFormat, CopyOptions};
+use std::ops::Range;
+
+/// One field of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its bytes as spelled (binary: its value), within the row.
+    pub raw: Range<usize>,
+    /// Spelled as NULL; before FORCE_NULL and FORCE_NOT_NULL are asked.
+    pub null: bool,
+}
+
+/// Finds the fields of a row without its line's end.
+///
+/// # Errors
+/// A CSV quote that never ends.
+pub fn split(options: &CopyOptions, row: &[u8], fields: &mut Vec<Field>) -> Result<(), BadCopy> {
+    match options.format() {
+        CopyFormat::Text => split_text(options, row, fields),
+        CopyFormat::Csv => split_csv(options, row, fields)?,
+        CopyFormat::Binary => split_binary(row, fields),
+    }
+    Ok(())
+}
+
+fn split_text(options: &CopyOptions, row: &[u8], fields: &mut Vec<Field>) {
+    let (delimiter, null) = (options.delimiter(), options.null());
+    let (mut start, mut at) = (0, 0);
+    loop {
+        // A backslash that ends the line is no part of what may be NULL.
+        let counted = at;
+        let ended = match (row.get(at), row.get(at + 1)) {
+            (None, _) => true,
+            (Some(byte), _) if *byte == delimiter => true,
+            (Some(b'\\'), None) => {
+                at += 1;
+                true
+            }
+            (Some(b'\\'), Some(escaped)) => {
+                at += 2;
+                // The delimiter may be a capital letter, and a digit here.
+                let digits =
+                    if *escaped == b'x' { hexadecimal(row.get(at..).unwrap_or_default()) } else { 0 };
+                at += digits;
+                false
+            }
+            (Some(_), _) => {
+                at += 1;
+                false
+            }
+        };
+        if !ended {
+            continue;
+        }
+        fields.push(Field { raw: start..at, null: row.get(start..counted) == Some(null) });
+        if at >= row.len() {
+            return;
+        }
+        at += 1;
+        start = at;
+    }
+}
+
+/// How many digits of `\x…` there are.
+fn hexadecimal(text: &[u8]) -> usize {
+    text.iter().take(2).take_while(|byte| byte.is_ascii_hexdigit()).count()
+}
+
+fn split_csv(options: &CopyOptions, row: &[u8], fields: &mut Vec<Field>) -> Result<(), BadCopy> {
+    let (delimiter, quote, escape) = (options.delimiter(), options.quote(), options.escape());
+    let (mut start, mut at) = (0, 0);
+    loop {
+        let (mut inside, mut quoted) = (false, false);
+        let end = loop {
+            let Some(&byte) = row.get(at) else {
+                if inside {
+                    return Err(BadCopy::format("unterminated CSV quoted field"));
+                }
+                break at;
+            };
+            if !inside && byte == delimiter {
+                break at;
+            }
+            let next = row.get(at + 1);
+            if inside && byte == escape && next.is_some_and(|next| *next == escape || *next == quote) {
+                at += 2;
+                continue;
+            }
+            if byte == quote {
+                inside = !inside;
+                quoted = true;
+            }
+            at += 1;
+        };
+        let null = !quoted && row.get(start..end) == Some(options.null());
+        fields.push(Field { raw: start..end, null });
+        if at >= row.len() {
+            return Ok(());
+        }
+        at += 1;
+        start = at;
+    }
+}
+
+/// A tuple that `stream` has found whole.
+fn split_binary(row: &[u8], fields: &mut Vec<Field>) {
+    let mut at = 2;
+    while let Some(length) = row.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
+        at += 4;
+        let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+        let end = at + length.unwrap_or(0);
+        fields.push(Field { raw: at..end, null: length.is_none() });
+        at = end;
+    }
+}
+
+/// Appends what a spelled field says.
+pub fn decode(options: &CopyOptions, raw: &[u8], value: &mut Vec<u8>) {
+    match options.format() {
+        CopyFormat::Text => decode_text(raw, value),
+        CopyFormat::Csv => decode_csv(options, raw, value),
+        CopyFormat::Binary => value.extend_from_slice(raw),
+    }
+}
+
+fn decode_text(raw: &[u8], value: &mut Vec<u8>) {
+    let mut rest = raw;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'\\' {
+            value.push(byte);
+            continue;
+        }
+        // A backslash at the line's end says nothing.
+        let Some((&escaped, after)) = rest.split_first() else { return };
+        rest = after;
+        // The server's octal 777 keeps its low byte, too.
+        let number =
+            |sum: u32, byte: &u8, radix| sum * radix + char::from(*byte).to_digit(radix).unwrap_or(0);
+        let said = match escaped {
+            b'0'..=b'7' => {
+                let more = rest.iter().take(2).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
+                let (digits, after) = rest.split_at(more);
+                rest = after;
+                let first = u32::from(escaped - b'0');
+                digits.iter().fold(first, |sum, byte| number(sum, byte, 8)).to_le_bytes()[0]
+            }
+            b'x' if hexadecimal(rest) > 0 => {
+                let (digits, after) = rest.split_at(hexadecimal(rest));
+                rest = after;
+                digits.iter().fold(0, |sum, byte| number(sum, byte, 16)).to_le_bytes()[0]
+            }
+            b'b' => 0x08,
+            b'f' => 0x0c,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'v' => 0x0b,
+            other => other,
+        };
+        value.push(said);
+    }
+}
+
+fn decode_csv(options: &CopyOptions, raw: &[u8], value: &mut Vec<u8>) {
+    let (quote, escape) = (options.quote(), options.escape());
+    let (mut inside, mut at) = (false, 0);
+    while let Some(&byte) = raw.get(at) {
+        let next = raw.get(at + 1).copied().filter(|next| *next == escape || *next == quote);
+        at += 1;
+        match next {
+            Some(next) if inside && byte == escape => {
+                value.push(next);
+                at += 1;
+            }
+            _ if byte == quote => inside = !inside,
+            _ => value.push(byte),
+        }
+    }
+}
+
+/// How a value is spelled: `single` when its row has no other field, `forced` by FORCE_QUOTE. Binary has its length before.
+pub fn encode(options: &CopyOptions, value: &[u8], single: bool, forced: bool, out: &mut Vec<u8>) {
+    match options.format() {
+        CopyFormat::Text => encode_text(options.delimiter(), value, out),
+        CopyFormat::Csv => encode_csv(options, value, single, forced, out),
+        CopyFormat::Binary => {
+            // A row above i32::MAX does not fit its message, which is refused there.
+            out.extend_from_slice(&i32::try_from(value.len()).unwrap_or(i32::MAX).to_be_bytes());
+            out.extend_from_slice(value);
+        }
+    }
+}
+
+/// NULL as it is spelled.
+pub fn encode_null(options: &CopyOptions, out: &mut Vec<u8>) {
+    match options.format() {
+        CopyFormat::Text | CopyFormat::Csv => out.extend_from_slice(options.null()),
+        CopyFormat::Binary => out.extend_from_slice(&(-1_i32).to_be_bytes()),
+    }
+}
+
+fn encode_text(delimiter: u8, value: &[u8], out: &mut Vec<u8>) {
+    for &byte in value {
+        let escaped = match byte {
+            0x08 => b'b',
+            0x0c => b'f',
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            0x0b => b'v',
+            b'\\' => b'\\',
+            byte if byte == delimiter => byte,
+            byte => {
+                out.push(byte);
+                continue;
+            }
+        };
+        out.extend_from_slice(&[b'\\', escaped]);
+    }
+}
+
+fn encode_csv(options: &CopyOptions, value: &[u8], single: bool, forced: bool, out: &mut Vec<u8>) {
+    let (delimiter, quote, escape) = (options.delimiter(), options.quote(), options.escape());
+    let special = |byte: &u8| *byte == delimiter || *byte == quote || matches!(byte, b'\n' | b'\r');
+    let quoted = forced || value == options.null() || single && value == b"\\." || value.iter().any(special);
+    if !quoted {
+        out.extend_from_slice(value);
+        return;
+    }
+    out.push(quote);
+    for &byte in value {
+        if byte == quote || byte == escape {
+            out.push(escape);
+        }
+        out.push(byte);
+    }
+    out.push(quote);
+}

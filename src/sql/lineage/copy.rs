@@ -1,0 +1,250 @@
+//! COPY: the columns that are copied, what is sealed on the way in, and the statement to send.
+//!
+//! Columns are always printed: rows are read by their number. A table with columns stored in clear that must be masked is
+//! copied as the query that shows it. A COPY … FROM names the sealed types in a condition that is always true, so that a
+//! plan that is out of date fails in the server, as casts make every other plan fail.
+
+use super::assign::assigned;
+use super::print::sealed_type_name;
+use super::scope::{Ctes, Found, Out};
+use super::{Analyst, Context, CopyColumn, CopyRows, Effects, Lineage, Piece, Shape};
+use crate::catalog::{Action, Relation, RelationKind};
+use crate::sql::copy::{CopyOptions, CopyStatement, Force, Peer, Source, listed};
+use crate::sql::parse;
+use crate::sql::problem::{Problem, Trouble};
+use crate::sql::shape::Lines;
+use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Statement};
+use std::sync::Arc;
+
+/// Analyses a COPY. `query` is the parsed statement of `COPY (query)`, and `lines` are its own.
+///
+/// `Ok(None)`: it turned out to touch nothing tagged.
+///
+/// # Errors
+/// A [`Problem`] that names the construct, the column and what would work.
+pub(in crate::sql) fn analyse(
+    copy: &CopyStatement,
+    query: Option<Statement>,
+    lines: Lines<'_>,
+    declared: usize,
+    context: &Context<'_>,
+) -> Result<Option<Lineage>, Problem> {
+    let lineage = match (&copy.source, query) {
+        (Source::Query(..), Some(query)) => copied_query(copy, query, lines, declared, context)?,
+        (Source::Table { name, at, columns }, None) => {
+            copied_table(copy, name, columns.as_deref(), lines, context).map_err(|problem| {
+                // What we wrote in place of the name has no place in the client's text.
+                Problem { position: Some(*at), ..problem }
+            })?
+        }
+        _ => return Err(Problem::not_understood("this form of COPY")),
+    };
+    let Some(lineage) = lineage else { return Ok(None) };
+    match copy.peer {
+        Peer::Client => {}
+        Peer::ServerFile => {
+            return Err(Problem::not_understood("COPY with a file of the server")
+                .hint("Use COPY FROM STDIN or TO STDOUT; psql's \\copy does."));
+        }
+        Peer::Program => {
+            return Err(Problem::not_understood("COPY with a program of the server")
+                .hint("Use COPY FROM STDIN or TO STDOUT; psql's \\copy does."));
+        }
+    }
+    if copy.filtered {
+        return Err(Problem::not_understood("COPY … WHERE").hint("Filter the data before it is copied."));
+    }
+    Ok(Some(lineage))
+}
+
+fn copied_query(
+    copy: &CopyStatement,
+    mut query: Statement,
+    lines: Lines<'_>,
+    declared: usize,
+    context: &Context<'_>,
+) -> Result<Option<Lineage>, Problem> {
+    let mut analyst = Analyst::new(lines, context);
+    let (kind, outputs, effects) = analyst.statement(&mut query)?;
+    if !analyst.touched {
+        return Ok(None);
+    }
+    if !matches!(kind, "select" | "insert" | "update" | "delete" | "merge") {
+        return Err(Problem::not_understood(&format!("COPY of a {} statement", kind.to_uppercase())));
+    }
+    let columns = copied_columns(outputs.as_deref().unwrap_or_default(), &copy.options)?;
+    let mut lineage = analyst.finish(query, "copy", outputs, effects, declared)?;
+    wrap(&mut lineage, &copy.options);
+    lineage.copy = Some(CopyRows { from: false, options: copy.options.clone(), columns });
+    Ok(Some(lineage))
+}
+
+fn copied_table(
+    copy: &CopyStatement,
+    name: &[String],
+    columns: Option<&[String]>,
+    lines: Lines<'_>,
+    context: &Context<'_>,
+) -> Result<Option<Lineage>, Problem> {
+    let mut analyst = Analyst::new(lines, context);
+    let object = |name: &String| ObjectNamePart::Identifier(Ident::with_quote('"', name));
+    let object = ObjectName(name.iter().map(object).collect());
+    let Found::Relation(relation) = analyst.find_relation(&object, &Ctes::default())? else {
+        return Err(Problem::unresolved(&name.join(".")));
+    };
+    let outs = analyst.relation_columns(&relation)?;
+    let names = match columns {
+        Some(names) => names.to_vec(),
+        None => {
+            let own = relation.columns.iter().filter(|column| !column.generated);
+            own.map(|column| column.name.clone()).collect()
+        }
+    };
+    if !analyst.touched {
+        return Ok(None);
+    }
+    if copy.from {
+        copied_into(analyst, copy, &relation, &outs, &names).map(Some)
+    } else {
+        copied_out(copy, &relation, &names, context).map(Some)
+    }
+}
+
+fn copied_out(
+    copy: &CopyStatement,
+    relation: &Arc<Relation>,
+    names: &[String],
+    context: &Context<'_>,
+) -> Result<Lineage, Problem> {
+    let (list, table) = (listed(names), qualified(relation));
+    let text = format!("SELECT {} FROM ONLY {table}", list.trim_start_matches('(').trim_end_matches(')'));
+    let mut query = parse::one(&text).map_err(|_| Problem::not_understood("COPY of these columns"))?;
+    let mut analyst = Analyst::new(Lines::new(&text, 0..text.len()), context);
+    // Of all columns, those that are not copied among them: what is touched was found out before.
+    let (_, outputs, effects) = analyst.statement(&mut query)?;
+    analyst.touched = true;
+    let columns = copied_columns(outputs.as_deref().unwrap_or_default(), &copy.options)?;
+    let masked = analyst.substitutions > 0;
+    let mut lineage = analyst.finish(query, "copy", outputs, effects, 0)?;
+    if masked && relation.kind != RelationKind::Table {
+        // As the server refuses to copy it; a query in its place would be copied.
+        return Err(Problem::new(
+            Trouble::Mismatch,
+            "42809",
+            format!("cannot copy from \"{}\", which is not a plain table", relation.name),
+        )
+        .hint("Try the COPY (SELECT ...) TO variant."));
+    }
+    if masked {
+        wrap(&mut lineage, &copy.options);
+    } else {
+        let printed = copy.options.printed();
+        lineage.pieces = vec![Piece::Text(format!("COPY {table} {list} TO STDOUT{printed}"))];
+    }
+    lineage.copy = Some(CopyRows { from: false, options: copy.options.clone(), columns });
+    Ok(lineage)
+}
+
+fn copied_into(
+    mut analyst: Analyst<'_>,
+    copy: &CopyStatement,
+    relation: &Arc<Relation>,
+    outs: &[Out],
+    names: &[String],
+) -> Result<Lineage, Problem> {
+    if !matches!(relation.kind, RelationKind::Table | RelationKind::Partitioned | RelationKind::Foreign) {
+        return Err(Problem::not_understood("COPY into a view").hint("Copy into the view's table."));
+    }
+    let options = &copy.options;
+    let (mut columns, mut types) = (vec![], vec![]);
+    for name in names {
+        let Some(out) = outs.iter().find(|out| out.name.as_deref() == Some(name)) else {
+            return Err(Problem::new(
+                Trouble::Mismatch,
+                "42703",
+                format!("column \"{name}\" of relation \"{}\" does not exist", relation.name),
+            ));
+        };
+        let seal = match &out.shape {
+            Shape::Sealed(sealed) => {
+                let recipe = assigned(sealed);
+                analyst.note_all(&sealed.columns.clone(), Action::Write, false);
+                let name = sealed_type_name(&recipe.domain.name, recipe.version);
+                if !types.contains(&name) {
+                    types.push(name);
+                }
+                Some(recipe)
+            }
+            Shape::Clear(column) => {
+                analyst.note(column, Action::Write, false);
+                None
+            }
+            Shape::Plain | Shape::Adaptable => None,
+            Shape::Array(_)
+            | Shape::Document(_)
+            | Shape::Deferred(_)
+            | Shape::Row(_)
+            | Shape::WholeRow(_) => {
+                return Err(Problem::not_understood(&format!("COPY into column {name} of sealed values")));
+            }
+        };
+        columns.push(CopyColumn { seal, ..column(Some(name), options) });
+    }
+    let exist: Vec<String> = types
+        .iter()
+        .map(|name| format!("NULL::\"pgveil\".\"{}\" IS NULL", name.replace('"', "\"\"")))
+        .collect();
+    let condition =
+        if exist.is_empty() { String::new() } else { format!(" WHERE ({} OR true)", exist.join(" OR ")) };
+    let (table, list, printed) = (qualified(relation), listed(names), options.printed());
+    Ok(Lineage {
+        kind: "copy",
+        pieces: vec![Piece::Text(format!("COPY {table} {list} FROM STDIN{printed}{condition}"))],
+        literals: vec![],
+        parameters: vec![],
+        client_parameters: 0,
+        columns: None,
+        uses: analyst.uses,
+        effects: Effects { writes: true, ..Effects::default() },
+        guarded: false,
+        copy: Some(CopyRows { from: true, options: options.clone(), columns }),
+    })
+}
+
+/// The columns of the rows that are copied out.
+fn copied_columns(outputs: &[Out], options: &CopyOptions) -> Result<Vec<CopyColumn>, Problem> {
+    let named = matches!(options.force_quote, Some(Force::Columns(_)));
+    outputs
+        .iter()
+        .map(|out| {
+            let plain = matches!(out.shape, Shape::Plain | Shape::Adaptable | Shape::Clear(_));
+            if named && out.name.is_none() && !plain {
+                return Err(Problem::not_understood("FORCE_QUOTE with a column without a certain name")
+                    .hint("Give the query's columns names with AS."));
+            }
+            Ok(column(out.name.as_deref(), options))
+        })
+        .collect()
+}
+
+fn column(name: Option<&str>, options: &CopyOptions) -> CopyColumn {
+    let forced = |force: &Option<Force>| force.as_ref().is_some_and(|force| force.holds(name));
+    CopyColumn {
+        name: name.map(str::to_owned),
+        seal: None,
+        force_quote: forced(&options.force_quote),
+        force_null: forced(&options.force_null),
+        force_not_null: forced(&options.force_not_null),
+    }
+}
+
+fn qualified(relation: &Relation) -> String {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    format!("{}.{}", quoted(&relation.schema), quoted(&relation.name))
+}
+
+/// Makes `COPY (…) TO STDOUT` of a query.
+fn wrap(lineage: &mut Lineage, options: &CopyOptions) {
+    lineage.pieces.insert(0, Piece::Text("COPY (".to_owned()));
+    lineage.pieces.push(Piece::Text(format!(") TO STDOUT{}", options.printed())));
+}
