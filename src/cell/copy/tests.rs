@@ -1,3 +1,5 @@
+//! Rows and fields of COPY by themselves: cut anywhere, spelled and read back; the odd lines that PostgreSQL knows.
+
 use super::fields::{self, Field};
 use super::stream::{Kind, Stream};
 use crate::plan::{CopyFormat, CopyOptions};
