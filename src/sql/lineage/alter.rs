@@ -1,5 +1,6 @@
 //! ALTER TABLE: new columns get the sealed type; what would take a tagged object from under its tag is refused.
 
+use super::assign::Target;
 use super::scope::{Entry, Scope, fold, parts};
 use super::{Analyst, Shape};
 use crate::sql::problem::{Problem, Trouble};
@@ -159,7 +160,7 @@ impl Analyst<'_> {
                     ));
                 }
                 match using {
-                    Some(using) => self.unsealed(using, scope, "USING").map(|_| ()),
+                    Some(using) => self.assign(using, &Target::Plain, scope).map(|_| ()),
                     None => Ok(()),
                 }
             }

@@ -239,6 +239,13 @@ impl Analyst<'_> {
                     let plain = operator.split(' ').next().unwrap_or(operator);
                     return Err(mismatch(&sealed.data_type.sql(), plain, "text"));
                 }
+                let quoted = list.elem.iter().any(|item| is_untyped(item) && !is_null(item));
+                let digits = |item: &Expr| is_number(item) && !item.to_string().contains('.');
+                if quoted && matches!(sealed.data_type, DataType::Numeric(_)) && list.elem.iter().any(digits)
+                {
+                    // What the quoted ones are read as would depend on the others.
+                    return Err(Problem::sealed_use(sealed.column(), "an array of quoted and other numbers"));
+                }
                 for item in &mut list.elem {
                     let shape = self.expr(item, scope)?;
                     match shape {

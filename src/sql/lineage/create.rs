@@ -1,6 +1,6 @@
 //! CREATE TABLE, CREATE INDEX and CREATE VIEW: tagged columns get the sealed type, and only what ciphertext can serve.
 
-use super::assign::assigned;
+use super::assign::{Target, assigned};
 use super::print::{quoted, sealed_type};
 use super::query::output_name;
 use super::scope::{Ctes, Entry, Found, Out, Scope, fold, parts, span_of};
@@ -156,7 +156,7 @@ impl Analyst<'_> {
             return match option {
                 ColumnOption::Check(CheckConstraint { expr, .. }) => self.condition(expr, scope, "CHECK"),
                 ColumnOption::Generated { generation_expr: Some(expr), .. } => {
-                    self.unsealed(expr, scope, "GENERATED").map(|_| ())
+                    self.assign(expr, &Target::Plain, scope).map(|_| ())
                 }
                 _ => Ok(()),
             };

@@ -1,7 +1,9 @@
 //! Queries: WITH, SELECT, set operations, VALUES, and what their columns carry.
 
-use super::assign::Target;
+use super::assign::{Target, assigned};
+use super::compare::is_null;
 use super::deferred::Meets;
+use super::print::{cast, sealed_type};
 use super::relation::quoted_ident;
 use super::scope::{Ctes, Out, Scope, fold, parts};
 use super::{Analyst, Shape};
@@ -300,7 +302,16 @@ impl Analyst<'_> {
             let name = alias.or_else(|| output_name(expr));
             let substitutions = self.substitutions;
             let shape = match targets.and_then(|targets| targets.get(index)) {
-                Some(target) => self.assign(expr, target, scope)?,
+                Some(target) => {
+                    let shape = self.assign(expr, target, scope)?;
+                    if let Target::Sealed(sealed) = target
+                        && is_null(expr)
+                    {
+                        // A query of its own makes a bare NULL text.
+                        *expr = cast(Expr::Value(Value::Null.into()), sealed_type(&assigned(sealed)));
+                    }
+                    shape
+                }
                 None => {
                     let shape = self.expr(expr, scope)?;
                     self.defer(expr, shape, false)
