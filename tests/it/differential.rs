@@ -188,6 +188,10 @@ impl Twin {
         if refused {
             return false;
         }
+        // What the planner makes of an expression may have a length or scale that the expression has not.
+        for (own, other) in sealed.modifiers.iter().zip(&mut plain.modifiers) {
+            *other = if *own == -1 { -1 } else { *other };
+        }
         for reply in [&mut sealed, &mut plain] {
             liken(reply, manner);
             if !statement.ordered {
