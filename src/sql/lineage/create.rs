@@ -39,7 +39,7 @@ impl Analyst<'_> {
         for column in &create.columns {
             columns.push(self.defined_column(column, &tags, &schema, &table)?);
         }
-        let entry = Entry { alias: table, schema: Some(schema), columns, complete: true };
+        let entry = Entry { alias: table, schema: Some(schema), columns, complete: true, row: None };
         let scope = Scope { entries: vec![entry], ..Scope::default() };
         for (column, index) in create.columns.iter_mut().zip(0..) {
             let shape = scope.entries[0].columns[index].shape.clone();
@@ -293,7 +293,13 @@ impl Analyst<'_> {
                 let columns = self.relation_columns(&relation)?;
                 *name = ObjectName(vec![quoted(&relation.schema), quoted(&relation.name)]);
                 let alias = relation.name.clone();
-                let entry = Entry { alias, schema: Some(relation.schema.clone()), columns, complete: true };
+                let entry = Entry {
+                    alias,
+                    schema: Some(relation.schema.clone()),
+                    columns,
+                    complete: true,
+                    row: None,
+                };
                 Ok(Scope { entries: vec![entry], ..Scope::default() })
             }
             Found::Cte(_) | Found::Unknown => Err(Problem::unresolved(&parts(name)?.join(".")).at(at)),

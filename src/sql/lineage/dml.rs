@@ -42,7 +42,8 @@ impl Analyst<'_> {
             Some(TableAliasWithoutColumns { explicit: _, alias }) => fold(alias),
             None => relation.name.clone(),
         };
-        let own = Entry { alias, schema: Some(relation.schema.clone()), columns: outs, complete: true };
+        let own =
+            Entry { alias, schema: Some(relation.schema.clone()), columns: outs, complete: true, row: None };
         let mut scope = Scope { outer, ctes: ctes.clone(), entries: vec![own.clone()], ..Scope::default() };
         match on {
             None => {}
@@ -307,7 +308,13 @@ fn excluded(own: &Entry) -> Entry {
         }
         out
     });
-    Entry { alias: "excluded".to_owned(), schema: None, columns: columns.collect(), complete: true }
+    Entry {
+        alias: "excluded".to_owned(),
+        schema: None,
+        columns: columns.collect(),
+        complete: true,
+        row: None,
+    }
 }
 
 /// The column that an assignment names, among those of the statement's table.

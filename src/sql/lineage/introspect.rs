@@ -48,7 +48,8 @@ impl Analyst<'_> {
             out.name = Some(fold(&renamed.name));
         }
         self.touched = true;
-        let entry = Entry { alias: fold(&alias.name), schema: None, columns: outs, complete: true };
+        let entry =
+            Entry { alias: fold(&alias.name), schema: None, columns: outs, complete: true, row: None };
         Some((entry, TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None }))
     }
 }

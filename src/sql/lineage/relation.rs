@@ -185,7 +185,7 @@ impl Analyst<'_> {
                     self.query(subquery, scope.outer, &ctes, None)?
                 };
                 let (name, columns) = aliased(alias.as_ref(), "", outputs)?;
-                scope.entries.push(Entry { alias: name, schema: None, columns, complete: true });
+                scope.entries.push(Entry { alias: name, schema: None, columns, complete: true, row: None });
                 Ok(())
             }
             TableFactor::Function { lateral: _, name, args, with_ordinality, alias } => {
@@ -226,7 +226,7 @@ impl Analyst<'_> {
             Found::Cte(outputs) => {
                 let own = parts(name)?.pop().unwrap_or_default();
                 let (alias, columns) = aliased(alias, &own, (*outputs).clone())?;
-                scope.entries.push(Entry { alias, schema: None, columns, complete: true });
+                scope.entries.push(Entry { alias, schema: None, columns, complete: true, row: None });
                 Ok(None)
             }
             Found::Relation(relation) => {
@@ -236,11 +236,12 @@ impl Analyst<'_> {
                 }
                 let columns = self.relation_columns(&relation).map_err(|problem| problem.at(at))?;
                 let schema = alias.is_none().then(|| relation.schema.clone());
+                let row = alias.filter(|alias| !alias.columns.is_empty()).map(|_| columns.clone());
                 let (alias, columns) = aliased(alias, &relation.name, columns)?;
                 if self.in_view == 0 {
                     *name = ObjectName(vec![quoted(&relation.schema), quoted(&relation.name)]);
                 }
-                scope.entries.push(Entry { alias, schema, columns, complete: true });
+                scope.entries.push(Entry { alias, schema, columns, complete: true, row });
                 Ok(None)
             }
             Found::Unknown => Err(Problem::unresolved(&parts(name)?.join(".")).at(at)),
@@ -307,7 +308,7 @@ impl Analyst<'_> {
             columns.resize_with(count, || Out { name: None, shape: next() });
         }
         let complete = typed || count.is_some_and(|count| count == columns.len());
-        scope.entries.push(Entry { alias: name, schema: None, columns, complete });
+        scope.entries.push(Entry { alias: name, schema: None, columns, complete, row: None });
         Ok(())
     }
 }

@@ -84,6 +84,8 @@ pub(super) struct Entry {
     pub(super) columns: Vec<Out>,
     /// Whether `columns` is all there is (a function's result may have more).
     pub(super) complete: bool,
+    /// The columns as a value of the relation's row type has them, where an alias gives them other names.
+    pub(super) row: Option<Vec<Out>>,
 }
 
 impl Entry {
@@ -163,7 +165,8 @@ impl Scope<'_> {
                 .hint("Give the subquery's columns names with AS."));
         }
         if let Some(entry) = self.entries.iter().find(|entry| entry.alias == name) {
-            let row = WholeRow { name: entry.alias.clone(), columns: entry.columns.clone() };
+            let columns = entry.row.as_ref().unwrap_or(&entry.columns).clone();
+            let row = WholeRow { name: entry.alias.clone(), columns };
             return Ok(Resolved::WholeRow(Rc::new(row)));
         }
         self.outer.map_or(Ok(Resolved::Nothing), |outer| outer.column(name))
