@@ -111,7 +111,7 @@ fn copy_in(raw: &mut Raw, sql: &str, pieces: &[&[u8]]) -> Result<String, String>
 
 fn outcome(messages: &[Message]) -> Result<String, String> {
     assert_eq!(messages.last().map(|(tag, _)| *tag), Some('Z'), "{messages:?}");
-    match messages.iter().find(|(tag, _)| matches!(tag, 'C' | 'E')) {
+    match messages.iter().rfind(|(tag, _)| matches!(tag, 'C' | 'E')) {
         Some(('C', body)) => Ok(String::from_utf8_lossy(&body[..body.len() - 1]).into_owned()),
         Some((_, body)) => Err(error(body)),
         None => panic!("no outcome in {messages:?}"),
@@ -344,4 +344,271 @@ fn odd_data_reads_as_in_a_plain_table() {
         assert_eq!(plain.query("truncate plain_twin").errors, [""; 0]);
     }
     assert!(!sealed.told.windows(6).any(|window| window == b"999999"), "an error quotes a value");
+}
+
+/// Five rows in the sealed twin.
+fn five() -> Proxy {
+    let proxy = twins();
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    let data: String = (1..=5)
+        .map(|id| format!("{id}\tperson{id}@x.org\tName {id}\tnote\t1980-01-0{id}\t{id}\t55501{id}\n"))
+        .collect();
+    assert_eq!(copy_in(&mut shop, "copy twin from stdin", &[data.as_bytes()]), Ok("COPY 5".into()));
+    proxy
+}
+
+fn count(proxy: &Proxy) -> String {
+    postgres::query(proxy.direct(), "select count(*) from twin")[0][0].clone().unwrap()
+}
+
+/// Parse, Bind, Execute and Sync in one write, as libpq sends a COPY with parameters.
+fn say_extended(raw: &mut Raw, sql: &str) {
+    raw.parse("", sql, &[]);
+    raw.bind("", "", &[], [0, 0]);
+    raw.describe(b'P', "");
+    raw.execute("", 0);
+    raw.sync();
+}
+
+fn order(messages: &[Message]) -> String {
+    messages.iter().map(|(tag, _)| tag).collect()
+}
+
+#[test]
+fn copies_go_by_the_extended_protocol() {
+    let proxy = five();
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    let mut plain = Raw::log_in(&proxy.url_past("shop"));
+    for (raw, table) in [(&mut shop, "twin"), (&mut plain, "plain_twin")] {
+        for begin in ["", "begin"] {
+            assert_eq!(raw.query(begin).errors, [""; 0]);
+            // The Sync comes while the server reads, before and after it said so: it ignores both.
+            say_extended(raw, &format!("copy {table} (id, email) from stdin"));
+            let mut seen = String::new();
+            while !seen.ends_with('G') {
+                seen.push(raw.read().unwrap().0);
+            }
+            assert_eq!(seen, "12nG");
+            raw.sync();
+            raw.send(&message(b'd', b"7\tx@y\n8\t"));
+            raw.send(&message(b'H', b""));
+            raw.send(&message(b'd', b"\\N\n"));
+            raw.send(&message(b'c', b""));
+            raw.sync();
+            let messages = transcript(raw);
+            assert_eq!((order(&messages).as_str(), outcome(&messages)), ("CZ", Ok("COPY 2".into())));
+            // A wrong value: what is still sent of the copy goes nowhere, and the conversation goes on.
+            say_extended(raw, &format!("copy {table} (id, badge) from stdin"));
+            raw.send(&message(b'd', b"7\t1\n8\tsecret\n"));
+            raw.send(&message(b'd', b"9\t1\n"));
+            raw.send(&message(b'c', b""));
+            raw.sync();
+            let messages = transcript(raw);
+            assert_eq!(order(&messages), "12nGEZ", "{table}");
+            assert_eq!(outcome(&messages).map_err(|error| error[..5].to_owned()), Err("22P02".into()));
+            assert_eq!(raw.query("rollback").errors, [""; 0]);
+            say_extended(
+                raw,
+                &format!("copy (select id, email from {table} where id > 6 order by 1) to stdout"),
+            );
+            let messages = transcript(raw);
+            let rows = if begin.is_empty() { "12nHddcCZ" } else { "12nHddcCZ" };
+            assert_eq!(order(&messages), rows, "{table}");
+            assert_eq!(raw.query(&format!("select count(email) from {table} where id = 7")).rows.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_fails_changes_nothing_and_quotes_nothing() {
+    let proxy = five();
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    let values: String = (10..2000).map(|id| format!("{id}\t{id}\n")).collect();
+    for (sql, data, sqlstate) in [
+        ("copy twin (id, badge) from stdin", format!("{values}2000\tcanary-value\n"), "22P02"),
+        ("copy twin (id, badge) from stdin", format!("{values}2000\t4444444444444\n"), "22003"),
+        ("copy twin (id, born) from stdin", "1\t2024-02-30\n".into(), "22008"),
+        ("copy twin (id, badge) from stdin", format!("canary-value\t1\n{values}2000\tx\n"), "22P02"),
+        ("copy twin (id, badge) from stdin (format binary)", "canary-value".into(), "22P04"),
+        ("copy twin (id, email) from stdin", format!("1\t{}\n", "x".repeat(3000)), "54000"),
+        ("copy twin (id, email) from stdin", "1\tcanary-value\tx\n".into(), "22P04"),
+        ("copy twin (id, badge) from stdin csv", "1,\"canary-value\n".into(), "22P04"),
+        ("select 1; copy twin (id, badge) from stdin", "1\tcanary-value\n".into(), "22P02"),
+        ("copy twin (id, badge) from stdin; select 1", "1\tcanary-value\n".into(), "22P02"),
+    ] {
+        shop.say_query(sql);
+        let mut seen = String::new();
+        while !seen.ends_with(['G', 'Z']) {
+            seen.push(shop.read().unwrap().0);
+        }
+        for piece in data.as_bytes().chunks(1000) {
+            shop.send(&message(b'd', piece));
+        }
+        shop.send(&message(b'c', b""));
+        let messages = transcript(&mut shop);
+        assert_eq!(outcome(&messages).map_err(|error| error[..5].to_owned()), Err(sqlstate.into()), "{sql}");
+        let told: Vec<u8> = messages.iter().flat_map(|(_, body)| body.clone()).collect();
+        assert!(!String::from_utf8_lossy(&told).contains("canary"), "{sql}");
+        assert_eq!((count(&proxy).as_str(), shop.query("select 1").rows.len()), ("5", 1), "{sql}");
+    }
+    // The client itself gives up, or is gone.
+    shop.say_query("copy twin (id, badge) from stdin");
+    assert_eq!(shop.read().unwrap().0, 'G');
+    shop.send(&message(b'd', b"1\t1\n"));
+    shop.send(&message(b'f', b"changed my mind\0"));
+    assert_eq!(
+        outcome(&transcript(&mut shop)),
+        Err("57014 COPY from stdin failed: changed my mind".to_owned())
+    );
+    shop.say_query("copy twin (id, badge) from stdin");
+    assert_eq!(shop.read().unwrap().0, 'G');
+    shop.send(&message(b'd', b"1\t1\n"));
+    shop.send(&message(b'X', b""));
+    drop(shop);
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    assert_eq!(count(&proxy), "5");
+    // In a transaction the error takes all back.
+    assert_eq!(shop.query("begin; insert into twin (id) values (6)").errors, [""; 0]);
+    let failed = copy_in(&mut shop, "copy twin (id, badge) from stdin", &[b"1\tx\n"]);
+    assert_eq!(failed.map_err(|error| error[..5].to_owned()), Err("22P02".into()));
+    assert_eq!(
+        shop.query("select 1").errors,
+        ["25P02 current transaction is aborted, commands ignored until end of transaction block"]
+    );
+    assert_eq!(shop.query("commit").errors, [""; 0]);
+    assert_eq!(count(&proxy), "5");
+    // A statement in a copy is a violation, and the end.
+    shop.say_query("copy twin (id, badge) from stdin");
+    assert_eq!(shop.read().unwrap().0, 'G');
+    shop.say_query("select 1");
+    let last = shop.rest();
+    assert_eq!(
+        last.iter().filter(|(tag, _)| *tag == 'E').map(|(_, body)| error(body)).next().unwrap(),
+        "08P01 unexpected message type 0x51 during COPY from stdin"
+    );
+    let log = proxy.log();
+    assert!(!log.contains("canary"), "{log}");
+}
+
+#[test]
+fn copies_are_masked_limited_and_refused_like_queries() {
+    let proxy = five();
+    let mut alice = Raw::log_in(&proxy.url("alice"));
+    let text = |data: Vec<Vec<u8>>| String::from_utf8(data.concat()).unwrap();
+    let (data, outcome) =
+        copy_out(&mut alice, "copy (select id, email, phone from twin order by id limit 3) to stdout");
+    assert_eq!(outcome, Ok("COPY 3".into()));
+    let masked: String = (1..=3).map(|id| format!("{id}\tp***g\t5***{id}\n")).collect();
+    assert_eq!(text(data), masked);
+    // Three rows a statement, sealed or masked by the server, text or binary.
+    for sql in [
+        "copy twin (id, email) to stdout",
+        "copy twin (id, phone) to stdout",
+        "copy twin (email, phone) to stdout csv header",
+        "copy (select name from twin) to stdout binary",
+        "begin; copy twin (phone) to stdout",
+    ] {
+        let (data, outcome) = copy_out(&mut alice, sql);
+        let rows = if sql.ends_with("header") { 4 } else { 3 };
+        assert_eq!(
+            (data.len(), outcome),
+            (rows, Err("53400 row limit of rule \"support-desk\" is spent".into())),
+            "{sql}"
+        );
+        alice.query("rollback");
+    }
+    // Rows that disclose nothing do not count.
+    let all = copy_out(&mut alice, "copy (select id, note from twin) to stdout");
+    assert_eq!((all.0.len(), all.1), (5, Ok("COPY 5".into())));
+    for (sql, error) in [
+        ("copy twin (badge) to stdout", "42501 permission denied for column badge of table twin"),
+        ("copy twin to stdout", "42501 permission denied for column born of table twin"),
+        ("copy twin (email) from stdin", "42501 permission denied for column email of table twin"),
+        ("copy twin (phone) from stdin", "42501 permission denied for column phone of table twin"),
+    ] {
+        assert_eq!(copy_in(&mut alice, sql, &[]), Err(error.into()), "{sql}");
+    }
+    // An altered cell ends the copy, though rows before it have left.
+    let alter = "update twin set name = pgveil_set_last_bit(name) where id = 4";
+    let function = "create function pgveil_set_last_bit(c bytea) returns bytea language sql as \
+        'select set_byte(c, length(c) - 1, get_byte(c, length(c) - 1) # 1)'";
+    postgres::execute(proxy.direct(), function);
+    postgres::execute(proxy.direct(), alter);
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    let (_, outcome) = copy_out(&mut shop, "copy twin to stdout");
+    assert_eq!(outcome, Err("XX001 sealed cell of column public.twin.name does not open".into()));
+    // What left is in the log: an intent before it, and how many rows and cells.
+    let path = proxy.dir().join("audit");
+    let (shown, _, code) = proxy.run(&["audit", "show", "--json", path.to_str().unwrap()]);
+    assert_eq!(code, 0);
+    let disclosed = |line: &&str| line.contains("\"mask:partial\"") && line.contains("copy");
+    assert!(shown.lines().filter(disclosed).count() >= 6, "{shown}");
+    assert!(!shown.contains("person"), "a record holds a value");
+}
+
+#[test]
+fn the_usual_tools_copy() {
+    let proxy = twins();
+    let url = proxy.url("shop");
+    let run = |url: &str, sql: &str| {
+        let (stdout, stderr, code) = postgres::psql(url, sql);
+        assert_eq!((stderr.as_str(), code), ("", 0), "{sql}");
+        stdout
+    };
+    let file = proxy.dir().join("rows.csv");
+    std::fs::write(&file, "id,email,born\n1,\"a,\"\"b\",1999-12-31\n2,,\n").unwrap();
+    let name = file.to_str().unwrap();
+    let script = format!(
+        "\\copy twin (id, email, born) from '{name}' csv header\ncopy twin (id, email) from stdin;\n3\tinline\n\\.\n\
+         copy twin (id, email) from stdin csv;\n4,\"in\nline\"\n\\.\n\\copy (select id, email, born from twin order by id) to stdout csv\n"
+    );
+    let (stdout, stderr, code) = postgres::psql_with(&url, &["-qAt"], &script);
+    assert_eq!((stderr.as_str(), code), ("", 0));
+    assert_eq!(stdout, "1,\"a,\"\"b\",1999-12-31\n2,,\n3,inline,\n4,\"in\nline\",\n");
+    let python = r#"
+import sys, psycopg, datetime
+with psycopg.connect(sys.argv[1]) as connection:
+    with connection.cursor() as cursor:
+        rows = [(n, f"p{n}@x", "näme\n" + str(n), datetime.date(2000, 1, 1), n) for n in range(100, 1100)]
+        for form in ("text", "binary"):
+            with cursor.copy(f"copy twin (id, email, name, born, badge) from stdin (format {form})") as copy:
+                copy.set_types(["int4", "text", "text", "date", "int4"])
+                for row in rows:
+                    copy.write_row(row)
+            assert cursor.rowcount == 1000, cursor.rowcount
+            with cursor.copy(f"copy (select id, email, name, born, badge from twin where id >= 100 order by id) to stdout (format {form})") as copy:
+                copy.set_types(["int4", "text", "text", "date", "int4"])
+                assert list(copy.rows()) == rows
+            cursor.execute("delete from twin where id >= 100")
+        try:
+            with connection.transaction():
+                with cursor.copy("copy twin (id, badge) from stdin") as copy:
+                    copy.write("1\tx\n" * 100000)
+        except psycopg.errors.InvalidTextRepresentation as error:
+            assert "x" not in str(error).split(), error
+        else:
+            raise AssertionError("a wrong value was copied")
+        cursor.execute("select count(*) from twin")
+        assert cursor.fetchone() == (4,)
+print("done")
+"#;
+    assert_eq!(crate::python::run(&["-c", python, &url], &[]), "done\n");
+    // What pg_dump writes of the data, and a restore of it.
+    let dump = std::process::Command::new(postgres::tool("pg_dump"))
+        .args(["--data-only", "--table=twin", &url])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&dump.stdout).into_owned();
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    assert!(
+        text.contains("COPY public.twin (id, email, name, note, born, badge, phone) FROM stdin;\n1\ta,\"b\t"),
+        "{text}"
+    );
+    run(&url, "truncate twin");
+    let (_, stderr, code) = postgres::psql_with(&url, &["-q"], &text);
+    assert_eq!((stderr.as_str(), code), ("", 0));
+    assert_eq!(
+        run(&url, "select count(email) from twin where email = 'inline'").lines().nth(0).map(str::trim),
+        Some("1")
+    );
 }
