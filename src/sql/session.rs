@@ -273,8 +273,9 @@ fn set_config(words: &Words<'_>, pinned: bool) -> Result<bool, Problem> {
         }
         called = true;
         let literal = words.tokens.get(index + 2).is_some_and(|token| token.kind == Kind::String);
-        let plain = literal && words.symbol(index + 3) == ",";
-        let name = words.value(index + 2).unwrap_or_default().to_ascii_lowercase();
+        let chosen = if literal { None } else { chosen_setting(words, index) };
+        let plain = chosen.is_some() || literal && words.symbol(index + 3) == ",";
+        let name = chosen.or_else(|| words.value(index + 2)).unwrap_or_default().to_ascii_lowercase();
         if name.starts_with("pgveil.") {
             return Err(setting("set_config of a pgveil setting", "Use SET."));
         }
@@ -297,6 +298,23 @@ fn set_config(words: &Words<'_>, pinned: bool) -> Result<bool, Problem> {
         }
     }
     Ok(called)
+}
+
+/// `SELECT set_config(name, …, …) FROM pg_settings WHERE name = 'constant'`, by which pg_dump sets what an older server may
+/// not have: the constant.
+fn chosen_setting(words: &Words<'_>, index: usize) -> Option<String> {
+    let from = index + 8;
+    let shaped = index == 1
+        && words.keyword(0) == "select"
+        && words.word(3) == "name"
+        && [(4, ","), (6, ","), (8, ")")].iter().all(|(at, symbol)| words.symbol(*at) == *symbol)
+        && [(from, "from"), (from + 1, "pg_settings"), (from + 2, "where"), (from + 3, "name")]
+            .iter()
+            .all(|(at, word)| words.keyword(*at) == *word)
+        && words.symbol(from + 4) == "="
+        && words.tokens.get(from + 5).is_some_and(|token| token.kind == Kind::String)
+        && words.tokens.len() == from + 6;
+    if shaped { words.value(from + 5) } else { None }
 }
 
 /// Settings that change what the proxy reads: only the value that it relies on.
