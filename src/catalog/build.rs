@@ -100,7 +100,10 @@ fn enter(catalog: &mut Catalog, raw: RawCatalog) {
         catalog.names.insert((relation.schema.clone(), relation.name.clone()), relation.oid);
         catalog.relations.insert(relation.oid, Arc::new(relation));
     }
-    for (child, ancestors) in &ancestors {
+    // The same child is named whenever the same rows are read.
+    let mut children: Vec<_> = ancestors.iter().collect();
+    children.sort();
+    for (child, ancestors) in children {
         ancestors.iter().for_each(|ancestor| close_ancestor(catalog, *child, *ancestor));
     }
 }
