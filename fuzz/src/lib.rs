@@ -4,6 +4,10 @@
 use bytes::{Bytes, BytesMut};
 use pgveil::auth::Verifier;
 use pgveil::auth::scram::{ClientFirst, Keys, ServerFirst};
+use pgveil::cell::copy::fields;
+use pgveil::cell::copy::stream::{Kind, Stream};
+use pgveil::plan::CopyOptions;
+use pgveil::sql::copy_options;
 use pgveil::wire::backend::{self, Authentication, DataRow, DataRowBuilder, ErrorFields};
 use pgveil::wire::frontend::{self, Bind, Parse};
 use pgveil::wire::startup::{self, Startup};
@@ -30,6 +34,63 @@ pub fn frame(data: &[u8]) {
             from_client(&frame);
             from_server(&frame);
         }
+    }
+}
+
+/// Options of COPY that spell rows differently.
+const SPELLINGS: [&str; 5] = [
+    "",
+    "(delimiter 'A', null 'n')",
+    "(format csv)",
+    "(format csv, quote '''', escape '\\', null 'x', header)",
+    "(format binary)",
+];
+
+/// The data of a COPY: the first byte says how it is spelled, the second where it is cut.
+pub fn copy(data: &[u8]) {
+    let [spelling, cut, data @ ..] = data else { return };
+    let spelling = SPELLINGS[usize::from(*spelling) % SPELLINGS.len()];
+    let options =
+        copy_options(&format!("copy t from stdin {spelling}")).expect("options that are understood");
+    let (before, after) = data.split_at(usize::from(*cut).min(data.len()));
+    let whole = copied(&options, &[data]);
+    assert_eq!(whole, copied(&options, &[before, after]), "where it is cut does not matter");
+}
+
+/// The rows as they were spelled, each with its fields; they are the data without a gap.
+fn copied(options: &CopyOptions, cuts: &[&[u8]]) -> (Vec<Vec<u8>>, bool) {
+    let mut stream = Stream::new(options, true, LIMITS.message_bytes_max as usize);
+    let mut rows: Vec<Vec<u8>> = vec![];
+    for (index, cut) in cuts.iter().chain(&[&b""[..]]).enumerate() {
+        stream.push(cut);
+        loop {
+            let piece = match stream.next(index == cuts.len()) {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break,
+                Err(_) => return (rows, false),
+            };
+            let body = &stream.bytes()[piece.body.clone()];
+            rows.push(stream.bytes()[piece.whole.clone()].to_vec());
+            let mut found = vec![];
+            if piece.kind == Kind::Row && fields::split(options, body, &mut found).is_ok() {
+                respelled(options, body, &found);
+            }
+        }
+        stream.forget();
+    }
+    assert!(cuts.concat().starts_with(&rows.concat()), "rows are the bytes that came");
+    (rows, true)
+}
+
+/// What a field says comes back from how it is spelled.
+fn respelled(options: &CopyOptions, body: &[u8], found: &[fields::Field]) {
+    for field in found.iter().filter(|field| !field.null) {
+        let (mut value, mut spelled, mut again) = (vec![], vec![], vec![]);
+        fields::decode(options, &body[field.raw.clone()], &mut value);
+        fields::encode(options, &value, false, false, &mut spelled);
+        let length = if options.format() == pgveil::plan::CopyFormat::Binary { 4 } else { 0 };
+        fields::decode(options, &spelled[length..], &mut again);
+        assert_eq!(value, again);
     }
 }
 

@@ -167,6 +167,33 @@ fn message(tag: u8, body: &[u8]) -> Frame {
     Frame::from_bytes(Bytes::from(bytes))
 }
 
+/// Data of a copy: `⏎` ends a line, and `{email a@x}` is a cell as `bytea` spells it.
+fn copied(world: &World, text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (cell, after) = after.split_once('}').unwrap();
+        out.push_str(before);
+        let cell = values(world, &format!("{{{cell}}}"), false).pop().flatten().unwrap();
+        out.push_str(&String::from_utf8(cell).unwrap());
+        rest = after;
+    }
+    (out + rest).replace('⏎', "\n")
+}
+
+fn shown_copied(world: &World, data: &[u8]) -> String {
+    shown_text(world, &String::from_utf8_lossy(data)).replace('\n', "⏎")
+}
+
+/// The body of a CopyInResponse or CopyOutResponse: text, and so many columns.
+fn copy_columns(count: &str) -> Vec<u8> {
+    let count: u16 = count.parse().unwrap_or(0);
+    let mut body = vec![0];
+    body.extend(count.to_be_bytes());
+    body.resize(3 + 2 * usize::from(count), 0);
+    body
+}
+
 /// A client's message from its text.
 pub fn client_frame(world: &World, text: &str) -> Frame {
     let (kind, rest) = text.split_once(' ').unwrap_or((text, ""));
@@ -197,7 +224,7 @@ pub fn client_frame(world: &World, text: &str) -> Frame {
         "Sync" => frontend::encode_sync(),
         "Flush" => frontend::encode_flush(),
         "Terminate" => frontend::encode_terminate(),
-        "CopyData" => message(b'd', rest.as_bytes()),
+        "CopyData" => message(b'd', copied(world, rest).as_bytes()),
         "CopyDone" => message(b'c', b""),
         "CopyFail" => frontend::encode_copy_fail(rest),
         "FunctionCall" => message(b'F', &[0; 10]),
@@ -225,9 +252,9 @@ pub fn server_frames(world: &World, text: &str) -> Vec<Frame> {
         "NoData" => message(b'n', b""),
         "EmptyQueryResponse" => message(b'I', b""),
         "PortalSuspended" => message(b's', b""),
-        "CopyInResponse" => message(b'G', &[0, 0, 0]),
-        "CopyOutResponse" => message(b'H', &[0, 0, 0]),
-        "CopyData" => message(b'd', rest.as_bytes()),
+        "CopyInResponse" => message(b'G', &copy_columns(rest)),
+        "CopyOutResponse" => message(b'H', &copy_columns(rest)),
+        "CopyData" => message(b'd', copied(world, rest).as_bytes()),
         "CopyDone" => message(b'c', b""),
         "NotificationResponse" => message(b'A', &[0, 0, 0, 1, b'c', 0, 0]),
         "CommandComplete" => backend::encode_command_complete(rest),
@@ -321,7 +348,7 @@ pub fn to_server_text(world: &World, frame: &Frame) -> String {
         b'S' => "Sync".into(),
         b'H' => "Flush".into(),
         b'X' => "Terminate".into(),
-        b'd' => format!("CopyData {}", String::from_utf8_lossy(frame.body())),
+        b'd' => format!("CopyData {}", shown_copied(world, frame.body())),
         b'c' => "CopyDone".into(),
         b'f' => "CopyFail".into(),
         tag => panic!("the server was sent {}", char::from(tag)),
@@ -339,7 +366,7 @@ pub fn to_client_text(world: &World, frame: &Frame) -> String {
         b's' => "PortalSuspended".into(),
         b'G' => "CopyInResponse".into(),
         b'H' => "CopyOutResponse".into(),
-        b'd' => format!("CopyData {}", String::from_utf8_lossy(frame.body())),
+        b'd' => format!("CopyData {}", shown_copied(world, frame.body())),
         b'c' => "CopyDone".into(),
         b'A' => "NotificationResponse".into(),
         b'C' => format!("CommandComplete {}", backend::command_tag(frame).unwrap()),

@@ -9,7 +9,7 @@ use pgveil::wire::{self, Limits};
 use proptest::prelude::*;
 
 /// Well-formed bytes to damage: the interesting paths begin where a message is almost right.
-const SEEDS: [&[u8]; 9] = [
+const SEEDS: [&[u8]; 12] = [
     b"Q\0\0\0\x0dselect 1\0P\0\0\0\x0es\0q\0\0\x01\0\0\0\x19S\0\0\0\x04",
     b"B\0\0\0\x1cp\0s\0\0\x01\0\x01\0\x02\0\0\0\x02ab\xff\xff\xff\xff\0\x01\0\0E\0\0\0\x0ap\0\0\0\0\x07",
     b"T\0\0\0\x1b\0\x01id\0\0\0\x40\0\0\x01\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0D\0\0\0\x0b\0\x01\0\0\0\x011Z\0\0\0\x05I",
@@ -19,12 +19,16 @@ const SEEDS: [&[u8]; 9] = [
     b"n,,n=,r=abc\0c=biws,r=abcnonce,p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
     b"r=noncemore,s=AAAAAAAAAAAAAAAAAAAAAA==,i=1\0v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
     b"SCRAM-SHA-256$4096:AAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+    b"\0\x051\ta\\tb\t\\N\r\n2\t\\x41\\101\t\\\r\n\\.\r\n",
+    b"\x02\x031,\"a\n\"\"b\",\r\n\\.\r\n",
+    b"\x04\x0ePGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x01a\xff\xff\xff\xff\xff\xff",
 ];
 
 fn all(data: &[u8]) {
     bodies::frame(data);
     bodies::startup(data);
     bodies::scram(data);
+    bodies::copy(data);
 }
 
 #[test]
