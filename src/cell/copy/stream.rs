@@ -49,6 +49,8 @@ pub struct Stream {
     escape: Option<u8>,
     /// A line `\.` ends the data of CSV, too: up to PostgreSQL 17.
     csv_marker: bool,
+    /// Which bytes mean something in a line.
+    special: Box<[bool; 256]>,
     row_bytes_max: usize,
     bytes: Vec<u8>,
     /// What of `bytes` was given out.
@@ -74,11 +76,20 @@ impl Stream {
     /// `row_bytes_max` bounds what waits. `csv_marker`: the server ends CSV at a line `\.`.
     pub fn new(options: &CopyOptions, csv_marker: bool, row_bytes_max: usize) -> Stream {
         let format = options.format();
+        let mut special = Box::new([false; 256]);
+        for byte in [b'\n', b'\r', b'\\'] {
+            special[usize::from(byte)] = true;
+        }
+        if format == CopyFormat::Csv {
+            special[usize::from(options.quote())] = true;
+            special[usize::from(options.escape())] = true;
+        }
         Stream {
             format,
             quote: options.quote(),
             escape: Some(options.escape()).filter(|escape| *escape != options.quote()),
             csv_marker,
+            special,
             row_bytes_max,
             bytes: vec![],
             start: 0,
@@ -172,8 +183,11 @@ impl Stream {
         if begun {
             self.lines += u64::from(self.start < self.bytes.len());
         }
-        loop {
-            let Some(&byte) = self.bytes.get(look.at) else { break };
+        while let Some(rest) = self.bytes.get(look.at..) {
+            let plain = rest.iter().take_while(|byte| !self.special[usize::from(**byte)]).count();
+            look.at += plain;
+            look.escaped &= plain == 0;
+            let Some(&byte) = rest.get(plain) else { break };
             let after = self.bytes.get(look.at + 1).copied();
             if after.is_none() && !last && matches!(byte, b'\r' | b'\\') {
                 self.wait(look, begun);
