@@ -211,8 +211,7 @@ impl RowOpener {
         out: &mut BytesMut,
     ) -> Result<Released, CellFault> {
         let mut cells: Vec<Option<&[u8]>> = Vec::with_capacity(frames.len() * self.width);
-        let mut released = Released::default();
-        released.tally = self.tally();
+        let mut released = Released { frames: 0, tally: self.tally() };
         let mut counts = vec![];
         for frame in frames {
             let row_start = cells.len();

@@ -61,7 +61,11 @@ const TAGS: &str = r#"
 const TABLE: &str = "(id int, email text, name text, note text, born date, badge int, phone text)";
 
 fn twins() -> Proxy {
-    let proxy = Proxy::start(POLICY, TAGS);
+    twins_with("")
+}
+
+fn twins_with(listen: &str) -> Proxy {
+    let proxy = Proxy::start_with(POLICY, TAGS, listen);
     let mut shop = Raw::log_in(&proxy.url("shop"));
     assert_eq!(shop.query(&format!("create table twin {TABLE}")).errors, [""; 0]);
     assert_eq!(shop.query("grant all on twin to public").errors, [""; 0]);
@@ -412,8 +416,7 @@ fn copies_go_by_the_extended_protocol() {
                 &format!("copy (select id, email from {table} where id > 6 order by 1) to stdout"),
             );
             let messages = transcript(raw);
-            let rows = if begin.is_empty() { "12nHddcCZ" } else { "12nHddcCZ" };
-            assert_eq!(order(&messages), rows, "{table}");
+            assert_eq!(order(&messages), "12nHddcCZ", "{table}");
             assert_eq!(raw.query(&format!("select count(email) from {table} where id = 7")).rows.len(), 1);
         }
     }
@@ -593,6 +596,12 @@ with psycopg.connect(sys.argv[1]) as connection:
 print("done")
 "#;
     assert_eq!(crate::python::run(&["-c", python, &url], &[]), "done\n");
+    // A whole dump, in the form that pg_restore reads; its schema has the logical types.
+    let whole = std::process::Command::new(postgres::tool("pg_dump")).args(["-Fc", &url]).output().unwrap();
+    assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
+    let schema =
+        std::process::Command::new(postgres::tool("pg_dump")).args(["-st", "twin", &url]).output().unwrap();
+    assert!(String::from_utf8_lossy(&schema.stdout).contains("email text,\n    name text,"));
     // What pg_dump writes of the data, and a restore of it.
     let dump = std::process::Command::new(postgres::tool("pg_dump"))
         .args(["--data-only", "--table=twin", &url])
@@ -608,7 +617,49 @@ print("done")
     let (_, stderr, code) = postgres::psql_with(&url, &["-q"], &text);
     assert_eq!((stderr.as_str(), code), ("", 0));
     assert_eq!(
-        run(&url, "select count(email) from twin where email = 'inline'").lines().nth(0).map(str::trim),
+        run(&url, "select count(email) from twin where email = 'inline'").lines().next().map(str::trim),
         Some("1")
     );
+}
+
+/// Kilobytes that the proxy holds now.
+fn resident(proxy: &Proxy) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_copy_takes_no_more_memory_than_a_row() {
+    let proxy = twins_with("message_bytes_max = 1048576");
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    let before = resident(&proxy);
+    shop.say_query("copy twin (id, email, note) from stdin");
+    assert_eq!(shop.read().unwrap().0, 'G');
+    // 24 MB, in messages that end within rows.
+    let row = |id: u32| format!("{id}\tp{id}@x.org\t{}\n", "n".repeat(20_000));
+    let mut highest = 0;
+    for batch in 0..24 {
+        let data: String = (0..50).map(|id| row(batch * 50 + id)).collect();
+        data.as_bytes().chunks(65_521).for_each(|piece| shop.send(&message(b'd', piece)));
+        highest = highest.max(resident(&proxy));
+    }
+    shop.send(&message(b'c', b""));
+    assert_eq!(outcome(&transcript(&mut shop)), Ok("COPY 1200".into()));
+    // A client that does not read holds the server back.
+    shop.say_query("copy twin (id, email, note) to stdout");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    highest = highest.max(resident(&proxy));
+    let messages = transcript(&mut shop);
+    let bytes: usize = messages.iter().map(|(_, body)| body.len()).sum();
+    assert!(bytes > 24_000_000 && order(&messages).ends_with("dcCZ"));
+    assert!(highest < before + 12_000, "{before} kB became {highest} kB");
+    // A row that never ends.
+    shop.say_query("copy twin (id, email) from stdin");
+    assert_eq!(shop.read().unwrap().0, 'G');
+    let endless = message(b'd', &[b'1'; 65_536]);
+    (0..40).for_each(|_| shop.send(&endless));
+    shop.send(&message(b'c', b""));
+    let failed = outcome(&transcript(&mut shop));
+    assert_eq!(failed, Err("54000 row of copied data is longer than allowed".into()));
 }
