@@ -13,7 +13,7 @@ mod golden;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use pgveil::plan::cache::PlanCache;
-use pgveil::plan::{Session, plan};
+use pgveil::plan::{NO_NAMES, Session, plan};
 use pgveil::policy::{Circumstances, Principal};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -39,7 +39,12 @@ fn plans(criterion: &mut Criterion) {
     let circumstances =
         Circumstances { now: 1_795_000_000, address: None, purpose: None, second_factor_at: None };
     let path = ["public".to_owned()];
-    let session = Session { principal: &principal, circumstances: &circumstances, search_path: &path };
+    let session = Session {
+        principal: &principal,
+        circumstances: &circumstances,
+        search_path: &path,
+        named: &NO_NAMES,
+    };
     let cache = PlanCache::new(1000);
     for (name, sql) in STATEMENTS {
         criterion.bench_function(&format!("parse/{name}"), |bench| {

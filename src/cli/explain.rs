@@ -3,7 +3,7 @@
 use super::{CliError, ConfigDir};
 use crate::catalog::build::build;
 use crate::plan::explain::Explained;
-use crate::plan::{Planned, Session, plan};
+use crate::plan::{NO_NAMES, Planned, Session, plan};
 use crate::policy::{Circumstances, Principal};
 use crate::server::pump::unix_micros;
 use crate::server::service;
@@ -56,8 +56,12 @@ impl Explain {
             second_factor_at: None,
         };
         let principal = Principal::assumed(self.user);
-        let session =
-            Session { principal: &principal, circumstances: &circumstances, search_path: &self.search_path };
+        let session = Session {
+            principal: &principal,
+            circumstances: &circumstances,
+            search_path: &self.search_path,
+            named: &NO_NAMES,
+        };
         let script = plan(&self.sql, &[], &catalog, &config.policy, &session);
         let explained = Explained(&script).to_string();
         if self.json {

@@ -38,6 +38,10 @@ impl PlanCache {
         policy: &Policy,
         session: &Session<'_>,
     ) -> (Arc<Script>, bool) {
+        // What a name stands for is the session's own.
+        if !session.named.is_empty() && uses_names(text) {
+            return (Arc::new(super::plan(text, declared, catalog, policy, session)), false);
+        }
         let key = key(text, declared, world, catalog, session);
         if let Some(found) = self.plans.get(&key) {
             return (found.clone(), true);
@@ -71,6 +75,12 @@ impl PlanCache {
 /// Refusals depend on the moment, and a code of the second factor must not be kept.
 fn cacheable(script: &Script) -> bool {
     script.statements.iter().all(|planned| matches!(planned, Planned::Pass(_) | Planned::Plan(_)))
+}
+
+/// Whether a statement of `text` may be EXECUTE or FETCH.
+fn uses_names(text: &str) -> bool {
+    let found = |word: &[u8]| text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+    found(b"execute") || found(b"fetch")
 }
 
 /// Every part is preceded by its length, so that no two different inputs read alike.

@@ -1,7 +1,10 @@
 //! The text form of a plan: what `pgveil explain` prints and golden files hold. One line a fact, in the plan's order;
 //! `‹n›` stands for the n-th sealed literal. Never a value: a plan holds none.
 
-use super::{ColumnSlot, OpenSlot, ParameterUse, Planned, Recipe, Refusal, Ruling, Script, StatementPlan};
+use super::{
+    ColumnSlot, Definition, NameKind, OpenSlot, ParameterUse, Planned, Recipe, Refusal, Ruling, Script,
+    StatementPlan,
+};
 use crate::catalog::Seal;
 use crate::sql::Local;
 use std::fmt::{self, Display, Formatter};
@@ -67,6 +70,30 @@ fn statement(plan: &StatementPlan, out: &mut Formatter<'_>) -> fmt::Result {
             writeln!(out, "field {:<4} seal {}{}", index + 1, recipe(used), rule_of(plan, used))?;
         }
     }
+    columns(plan, out)?;
+    if let Some(definition) = &plan.defines {
+        defined(definition, out)?;
+    }
+    for (used, ruling) in plan.uses.iter().zip(&plan.rulings) {
+        let oracle = if ruling.oracle { ", counted" } else { "" };
+        let clear = if used.sealed { "" } else { ", stored in clear" };
+        let shown = match used.action {
+            crate::catalog::Action::Read => format!(" as {}", ruling.disclosure.name()),
+            crate::catalog::Action::Compare | crate::catalog::Action::Write => String::new(),
+        };
+        writeln!(
+            out,
+            "record     {} {}{shown}{clear}{oracle}{}",
+            used.action.name(),
+            used.column_name(),
+            rule_text(ruling)
+        )?;
+    }
+    Ok(())
+}
+
+/// What is opened of the result.
+fn columns(plan: &StatementPlan, out: &mut Formatter<'_>) -> fmt::Result {
     for (index, slot) in plan.columns.iter().flatten().enumerate() {
         let (what, leaves) = match slot {
             ColumnSlot::Pass => continue,
@@ -88,20 +115,23 @@ fn statement(plan: &StatementPlan, out: &mut Formatter<'_>) -> fmt::Result {
             )?;
         }
     }
-    for (used, ruling) in plan.uses.iter().zip(&plan.rulings) {
-        let oracle = if ruling.oracle { ", counted" } else { "" };
-        let clear = if used.sealed { "" } else { ", stored in clear" };
-        let shown = match used.action {
-            crate::catalog::Action::Read => format!(" as {}", ruling.disclosure.name()),
-            crate::catalog::Action::Compare | crate::catalog::Action::Write => String::new(),
-        };
-        writeln!(
-            out,
-            "record     {} {}{shown}{clear}{oracle}{}",
-            used.action.name(),
-            used.column_name(),
-            rule_text(ruling)
-        )?;
+    Ok(())
+}
+
+/// A name, and what it will stand for when it is used.
+fn defined(definition: &Definition, out: &mut Formatter<'_>) -> fmt::Result {
+    let what = match definition.kind {
+        NameKind::Statement => "statement",
+        NameKind::Cursor => "cursor",
+    };
+    writeln!(out, "defines    {what} {}", definition.name)?;
+    for (index, slot) in definition.parameters.iter().enumerate() {
+        if let ParameterUse::Seal(used) | ParameterUse::SealElements(used) = &slot.what {
+            writeln!(out, "  ${:<8} seal argument {} {}", index + 1, slot.client + 1, recipe(used))?;
+        }
+    }
+    for used in &definition.uses {
+        writeln!(out, "  {:<9} {}", used.action.name(), used.column_name())?;
     }
     Ok(())
 }

@@ -14,7 +14,9 @@ pub use crate::sql::lineage::{
     CopyColumn, CopyRows, Effects, LiteralSlot, Node, ParameterSlot, ParameterUse, Piece, Recipe, Use,
     UseDomain,
 };
-pub use crate::sql::{CopyFormat, CopyOptions, Local, check_pinned};
+pub use crate::sql::{
+    CopyFormat, CopyOptions, Definition, Known, Local, NO_NAMES, NameKind, Named, check_pinned,
+};
 pub use refusal::{Reason, Refusal};
 
 use crate::catalog::{Action, Catalog, ColumnId, Domain};
@@ -32,6 +34,8 @@ pub struct Session<'a> {
     pub circumstances: &'a Circumstances,
     /// `current_schemas(true)`.
     pub search_path: &'a [String],
+    /// What it prepared and declared by SQL.
+    pub named: &'a Named,
 }
 
 /// One statement of a client's text, decided.
@@ -53,6 +57,8 @@ pub struct Pass {
     pub effects: Effects,
     /// It passes because of what its names mean now: on another path, or with another catalog, it may not.
     pub by_meaning: bool,
+    /// What it gives a name to.
+    pub names: Option<(NameKind, String)>,
 }
 
 /// A statement that goes to the server, and everything that carrying it out needs.
@@ -82,6 +88,10 @@ pub struct StatementPlan {
     pub copy: Option<CopyRows>,
     /// The catalog that the plan was made for.
     pub catalog_generation: u64,
+    /// What it gives a name to.
+    pub defines: Option<Arc<Definition>>,
+    /// (label, values) that are compared by what it uses by name, beside its own literals and parameters.
+    pub compared: Vec<(String, u64)>,
 }
 
 /// One result column.
@@ -210,11 +220,15 @@ fn one(
         );
     }
     let guard = |column: ColumnId, printed: &str| guards.expression(column, printed);
-    let context = Context { catalog, path: session.search_path, guard: &guard };
+    let context = Context { catalog, path: session.search_path, guard: &guard, named: session.named };
     match sql::understand(text, statement, declared.len(), &context) {
         // Which functions there are counts, too, where one could read what is hidden.
-        Ok(Understood::Pass(effects)) => Planned::Pass(Pass { effects, by_meaning: guards.any_hidden }),
-        Ok(Understood::Untouched(effects)) => Planned::Pass(Pass { effects, by_meaning: true }),
+        Ok(Understood::Pass(effects)) => {
+            Planned::Pass(Pass { effects, by_meaning: guards.any_hidden, names: sql::names(text, statement) })
+        }
+        Ok(Understood::Untouched(effects)) => {
+            Planned::Pass(Pass { effects, by_meaning: true, names: sql::names(text, statement) })
+        }
         Ok(Understood::Local(local)) => Planned::Local(local),
         Ok(Understood::Lineage(lineage)) => {
             match decide(*lineage, shape(), &guards, catalog, policy, session) {
@@ -299,6 +313,18 @@ fn decide(
             }
         }
     }
+    if let Some(defines) = &lineage.defines {
+        // As Parse does: who may not use it learns so now.
+        judge::rulings(&defines.uses, policy, session.principal, session.circumstances)?;
+    }
+    let clear = |(used, ruling): (&Use, &Ruling)| {
+        used.sealed || used.action != Action::Read || ruling.disclosure.is_clear()
+    };
+    if lineage.named && !lineage.uses.iter().zip(&rulings).all(clear) {
+        return Err(Refusal::new(Reason::Condition, "0A000", "cached plan must not change result type")
+            .hint("Prepare the statement again."));
+    }
+    let guarded = lineage.guarded || lineage.named && lineage.uses.iter().any(|used| !used.sealed);
     let columns =
         lineage.columns.map(|outputs| outputs.iter().map(|output| column(output, &lineage.uses)).collect());
     Ok(StatementPlan {
@@ -312,9 +338,11 @@ fn decide(
         rulings,
         shape,
         effects: lineage.effects,
-        guarded: lineage.guarded,
+        guarded,
         copy: lineage.copy,
         catalog_generation: catalog.generation,
+        defines: lineage.defines.map(Arc::new),
+        compared: lineage.compared,
     })
 }
 

@@ -188,7 +188,8 @@ impl Relay {
             |result| result.as_ref().map_or(0, |sealed| cells(&sealed.sealed)),
         )?;
         count_sealed(&self.metrics, &sealed.sealed);
-        Ok((sealed.sql, sealed.compared))
+        let compared = sealed.compared.into_iter().chain(plan.compared.iter().cloned());
+        Ok((sealed.sql, compared.collect()))
     }
 
     pub(super) fn seal_parameters(

@@ -303,6 +303,11 @@ impl Relay {
             }
         };
         part.positions = prepared.positions.clone();
+        part.naming = match &prepared.decided {
+            Decided::Pass(pass) => self.naming(&Planned::Pass(pass.clone()), &prepared.text),
+            Decided::Plan(plan) => self.naming(&Planned::Plan(plan.clone()), &prepared.text),
+            Decided::Local(_) => None,
+        };
         if let Some(plan) = part.plan.clone()
             && let Some(bound) = &portal.bound
         {

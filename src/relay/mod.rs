@@ -17,6 +17,7 @@ mod errors;
 mod extended;
 mod failed;
 mod kinds;
+mod named;
 mod out;
 mod planner;
 mod queue;
@@ -126,6 +127,7 @@ pub struct Relay {
     random: Box<dyn Random + Send>,
     queue: Queue,
     statements: statement::Statements,
+    namings: named::Namings,
     /// Disclosing statements that have not ended, by their number.
     runs: HashMap<u64, run::Run>,
     /// Their records that the log has not answered, oldest first.
@@ -177,6 +179,7 @@ impl Relay {
             random,
             queue: Queue::default(),
             statements: statement::Statements::default(),
+            namings: named::Namings::new(),
             runs: HashMap::new(),
             gates: VecDeque::new(),
             statement: 0,
@@ -306,6 +309,7 @@ impl Relay {
 
     /// Decides a text for this session, in this world, now.
     fn plan(&mut self, text: &str, declared: &[u32]) -> Arc<Script> {
+        self.renew_names();
         let circumstances = self.session.circumstances(self.now);
         let planning = session::planning(&self.session, &circumstances);
         let (script, found) = self.planner.plan(text, declared, &self.world, &planning);

@@ -4,6 +4,7 @@
 //! whole, or when an error makes the server skip it. Deliberately absent: what is done with a message (`reply`).
 
 use super::errors::Positions;
+use super::named::Naming;
 use super::statement::{Prepared, Undo};
 use crate::plan::{Effects, Local, StatementPlan};
 use crate::wire::Frame;
@@ -47,12 +48,23 @@ pub(super) struct Part {
     pub(super) effects: Effects,
     pub(super) local: Option<Local>,
     pub(super) positions: Positions,
+    /// What it gives a name to.
+    pub(super) naming: Option<Box<Naming>>,
 }
 
 impl Part {
     /// A statement that goes as it is.
     pub(super) fn passing(kind: &'static str, class: Class, effects: Effects) -> Part {
-        Part { kind, class, plan: None, run: None, effects, local: None, positions: Positions::same() }
+        Part {
+            kind,
+            class,
+            plan: None,
+            run: None,
+            effects,
+            local: None,
+            positions: Positions::same(),
+            naming: None,
+        }
     }
     /// Whether its reply may still fail after the server has succeeded.
     pub(super) fn fallible(&self) -> bool {
@@ -188,7 +200,8 @@ impl Owed {
     pub(super) fn changes_plans(&self) -> bool {
         self.parts().iter().any(|part| {
             let effects = part.effects;
-            effects.path || effects.catalog || effects.resets_session || part.local.is_some()
+            let changes = effects.path || effects.catalog || effects.resets_session || effects.names;
+            changes || part.local.is_some()
         })
     }
     /// Whether even what is prepared must wait for it.

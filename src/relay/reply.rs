@@ -4,6 +4,7 @@
 //! `failed`.
 
 use super::cells::{self, Fault};
+use super::named::Naming;
 use super::queue::{Expect, Owed, Role};
 use super::run::Gate;
 use super::session::unsafe_setting;
@@ -299,7 +300,13 @@ impl Relay {
             Some(Expect::Execute { part, .. }) => part,
             _ => return None,
         };
-        Some(Completed { kind: part.kind, run: part.run, effects: part.effects, local: part.local.clone() })
+        Some(Completed {
+            kind: part.kind,
+            run: part.run,
+            effects: part.effects,
+            local: part.local.clone(),
+            naming: part.naming.clone(),
+        })
     }
 
     fn complete(&mut self, completed: Option<Completed>) {
@@ -311,6 +318,9 @@ impl Relay {
         self.apply(completed.effects);
         if let Some(local) = &completed.local {
             self.apply_local(local);
+        }
+        if let Some(naming) = completed.naming {
+            self.named(*naming);
         }
     }
 
@@ -395,6 +405,7 @@ struct Completed {
     run: Option<u64>,
     effects: crate::plan::Effects,
     local: Option<Local>,
+    naming: Option<Box<Naming>>,
 }
 
 /// The tag that the client expects where a statement of ours stood for its command.

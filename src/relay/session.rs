@@ -2,7 +2,7 @@
 
 use super::{Now, Opening, World};
 use crate::audit::{AuditRecord, Event};
-use crate::plan;
+use crate::plan::{self, Known, NameKind, Named};
 use crate::policy::budget::Budgets;
 use crate::policy::{Circumstances, Principal};
 use crate::value::Style;
@@ -31,6 +31,8 @@ pub(super) struct Session {
     pub(super) unsafe_at_start: Option<&'static str>,
     /// As the newest ReadyForQuery said.
     pub(super) status: TransactionStatus,
+    /// What it prepared and declared by SQL.
+    pub(super) named: Arc<Named>,
 }
 
 impl Session {
@@ -51,6 +53,7 @@ impl Session {
             path: Vec::new(),
             status: TransactionStatus::Idle,
             unsafe_at_start: None,
+            named: Arc::default(),
         };
         for (name, value) in &opening.parameters {
             session.parameter(name, value);
@@ -89,6 +92,19 @@ impl Session {
         self.server_major < 18
     }
 
+    /// What a name stands for from now on; `None`: nothing.
+    pub(super) fn know(&mut self, kind: NameKind, name: &str, known: Option<Known>) {
+        let named = Arc::make_mut(&mut self.named);
+        let names = match kind {
+            NameKind::Statement => &mut named.statements,
+            NameKind::Cursor => &mut named.cursors,
+        };
+        match known {
+            Some(known) => names.insert(name.to_owned(), known),
+            None => names.remove(name),
+        };
+    }
+
     /// `DISCARD ALL`, `RESET ALL`.
     pub(super) fn reset(&mut self) {
         self.purpose = None;
@@ -121,7 +137,12 @@ impl Session {
 
 /// A planning session borrows from this one; the circumstances are made once for each statement.
 pub(super) fn planning<'a>(session: &'a Session, circumstances: &'a Circumstances) -> plan::Session<'a> {
-    plan::Session { principal: &session.principal, circumstances, search_path: &session.path }
+    plan::Session {
+        principal: &session.principal,
+        circumstances,
+        search_path: &session.path,
+        named: &session.named,
+    }
 }
 
 /// Why a setting that the proxy relies on makes going on unsafe, if it does.

@@ -8,7 +8,7 @@ use super::queue::{Class, Expect, Owed, Part, Role};
 use super::{Relay, Step, World};
 use crate::catalog::build::amended;
 use crate::catalog::queries::{RawCatalog, RawColumn, RawFunction, RawRelation};
-use crate::plan::{Effects, Local};
+use crate::plan::{Effects, Local, NameKind};
 use crate::wire::backend::{self, DataRow, TransactionStatus};
 use crate::wire::frontend::{self, Bind, Parse, Target};
 use crate::wire::{Frame, Violation};
@@ -224,6 +224,7 @@ impl Relay {
         }
         if effects.discards_statements {
             self.statements.discard();
+            self.unname_all(effects.resets_session);
         }
         if effects.resets_session {
             self.session.reset();
@@ -238,6 +239,7 @@ impl Relay {
             Local::SetPurpose(purpose) => self.session.purpose = purpose.clone(),
             Local::Deallocate(name) => {
                 self.statements.forget(name);
+                self.unname(NameKind::Statement, name);
             }
             // A code never gets this far: it is refused (there is no second factor yet).
             Local::SetOtp(_) | Local::ShowStatus => {}

@@ -66,7 +66,7 @@ pub(super) fn dependent(script: &Script, from: usize) -> Option<usize> {
             Planned::Local(_) => return true,
             Planned::Refuse(_) | Planned::Unresolved(_) => return false,
         };
-        effects.path || effects.catalog || effects.resets_session
+        effects.path || effects.catalog || effects.resets_session || effects.names
     };
     let statements = script.statements.get(from..)?;
     let after = statements.iter().position(changes)? + 1;
@@ -103,7 +103,8 @@ impl Relay {
                         _ => Effects::default(),
                     };
                     let own = text.get(span.clone()).unwrap_or(text);
-                    Part::passing(kinds::kind(own), kinds::class(own, effects), effects)
+                    let part = Part::passing(kinds::kind(own), kinds::class(own, effects), effects);
+                    Part { naming: self.naming(planned, own), ..part }
                 });
                 let reply = QueryReply::new(parts.collect(), true);
                 let undo = self.statements.forget("");
@@ -202,6 +203,18 @@ impl Relay {
     /// One statement's text to send, with its literals sealed.
     fn sent(&mut self, planned: &Planned, span: &Range<usize>, text: &str) -> Result<Sent, Refusal> {
         let own = text.get(span.clone()).unwrap_or(text);
+        let naming = self.naming(planned, own);
+        let sent = self.sent_unnamed(planned, span, text, own)?;
+        Ok(Sent { part: Part { naming, ..sent.part }, ..sent })
+    }
+
+    fn sent_unnamed(
+        &mut self,
+        planned: &Planned,
+        span: &Range<usize>,
+        text: &str,
+        own: &str,
+    ) -> Result<Sent, Refusal> {
         let offset = text.get(..span.start).map_or(0, |before| before.chars().count());
         match planned {
             Planned::Plan(plan) => {

@@ -14,6 +14,7 @@ pub mod echo;
 pub mod lex;
 pub mod lineage;
 pub mod literal;
+mod names;
 mod parse;
 pub mod problem;
 mod reach;
@@ -22,7 +23,8 @@ pub mod shape;
 pub mod spelling;
 
 pub use copy::{CopyFormat, CopyOptions};
-pub use lineage::{Context, Effects, Lineage};
+pub use lineage::{Context, Definition, Effects, Known, Lineage, NO_NAMES, NameKind, Named};
+pub use names::names;
 pub use problem::{Problem, Trouble};
 pub use reach::unguarded_call;
 pub use session::{Local, check_pinned};
@@ -131,6 +133,9 @@ pub fn understand(
     };
     if !context.catalog.has_tags() {
         return Ok(Understood::Pass(effects));
+    }
+    if let Some(understood) = names::by_name(text, statement, &words, declared, effects, context)? {
+        return Ok(understood);
     }
     let sensitive = context.catalog.sensitive_names();
     // Behind an escape character of its own choice, a name could be any name.

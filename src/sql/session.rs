@@ -107,6 +107,7 @@ pub(super) fn read(words: &Words<'_>, catalog: &Catalog) -> Result<Session, Prob
         },
         "deallocate" => return Ok(deallocate(words)),
         "rollback" | "abort" => Effects { path: words.any_word(|word| word == "to"), ..Effects::default() },
+        "prepare" | "declare" => Effects { names: true, ..Effects::default() },
         "do" | "call" | "execute" => Effects { path: true, writes: true, ..Effects::default() },
         "create" | "alter" | "drop" => definition(words),
         "import" | "security" => Effects { catalog: true, writes: true, ..Effects::default() },

@@ -7,7 +7,7 @@ use pgveil::cell::seal::{literals, parameters};
 use pgveil::cell::{FaultCause, Released, RowOpener};
 use pgveil::crypto::keyring::Keyring;
 use pgveil::crypto::{Cells, Ciphers, Mode, OpenCause, Random};
-use pgveil::plan::{Planned, Session, StatementPlan, plan};
+use pgveil::plan::{NO_NAMES, Planned, Session, StatementPlan, plan};
 use pgveil::policy::{Circumstances, Disclosure, Principal};
 use pgveil::value::Style;
 use pgveil::wire::Frame;
@@ -45,7 +45,12 @@ pub fn planned(shop: &Shop, user: &str, sql: &str) -> Arc<StatementPlan> {
     let principal = Principal::assumed(user.to_owned());
     let circumstances = circumstances();
     let path = ["public".to_owned()];
-    let session = Session { principal: &principal, circumstances: &circumstances, search_path: &path };
+    let session = Session {
+        principal: &principal,
+        circumstances: &circumstances,
+        search_path: &path,
+        named: &NO_NAMES,
+    };
     match plan(sql, &[], &shop.catalog, &shop.policy, &session).statements.pop() {
         Some(Planned::Plan(plan)) => plan,
         other => panic!("{other:?}"),

@@ -265,7 +265,7 @@ fn manner(statement: &Statement, seed: u64, index: usize) -> Manner {
     });
     let results = (turn % 2) as i16;
     match statement.parameters.is_empty() {
-        true if turn % 3 == 0 => Manner::Simple,
+        true if turn.is_multiple_of(3) => Manner::Simple,
         true => Manner::Extended([0, results]),
         false => Manner::Extended([i16::from(binary && turn % 3 == 1), results]),
     }

@@ -5,7 +5,7 @@ use pgveil::catalog::build::build;
 use pgveil::catalog::queries::{RawCatalog, RawColumn, RawRelation, RawType};
 use pgveil::catalog::{Catalog, Seal};
 use pgveil::plan::explain::Explained;
-use pgveil::plan::{Session, plan};
+use pgveil::plan::{NO_NAMES, Session, plan};
 use pgveil::policy::{Circumstances, Policy, Principal};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,12 @@ pub fn explained(shop: &Shop, user: &str, purpose: Option<&str>, sql: &str) -> S
         second_factor_at: None,
     };
     let path = ["public".to_owned()];
-    let session = Session { principal: &principal, circumstances: &circumstances, search_path: &path };
+    let session = Session {
+        principal: &principal,
+        circumstances: &circumstances,
+        search_path: &path,
+        named: &NO_NAMES,
+    };
     Explained(&plan(sql, &[], &shop.catalog, &shop.policy, &session)).to_string()
 }
 

@@ -98,3 +98,73 @@ fn cells_are_opened_inside_of_json_and_arrays() {
            ON true ORDER BY 1;",
     );
 }
+
+#[test]
+fn prepared_statements_and_cursors_of_sql_are_understood() {
+    alike(
+        "INSERT INTO customers VALUES (1, 'ana@x.org', '41'), (2, 'bob@x.org', NULL), (3, NULL, '43');
+         PREPARE one (text) AS SELECT id, card FROM customers WHERE email = $1 AND email <> 'nobody';
+         EXECUTE one ('ana@x.org');
+         EXECUTE one (NULL);
+         PREPARE two AS UPDATE customers SET email = $2, card = $2 WHERE id = $1 RETURNING *;
+         EXECUTE two (3, 'c@x.org'); EXECUTE one('c@x.org'); DEALLOCATE one;
+         PREPARE one AS SELECT email FROM customers WHERE email = ANY($1) ORDER BY id;
+         EXECUTE one(ARRAY['ana@x.org', 'c@x.org', NULL]);
+         DEALLOCATE ALL;
+         PREPARE one AS SELECT count(*) FROM proposed; EXECUTE one;
+         BEGIN;
+         DECLARE c SCROLL CURSOR FOR SELECT id, email, card FROM customers WHERE email <> 'bob@x.org' ORDER BY id;
+         FETCH c; FETCH FORWARD 5 FROM c; MOVE BACKWARD ALL IN c; FETCH ABSOLUTE 1 IN c; CLOSE c;
+         DECLARE \"C\" CURSOR WITH HOLD FOR SELECT id FROM proposed; COMMIT; FETCH ALL FROM \"C\"; DISCARD ALL;",
+    );
+}
+
+/// Nothing that EXECUTE is given reaches the server as it is, where it may have been meant for a sealed parameter.
+#[test]
+fn arguments_for_nothing_known_stay_here() {
+    let proxy = Proxy::start(POLICY, TAGS);
+    let url = proxy.url("shop");
+    let told = |script: &str| postgres::psql_with(&url, &["--tuples-only", "--no-align", "--quiet"], script);
+    told(TABLES);
+    let (_, error, _) = told(
+        "PREPARE p AS SELECT id FROM customers WHERE email LIKE $1;
+         EXECUTE p ('secret one');
+         PREPARE q AS SELECT id FROM customers WHERE email = $1;
+         EXECUTE q ('secret two', 'secret three');
+         EXECUTE q (upper('secret four'));
+         EXECUTE q ('fine');",
+    );
+    assert!(error.contains("prepared statement \"p\" does not exist"), "{error}");
+    assert!(error.contains("wrong number of parameters for prepared statement \"q\""), "{error}");
+    assert!(
+        error.contains("a computed argument of EXECUTE is not supported on sealed column email"),
+        "{error}"
+    );
+    assert!(!proxy.postgres.log().contains("secret"), "none of it is in the server's log");
+    // A role without the right learns so when it prepares, and one that loses it when it executes.
+    let (_, error, _) = postgres::psql_with(
+        &proxy.url("alice"),
+        &["--quiet"],
+        "PREPARE p AS SELECT card FROM customers; PREPARE q AS SELECT id FROM customers WHERE email = $1; EXECUTE p; EXECUTE q('x');",
+    );
+    assert!(error.contains("permission denied for column email"), "{error}");
+}
+
+#[test]
+fn cursors_show_masks_to_those_who_see_masks() {
+    let proxy = Proxy::start(POLICY, TAGS);
+    let quiet = ["--tuples-only", "--no-align", "--quiet"];
+    postgres::psql_with(
+        &proxy.url("shop"),
+        &quiet,
+        &format!(
+            "{TABLES} INSERT INTO customers VALUES (1, 'ana@x.org', '41'); GRANT SELECT ON customers TO alice;"
+        ),
+    );
+    let (out, error, _) = postgres::psql_with(
+        &proxy.url("alice"),
+        &quiet,
+        "BEGIN; DECLARE c CURSOR FOR SELECT email, id FROM customers; FETCH c; PREPARE p AS SELECT email FROM customers; EXECUTE p;",
+    );
+    assert_eq!((out.as_str(), error.as_str()), ("a***g|1\na***g\n", ""));
+}

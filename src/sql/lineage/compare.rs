@@ -224,7 +224,7 @@ impl Analyst<'_> {
     }
 
     /// The array of `= ANY (array)`: a parameter, or `ARRAY[…]` of constants and columns.
-    fn elements(
+    pub(super) fn elements(
         &mut self,
         array: &mut Expr,
         sealed: &SealedShape,

@@ -208,6 +208,9 @@ fn copied_into(
         effects: Effects { writes: true, ..Effects::default() },
         guarded: false,
         copy: Some(CopyRows { from: true, options: options.clone(), columns }),
+        defines: None,
+        named: false,
+        compared: vec![],
     })
 }
 

@@ -21,6 +21,7 @@ mod expression;
 mod function;
 pub(super) mod introspect;
 mod merge;
+mod named;
 mod print;
 mod query;
 mod relation;
@@ -39,6 +40,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
+
+pub use named::{Definition, Known, NO_NAMES, NameKind, Named};
 
 /// Bytes of one value and what is done with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,6 +185,8 @@ pub struct Effects {
     pub discards_statements: bool,
     /// `DISCARD ALL`, `RESET ALL`: session state of ours (purpose, second factor) ends.
     pub resets_session: bool,
+    /// `PREPARE`, `DECLARE`: a name that later statements use.
+    pub names: bool,
 }
 
 /// What was understood of one statement.
@@ -202,6 +207,12 @@ pub struct Lineage {
     pub guarded: bool,
     /// For COPY: how its rows are spelled, and what they hold.
     pub copy: Option<CopyRows>,
+    /// What it gives a name to.
+    pub defines: Option<Definition>,
+    /// It uses a name: what it shows was settled when the name was given.
+    pub named: bool,
+    /// (label, values) that the name's own literals compare.
+    pub compared: Vec<(String, u64)>,
 }
 
 /// The rows that a COPY moves.
@@ -235,6 +246,7 @@ pub struct Context<'a> {
     /// `current_schemas(true)`.
     pub path: &'a [String],
     pub guard: &'a Guard<'a>,
+    pub named: &'a Named,
 }
 
 /// A tagged column where it is referred to.
@@ -341,6 +353,7 @@ pub(super) struct Analyst<'a> {
     uses: Vec<Use>,
     use_index: HashMap<Use, usize>,
     touched: bool,
+    defines: Option<Definition>,
     /// How many references were replaced by a mask.
     substitutions: usize,
     /// Inside a view's definition: nothing can be rewritten there.
@@ -368,6 +381,61 @@ pub(super) fn analyse(
     analyst.finish(statement, kind, outputs, effects, declared).map(Some)
 }
 
+/// Analyses `EXECUTE` of a known name.
+///
+/// # Errors
+/// As [`analyse`].
+pub(super) fn analyse_execute(
+    statement: Statement,
+    lines: Lines<'_>,
+    declared: usize,
+    context: &Context<'_>,
+    definition: &Definition,
+) -> Result<Lineage, Problem> {
+    let mut analyst = Analyst::new(lines, context);
+    let mut statement = statement;
+    let Statement::Execute {
+        name: _,
+        parameters,
+        has_parentheses,
+        immediate: false,
+        into,
+        using,
+        output: false,
+        default: false,
+    } = &mut statement
+    else {
+        return Err(Problem::not_understood("this form of EXECUTE"));
+    };
+    if !into.is_empty() || !using.is_empty() {
+        return Err(Problem::not_understood("this form of EXECUTE"));
+    }
+    analyst.execute(definition, parameters, has_parentheses)?;
+    let effects = Effects { path: true, ..definition.effects };
+    let lineage = analyst.finish(statement, "execute", None, effects, declared)?;
+    let (columns, uses) = (definition.columns.clone(), definition.uses.clone());
+    Ok(Lineage { columns, uses, named: true, compared: definition.compared.clone(), ..lineage })
+}
+
+/// `FETCH` from a known cursor: `text` as it is.
+pub(super) fn fetched(text: &str, definition: &Definition) -> Lineage {
+    Lineage {
+        kind: "fetch",
+        pieces: vec![Piece::Text(text.to_owned())],
+        literals: vec![],
+        parameters: vec![],
+        client_parameters: 0,
+        columns: definition.columns.clone(),
+        uses: definition.uses.clone(),
+        effects: Effects::default(),
+        guarded: false,
+        copy: None,
+        defines: None,
+        named: true,
+        compared: vec![],
+    }
+}
+
 impl<'a> Analyst<'a> {
     fn new(lines: Lines<'a>, context: &'a Context<'a>) -> Analyst<'a> {
         let markers = Markers::absent_from(lines.text());
@@ -381,6 +449,7 @@ impl<'a> Analyst<'a> {
             uses: vec![],
             use_index: HashMap::new(),
             touched: false,
+            defines: None,
             substitutions: 0,
             in_view: 0,
         }
@@ -430,6 +499,12 @@ impl Analyst<'_> {
             Statement::AlterTable(alter) => self.alter_table(alter).map(|()| ("alter table", None, schema)),
             Statement::CreateIndex(create) => {
                 self.create_index(create).map(|()| ("create index", None, schema))
+            }
+            Statement::Prepare { name, data_types, statement } => {
+                self.prepare(name, data_types, statement).map(|effects| ("prepare", None, effects))
+            }
+            Statement::Declare { stmts, separator: _ } => {
+                self.declare(stmts).map(|effects| ("declare", None, effects))
             }
             Statement::CreateView(create) => self.create_view(create).map(|()| ("create view", None, schema)),
             other => Err(Problem::not_understood(&format!("statement {}", variant_name(other)))),
@@ -483,7 +558,18 @@ impl Analyst<'_> {
             columns.push(self.output(&output.shape)?);
         }
         let sealed = columns.iter().any(|column| *column != Output::Verbatim);
-        let (pieces, parameters, client_parameters) = self.print(&statement, declared)?;
+        let named = self.defines.as_ref().map(|defines| defines.kind);
+        let own = self.defines.as_ref().map_or(declared, |defines| defines.client_parameters.max(declared));
+        let (pieces, mut parameters, mut client_parameters) = self.print(&statement, own)?;
+        match named {
+            // Its parameters are those of the name.
+            Some(NameKind::Statement) => {
+                (parameters, client_parameters) = (vec![], 0);
+                self.uses.clear();
+            }
+            Some(NameKind::Cursor) => self.uses.retain(|used| used.action != Action::Read),
+            None => {}
+        }
         Ok(Lineage {
             kind,
             pieces,
@@ -495,6 +581,9 @@ impl Analyst<'_> {
             effects,
             guarded: self.substitutions > 0,
             copy: None,
+            defines: self.defines,
+            named: false,
+            compared: vec![],
         })
     }
 

@@ -130,7 +130,7 @@ impl Analyst<'_> {
 
     /// Gives every parameter use its server parameter: the first use of `$n` keeps `n`, another recipe for the same
     /// `$n` becomes a further parameter. The second result maps uses to zero-based server parameters.
-    fn number_parameters(&self, declared: usize) -> (Vec<ParameterSlot>, Vec<usize>, usize) {
+    pub(super) fn number_parameters(&self, declared: usize) -> (Vec<ParameterSlot>, Vec<usize>, usize) {
         let used = self.parameters.iter().map(|(client, _)| client + 1).max().unwrap_or(0);
         let count = used.max(declared);
         let mut slots: Vec<ParameterSlot> =

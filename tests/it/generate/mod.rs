@@ -176,7 +176,7 @@ impl Generator {
                 return letter.to_owned();
             }
             self.aliases += 1;
-            if self.aliases % 4 == 0 {
+            if self.aliases.is_multiple_of(4) {
                 return format!("s{}", self.aliases);
             }
         }

@@ -137,7 +137,8 @@ impl Generator {
     }
 
     fn source(&mut self) -> &'static str {
-        *self.pick(&["customers", "orders", "payments", "addresses", "cards", "order_lines", "notes"])
+        let tables = ["customers", "orders", "payments", "addresses", "cards", "order_lines", "notes"];
+        self.pick::<&str>(&tables)
     }
 
     fn assignments(&mut self, table: &Relation, scope: &Scope) -> String {

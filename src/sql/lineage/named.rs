@@ -1,0 +1,248 @@
+//! Statements that a session names and uses later: PREPARE and EXECUTE, DECLARE and FETCH.
+//!
+//! What is named is understood once, with its parameters; EXECUTE seals its arguments as the named statement's parameters
+//! ask for, and what EXECUTE and FETCH show is opened as the named statement's columns. The session keeps the names
+//! ([`Named`]); nothing here knows whether the server has them, too. Rights are asked for when a name is used.
+
+use super::print::sealed_type;
+use super::scope::{Ctes, Out, Scope};
+use super::{Analyst, Effects, Output, ParameterSlot, ParameterUse, Recipe, SealedShape, Shape, Tagged, Use};
+use crate::catalog::{Action, State};
+use crate::sql::problem::{Problem, Trouble};
+use sqlparser::ast::{ArrayElemTypeDef, DataType, Declare, DeclareType, Expr, Ident, ObjectName, Statement};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the names of a session stand for. Statements and cursors have names of their own kinds.
+#[derive(Clone, Debug, Default)]
+pub struct Named {
+    pub statements: BTreeMap<String, Known>,
+    pub cursors: BTreeMap<String, Known>,
+}
+
+/// A session without names.
+pub static NO_NAMES: Named = Named { statements: BTreeMap::new(), cursors: BTreeMap::new() };
+
+impl Named {
+    pub fn is_empty(&self) -> bool {
+        self.statements.is_empty() && self.cursors.is_empty()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// Nothing tagged is in its reach.
+    Untouched,
+    Definition(Arc<Definition>),
+    /// The catalog changed, and it would mean something else now.
+    Outdated,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NameKind {
+    Statement,
+    Cursor,
+}
+
+/// A statement that was given a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    pub kind: NameKind,
+    pub name: String,
+    pub parameters: Vec<ParameterSlot>,
+    pub client_parameters: usize,
+    pub columns: Option<Vec<Output>>,
+    /// What using it uses.
+    pub uses: Vec<Use>,
+    pub effects: Effects,
+    /// (label, values) that its own literals compare at each use.
+    pub compared: Vec<(String, u64)>,
+}
+
+impl Analyst<'_> {
+    /// `PREPARE name (types) AS statement`.
+    pub(super) fn prepare(
+        &mut self,
+        name: &Ident,
+        types: &mut Vec<DataType>,
+        statement: &mut Statement,
+    ) -> Result<Effects, Problem> {
+        if matches!(
+            statement,
+            Statement::CreateTable(_) | Statement::Prepare { .. } | Statement::Declare { .. }
+        ) {
+            return Err(Problem::not_understood("this statement in PREPARE"));
+        }
+        let (_, outputs, effects) = self.statement(statement)?;
+        self.unmasked("PREPARE")?;
+        let columns = self.columns(outputs)?;
+        let (parameters, _, client_parameters) = self.number_parameters(types.len());
+        let declared = std::mem::take(types);
+        let sealed = parameters.iter().any(|slot| slot.what != ParameterUse::Pass);
+        if sealed || !declared.is_empty() {
+            let own = |slot: &ParameterSlot| declared.get(slot.client).cloned().unwrap_or_else(unknown);
+            *types = parameters
+                .iter()
+                .map(|slot| match &slot.what {
+                    ParameterUse::Pass => own(slot),
+                    ParameterUse::Seal(recipe) => sealed_type(recipe),
+                    ParameterUse::SealElements(recipe) => {
+                        DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(sealed_type(recipe)), None))
+                    }
+                })
+                .collect();
+        }
+        self.defines = Some(Definition {
+            kind: NameKind::Statement,
+            name: super::scope::fold(name),
+            parameters,
+            client_parameters,
+            columns,
+            uses: self.uses.clone(),
+            effects,
+            compared: self.compared_literals(),
+        });
+        Ok(Effects { names: true, ..Effects::default() })
+    }
+
+    /// `DECLARE name CURSOR FOR query`. What it compares is compared for it now; what it shows, FETCH shows.
+    pub(super) fn declare(&mut self, cursors: &mut [Declare]) -> Result<Effects, Problem> {
+        let [cursor] = cursors else { return Err(Problem::not_understood("this form of DECLARE")) };
+        let Declare {
+            names,
+            data_type: None,
+            assignment: None,
+            declare_type: Some(DeclareType::Cursor),
+            binary,
+            sensitive: _,
+            scroll: _,
+            hold: _,
+            for_query: Some(query),
+        } = cursor
+        else {
+            return Err(Problem::not_understood("this form of DECLARE"));
+        };
+        let [name] = names.as_slice() else { return Err(Problem::not_understood("this form of DECLARE")) };
+        if *binary == Some(true) {
+            return Err(Problem::not_understood("a binary cursor"));
+        }
+        let outputs = self.query(query, None, &Ctes::default(), None)?;
+        self.unmasked("DECLARE")?;
+        let columns = self.columns(Some(outputs))?;
+        self.defines = Some(Definition {
+            kind: NameKind::Cursor,
+            name: super::scope::fold(name),
+            parameters: vec![],
+            client_parameters: 0,
+            columns,
+            uses: self.uses.clone(),
+            effects: Effects::default(),
+            compared: vec![],
+        });
+        Ok(Effects { names: true, ..Effects::default() })
+    }
+
+    /// `EXECUTE name (arguments)`: sealed as the parameters ask for; one that is sealed in two ways is written twice.
+    pub(super) fn execute(
+        &mut self,
+        definition: &Definition,
+        arguments: &mut Vec<Expr>,
+        parentheses: &mut bool,
+    ) -> Result<(), Problem> {
+        let scope = Scope::default();
+        if arguments.len() != definition.client_parameters {
+            return Err(Problem::new(
+                Trouble::Mismatch,
+                "42601",
+                format!("wrong number of parameters for prepared statement \"{}\"", definition.name),
+            )
+            .detail(format!(
+                "Expected {} parameters but got {}.",
+                definition.client_parameters,
+                arguments.len()
+            )));
+        }
+        let mut sent = vec![];
+        for slot in &definition.parameters {
+            let mut argument = arguments[slot.client].clone();
+            match &slot.what {
+                ParameterUse::Pass => {
+                    self.unsealed(&mut argument, &scope, "EXECUTE")?;
+                }
+                ParameterUse::Seal(recipe) => self.argument(&mut argument, recipe, false, &scope)?,
+                ParameterUse::SealElements(recipe) => self.argument(&mut argument, recipe, true, &scope)?,
+            }
+            sent.push(argument);
+        }
+        *parentheses = !sent.is_empty();
+        *arguments = sent;
+        Ok(())
+    }
+
+    fn argument(
+        &mut self,
+        argument: &mut Expr,
+        recipe: &Recipe,
+        elements: bool,
+        scope: &Scope<'_>,
+    ) -> Result<(), Problem> {
+        let sealed = shape_of(recipe);
+        if elements {
+            return self.elements(argument, &sealed, scope, "EXECUTE");
+        }
+        match self.expr(argument, scope)? {
+            Shape::Adaptable => self.seal(argument, recipe.clone(), &sealed, false),
+            _ => Err(Problem::sealed_use(sealed.column(), "a computed argument of EXECUTE")
+                .hint("Give a literal, a parameter or NULL.")),
+        }
+    }
+
+    fn compared_literals(&self) -> Vec<(String, u64)> {
+        let compared = self.literals.iter().filter(|literal| literal.recipe.action == Action::Compare);
+        compared.map(|literal| (literal.recipe.domain.label.clone(), 1)).collect()
+    }
+
+    /// A mask that is part of the text would outlive the ruling that it came of.
+    fn unmasked(&self, construct: &str) -> Result<(), Problem> {
+        if self.substitutions == 0 {
+            return Ok(());
+        }
+        Err(Problem::not_understood(&format!("{construct} over a masked column that is stored in clear")))
+    }
+
+    fn columns(&mut self, outputs: Option<Vec<Out>>) -> Result<Option<Vec<Output>>, Problem> {
+        let mut columns = vec![];
+        for out in outputs.into_iter().flatten() {
+            columns.push(self.output(&out.shape)?);
+        }
+        let opened = columns.iter().any(|column| *column != Output::Verbatim);
+        Ok(opened.then_some(columns))
+    }
+}
+
+fn unknown() -> DataType {
+    DataType::Custom(ObjectName::from(vec![Ident::new("unknown")]), vec![])
+}
+
+/// The column that a recipe is for, as lineage knew it.
+fn shape_of(recipe: &Recipe) -> SealedShape {
+    let mut parts = recipe.column_name.splitn(3, '.').map(str::to_owned);
+    let mut next = || parts.next().unwrap_or_default();
+    let column = Tagged {
+        id: recipe.column,
+        schema: next(),
+        table: next(),
+        name: next(),
+        domain: recipe.domain.clone(),
+        data_type: recipe.data_type,
+        state: State::Sealed { version: recipe.version },
+    };
+    SealedShape {
+        domain: recipe.domain.clone(),
+        data_type: recipe.data_type,
+        version: recipe.version,
+        columns: vec![Arc::new(column)],
+        proposed: false,
+        shown: None,
+    }
+}
