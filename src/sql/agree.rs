@@ -291,73 +291,6 @@ fn trimmed(sql: &str, range: Range<usize>) -> Range<usize> {
     start..start + text.trim_matches(space).len()
 }
 
-/// A statement's words and quoted names, folded: what could name a relation. For statements that `sqlparser` cannot parse.
-pub fn words<'a>(sql: &'a str, tokens: &'a [Token]) -> impl Iterator<Item = String> + 'a {
-    tokens.iter().filter(|token| token.is_identifier()).map(|token| fold_identifier(token.text(sql)))
-}
-
-/// The first words of statements that neither return nor take values of columns, whatever follows them. For statements
-/// that `sqlparser` cannot parse: one that it can is judged by its tree. Not here, because they carry or run other SQL or
-/// move data: `DO`, `CALL`, `EXECUTE`, `PREPARE`, `COPY`, `TABLE`, `WITH`, `MERGE`, `EXPLAIN`, `REFRESH`, `LOAD`, `CREATE` of
-/// schemas, rules, triggers, functions and publications, `SET`, `RESET` and `DISCARD` (they may undo what the proxy pins).
-const HARMLESS: [&[&str]; 40] = [
-    &["abort"],
-    &["alter", "collation"],
-    &["alter", "database"],
-    &["alter", "default", "privileges"],
-    &["alter", "extension"],
-    &["alter", "group"],
-    &["alter", "language"],
-    &["alter", "large", "object"],
-    &["alter", "role"],
-    &["alter", "sequence"],
-    &["alter", "tablespace"],
-    &["alter", "text", "search"],
-    &["alter", "user"],
-    &["analyse"],
-    &["analyze"],
-    &["checkpoint"],
-    &["cluster"],
-    &["comment"],
-    &["commit", "prepared"],
-    &["create", "collation"],
-    &["create", "database"],
-    &["create", "extension"],
-    &["create", "group"],
-    &["create", "role"],
-    &["create", "sequence"],
-    &["create", "tablespace"],
-    &["create", "text", "search"],
-    &["create", "user"],
-    &["drop"],
-    &["grant"],
-    &["listen"],
-    &["lock"],
-    &["notify"],
-    &["prepare", "transaction"],
-    &["reassign", "owned"],
-    &["reindex"],
-    &["revoke"],
-    &["security", "label"],
-    &["unlisten"],
-    &["vacuum"],
-];
-
-/// Whether a single statement begins with words of [`HARMLESS`].
-pub fn harmless(sql: &str, tokens: &[Token]) -> bool {
-    let single = match tokens.split_last() {
-        Some((_, before)) => !before.iter().any(|token| token.is_symbol(sql, ";")),
-        None => return false,
-    };
-    let begins = |words: &[&str]| {
-        words
-            .iter()
-            .enumerate()
-            .all(|(at, word)| tokens.get(at).is_some_and(|token| token.is_word(sql, word)))
-    };
-    single && HARMLESS.into_iter().any(begins)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -431,31 +364,6 @@ mod tests {
         let atomic = "create function f() returns int begin atomic select 1; select 2; end; select 3";
         assert_eq!(split(&format!("select 0; {atomic}")), ["select 0", atomic]);
         assert_eq!(split(" ;; "), Vec::<String>::new());
-    }
-
-    #[test]
-    fn words_are_folded_names() {
-        let sql = "TABLE \"Customers\" -- x\n, Public.t 'no'";
-        let tokens = lex(sql).unwrap();
-        assert_eq!(words(sql, &tokens).collect::<Vec<_>>(), ["table", "Customers", "public", "t"]);
-    }
-
-    #[test]
-    fn harmless_statements_are_listed_by_their_first_words() {
-        let check = |sql: &str| harmless(sql, &lex(sql).unwrap());
-        assert!(check("Vacuum (analyze) customers;"));
-        assert!(check("create role intern login password 'x'"));
-        for sql in [
-            "",
-            "table t",
-            "vacuum; table t",
-            "create function f",
-            "\"vacuum\"",
-            "explain analyze table t",
-            "do $$ $$",
-        ] {
-            assert!(!check(sql), "{sql}");
-        }
     }
 
     proptest! {
