@@ -164,6 +164,7 @@ struct Inner {
     audit_behind_records: IntGauge,
     bytes: IntCounterVec,
     config_generation: IntGauge,
+    config_last_reload_successful: IntGauge,
     sealed_ratio: GaugeVec,
 }
 
@@ -272,11 +273,15 @@ impl Metrics {
             bytes: m.counters("bytes_total", "Bytes relayed, by where they came from or went.", &["direction"]),
             config_generation: m
                 .gauge("config_generation", "How many configurations have held since the start."),
+            config_last_reload_successful: m.gauge(
+                "config_last_reload_successful",
+                "1 when the configuration was last read without a mistake, 0 when an older one holds on.",
+            ),
             sealed_ratio: m.register(
                 GaugeVec::new(
                     Opts::new(
                         "sealed_ratio",
-                        "1 when the tagged column is sealed, 0 when it is clear, between them while it is converted.",
+                        "1 when a column that is to be sealed is, 0 when it is clear, between them while it is converted.",
                     ),
                     &["column"],
                 )
@@ -386,7 +391,11 @@ impl Metrics {
     pub fn config_generation(&self, generation: u64) {
         self.0.config_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
     }
-    /// The tagged columns (`schema.table.column`) and how far each is sealed, 0 to 1; forgets all others.
+    /// Whether the configuration that was read last (at the start or a reload) holds.
+    pub fn config_read(&self, holds: bool) {
+        self.0.config_last_reload_successful.set(i64::from(holds));
+    }
+    /// The columns to be sealed (`schema.table.column`) and how far each is, 0 to 1; forgets all others.
     pub fn sealed_ratios<'a>(&self, columns: impl IntoIterator<Item = (&'a str, f64)>) {
         self.0.sealed_ratio.reset();
         for (column, ratio) in columns {

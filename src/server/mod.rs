@@ -107,6 +107,7 @@ impl Server {
         readiness.set(Part::Log, Ok(()));
         readiness.set(Part::Keys, Ok(()));
         metrics.config_generation(1);
+        metrics.config_read(true);
         let mut mock_secret = [0; 32];
         getrandom::fill(&mut mock_secret).map_err(|error| StartError::new(error.to_string()))?;
         let shared = Arc::new(Shared {

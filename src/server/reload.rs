@@ -44,6 +44,7 @@ pub async fn reload(shared: &Shared, reload: &Reload, generation: u64) -> bool {
         Ok(Err(mistakes)) => mistakes,
         Err(_) => vec!["reading it failed".to_owned()],
     };
+    shared.metrics.config_read(false);
     for mistake in mistakes {
         tracing::error!(mistake, "a mistake in the new configuration");
     }
@@ -62,6 +63,7 @@ async fn replace(shared: &Shared, mut prepared: Prepared, generation: u64) -> Re
     shared.service.forget().await;
     shared.worlds.replace(Arc::new(prepared)).await;
     shared.metrics.config_generation(generation);
+    shared.metrics.config_read(true);
     drop(shared.log.submit(about_ourselves(Event::Reloaded { configuration: digest.clone() })));
     tracing::info!(configuration = digest, generation, "the new configuration holds");
     Ok(())

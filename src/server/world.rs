@@ -10,7 +10,7 @@ use super::Prepared;
 use super::service::{self, ServiceError};
 use crate::catalog::build::build;
 use crate::catalog::queries::RawCatalog;
-use crate::catalog::{Catalog, State, Tags};
+use crate::catalog::{Catalog, Seal, State, Tags};
 use crate::relay::World;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
@@ -125,13 +125,16 @@ impl Worlds {
         self.databases.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// (`schema.table.column`, 1 when sealed) of every tagged column of every database.
+    /// (`schema.table.column`, 1 when sealed) of every column that its tag would have sealed, of every database; one that
+    /// is to stay in clear has nothing to tell.
     pub fn sealed_ratios(&self) -> Vec<(String, f64)> {
         let mut ratios: HashMap<String, f64> = HashMap::new();
         for database in self.all() {
             for relation in database.world().catalog.relations.values() {
                 for column in &relation.columns {
-                    let Some(tag) = &column.tag else { continue };
+                    let Some(tag) = column.tag.as_ref().filter(|tag| tag.domain.seal != Seal::None) else {
+                        continue;
+                    };
                     let sealed = f64::from(u8::from(matches!(tag.state, State::Sealed { .. })));
                     let name = format!("{}.{}.{}", relation.schema, relation.name, column.name);
                     let least = ratios.entry(name).or_insert(sealed);

@@ -26,6 +26,7 @@ fn full() -> Metrics {
     metrics.audit_behind(4);
     metrics.bytes(Direction::ToClient, 1000);
     metrics.config_generation(2);
+    metrics.config_read(false);
     metrics.sealed_ratios([("public.customers.email", 1.0), ("public.customers.phone", 0.0)]);
     metrics
 }
@@ -71,6 +72,7 @@ fn exactly_the_metrics_of_the_contract() {
         "pgveil_audit_behind_records",
         "pgveil_bytes_total",
         "pgveil_config_generation",
+        "pgveil_config_last_reload_successful",
         "pgveil_sealed_ratio",
         "pgveil_build_info",
     ]);

@@ -53,6 +53,7 @@ fn a_new_policy_holds_for_the_next_statement_and_a_wrong_one_never() {
     assert_eq!(first(&mut alice, read).unwrap(), masked);
     let (_, metrics) = proxy.get("/metrics").unwrap();
     assert!(metrics.contains("pgveil_config_generation 1"), "{metrics}");
+    assert!(metrics.contains("pgveil_config_last_reload_successful 0"), "{metrics}");
 
     let support =
         proxy::POLICY.split("name = \"support-desk\"").next().unwrap().rsplit_once("[[rule]]").unwrap().0;
@@ -64,6 +65,7 @@ fn a_new_policy_holds_for_the_next_statement_and_a_wrong_one_never() {
     assert_eq!(executed(&mut alice).errors, [refused]);
     let (_, metrics) = proxy.get("/metrics").unwrap();
     assert!(metrics.contains("pgveil_config_generation 2"), "{metrics}");
+    assert!(metrics.contains("pgveil_config_last_reload_successful 1"), "{metrics}");
 
     fs::write(&policy, proxy::POLICY.replace("mask:partial", "clear")).unwrap();
     proxy.reload("the new configuration holds");

@@ -196,3 +196,18 @@ fn a_database_that_hangs_is_not_called_ready() {
     processes.iter().for_each(|pid| proxy::signal(pid, "CONT"));
     eventually("readiness to return", || proxy.get("/readyz").is_some_and(|(status, _)| status == 200));
 }
+
+/// An alert on a column that is never to be sealed would never end.
+#[test]
+fn only_columns_that_are_to_be_sealed_have_a_ratio() {
+    let note = "[domain.note]\nlabel = \"pii.note\"\ntype = \"text\"\nseal = \"none\"\n";
+    let policy = POLICY.replace("[roles]", &format!("{note}[roles]"));
+    let proxy = Proxy::start(&policy, &format!("{TAGS}\"public.customers.note\" = \"note\"\n"));
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    let made = shop.query("create table customers (id int, email text, card text, joined date, note text)");
+    assert_eq!(made.errors, [""; 0]);
+    let ratio = |column: &str| format!("pgveil_sealed_ratio{{column=\"public.customers.{column}\"}} 1");
+    eventually("the ratios", || proxy.get("/metrics").unwrap().1.contains(&ratio("email")));
+    let (_, metrics) = proxy.get("/metrics").unwrap();
+    assert!(metrics.contains(&ratio("card")) && !metrics.contains("customers.note"), "{metrics}");
+}
