@@ -176,10 +176,12 @@ need_venv() {
     "$PGVEIL_PYTHON" -m pip install --quiet --disable-pip-version-check "$@"
 }
 
-# promtool: the packages of the system, or a path in PGVEIL_PROMTOOL. Without either, its tests are left out, aloud.
+# promtool, which judges metrics and alert rules: what PGVEIL_PROMTOOL names, else the machine's, else by its package manager.
+# Sets PGVEIL_PROMTOOL.
 need_promtool() {
-    if [ -n "${PGVEIL_PROMTOOL:-}" ] || have promtool; then return; fi
-    install_packages "apt:prometheus" "brew:prometheus" && have promtool && return
-    say "promtool not found and not installable here: the checks of metrics and alert rules are LEFT OUT (apt install prometheus)"
-    export PGVEIL_WITHOUT_PROMTOOL=1
+    PGVEIL_PROMTOOL=${PGVEIL_PROMTOOL:-promtool}
+    have "$PGVEIL_PROMTOOL" || install_packages "apt:prometheus" "dnf:/usr/bin/promtool" "brew:prometheus" || true
+    have "$PGVEIL_PROMTOOL" || fail "promtool ($PGVEIL_PROMTOOL) not found, and it could not be installed" \
+        "apt install prometheus or brew install prometheus; or point PGVEIL_PROMTOOL at the one of a release from https://prometheus.io/download"
+    export PGVEIL_PROMTOOL
 }

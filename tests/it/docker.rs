@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::python;
 
@@ -18,21 +19,22 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Runs promtool in `docker/prometheus`. It has to be there, unless scripts/test found no way to install it and said so.
-fn promtool(arguments: &[&str]) {
-    if std::env::var_os("PGVEIL_WITHOUT_PROMTOOL").is_some() {
-        eprintln!("left out, promtool could not be installed: promtool {}", arguments.join(" "));
-        return;
-    }
+/// Runs promtool in `docker/prometheus`, with `input`; what it said. It has to be there.
+pub fn promtool(arguments: &[&str], input: &str) -> String {
     let program = std::env::var_os("PGVEIL_PROMTOOL").unwrap_or_else(|| "promtool".into());
-    let output =
-        Command::new(&program).args(arguments).current_dir(root().join("docker/prometheus")).output();
-    let output = output.unwrap_or_else(|error| {
+    let mut command = Command::new(&program);
+    command.args(arguments).current_dir(root().join("docker/prometheus"));
+    let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = spawned.unwrap_or_else(|error| {
         panic!("{}: {error}\nhint: apt install prometheus, or run scripts/test", program.to_string_lossy())
     });
+    // One that reads nothing may have ended already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
     let text =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "promtool {}:\n{text}", arguments.join(" "));
+    text
 }
 
 /// The names of metrics in a text, without the suffixes that a histogram's series have.
@@ -72,13 +74,13 @@ fn registered() -> BTreeSet<String> {
 
 #[test]
 fn prometheus_accepts_configuration_and_rules() {
-    promtool(&["check", "config", "prometheus.yml"]);
-    promtool(&["check", "rules", "alerts.yml"]);
+    promtool(&["check", "config", "prometheus.yml"], "");
+    promtool(&["check", "rules", "alerts.yml"], "");
 }
 
 #[test]
 fn alerts_fire_when_they_must() {
-    promtool(&["test", "rules", "alerts_test.yml"]);
+    promtool(&["test", "rules", "alerts_test.yml"], "");
 }
 
 #[test]

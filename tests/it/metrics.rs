@@ -1,9 +1,8 @@
 //! The metrics of the contract: exactly these, well formed by promtool's judgement, and never a word of a client's.
 
+use crate::docker::promtool;
 use pgveil::metrics::{CellOperation, ConnectionState, Direction, Metrics, Outcome};
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Something in every metric, so that promtool sees them all.
@@ -33,17 +32,7 @@ fn full() -> Metrics {
 
 #[test]
 fn promtool_finds_nothing_to_say() {
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("promtool is needed: it is in Debian's package prometheus");
-    promtool.stdin.take().unwrap().write_all(full().render().as_bytes()).unwrap();
-    let output = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.is_empty(), "{said}");
+    assert_eq!(promtool(&["check", "metrics"], &full().render()), "");
 }
 
 #[test]
