@@ -35,6 +35,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 /// Pause after `accept` failed: it fails again at once while file descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -42,7 +43,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Sockets of clients that are on their way in, beyond the places for those who are in: a full house still tells them
 /// so, and takes cancel requests.
 pub const DOORS_MORE: usize = 100;
-/// How long a client that is turned away at once may take to be told.
+/// How long a client that is turned away may take to be told.
 const TURN_AWAY: Duration = Duration::from_secs(1);
 
 /// What all connections share.
@@ -127,15 +128,7 @@ fn spawn(stream: Box<dyn Stream>, origin: Origin, shared: Arc<Shared>) {
     tokio::spawn(async move {
         let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let mut state = shared.metrics.connection(ConnectionState::LoggingIn);
-        let limit = shared.rim.load().settings.listen.log_in_timeout;
-        let ready = match tokio::time::timeout(limit, log_in(stream, origin, number, &shared)).await {
-            Ok(Some(ready)) => ready,
-            Ok(None) => return,
-            Err(_) => {
-                tracing::info!(connection = number, address = origin.text(), "log-in took too long");
-                return;
-            }
-        };
+        let Some(ready) = log_in(stream, origin, number, &shared).await else { return };
         drop(door);
         state.enter(ConnectionState::Idle);
         tracing::info!(
@@ -177,14 +170,17 @@ struct Ready {
     _place: tokio::sync::OwnedSemaphorePermit,
 }
 
+/// Both log-ins, within the time-out. Who takes longer is told nothing, as by PostgreSQL.
 async fn log_in(stream: Box<dyn Stream>, origin: Origin, number: u64, shared: &Arc<Shared>) -> Option<Ready> {
     let rim = shared.rim.load_full();
-    let asked =
-        startup::accept(stream, origin.0.is_none(), rim.acceptor.as_ref(), rim.settings.listen.tls).await;
+    let deadline = Instant::now() + rim.settings.listen.log_in_timeout;
+    let asked = startup::accept(stream, origin.0.is_none(), rim.acceptor.as_ref(), rim.settings.listen.tls);
+    let asked = timeout_at(deadline, asked).await.unwrap_or(Err((TOO_LONG, None)));
     let asking = match asked {
         Ok(Asked::LogIn(asking)) => asking,
         Ok(Asked::Cancel { process_id, secret }) => {
-            cancel(process_id, &secret, &rim, shared).await;
+            // Whether it was passed on in time, nobody is told.
+            let _ = timeout_at(deadline, cancel(process_id, &secret, &rim, shared)).await;
             return None;
         }
         Err((rejection, client)) => {
@@ -202,7 +198,8 @@ async fn log_in(stream: Box<dyn Stream>, origin: Origin, number: u64, shared: &A
         event: Event::LoggedIn,
     };
     let mut client = None;
-    match admit(asking, &mut client, origin, number, &rim, shared).await {
+    let admitted = timeout_at(deadline, admit(asking, &mut client, origin, number, &rim, shared)).await;
+    match admitted.unwrap_or(Err(TOO_LONG)) {
         Ok(ready) => {
             // A log-in discloses nothing: it is not held until its record is on disk.
             drop(shared.log.submit(succeeded));
@@ -220,6 +217,8 @@ async fn log_in(stream: Box<dyn Stream>, origin: Origin, number: u64, shared: &A
     }
 }
 
+const TOO_LONG: Rejection = Rejection::Silent("log-in took too long");
+
 async fn reject(client: Option<Peer>, rejection: Rejection, number: u64, origin: Origin) {
     match rejection {
         Rejection::Tell(fields) => {
@@ -230,8 +229,9 @@ async fn reject(client: Option<Peer>, rejection: Rejection, number: u64, origin:
                 "refused a client"
             );
             if let Some(mut client) = client {
-                // It may be gone; then there is nobody to tell.
-                let _ = client.send(fields.encode(backend::ERROR_RESPONSE).bytes()).await;
+                // It may be gone, or not listen; then there is nobody to tell.
+                let error = fields.encode(backend::ERROR_RESPONSE);
+                let _ = tokio::time::timeout(TURN_AWAY, client.send(error.bytes())).await;
             }
         }
         Rejection::Silent(reason) => {

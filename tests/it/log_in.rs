@@ -3,6 +3,7 @@
 use crate::handshake::certificates;
 use crate::postgres;
 use crate::proxy::{POLICY, Proxy, TAGS, password};
+use crate::raw::Raw;
 
 /// psql through the proxy: standard output without its last newline, or the last line of standard error.
 fn log_in(proxy: &Proxy, user: &str, password: &str, more: &str) -> Result<String, String> {
@@ -55,5 +56,26 @@ fn people_log_in_by_tls_and_are_told_why_when_they_are_not_let_in() {
     assert_eq!(
         refused(postgres::SUPERUSER, postgres::PASSWORD, "sslmode=require"),
         wrong(postgres::SUPERUSER)
+    );
+}
+
+/// PostgreSQL says nothing and closes; the attempt is told of as one with a wrong password is.
+#[test]
+fn who_stalls_in_log_in_is_let_go_and_recorded() {
+    let proxy = Proxy::start_with(POLICY, TAGS, "log_in_seconds = 2\n");
+    let mut silent = Raw::connect(proxy.port());
+    let mut stalled = Raw::connect(proxy.port());
+    let packet = b"\0\x03\0\0user\0mallory\0\0";
+    stalled.send(&u32::try_from(packet.len() + 4).unwrap().to_be_bytes());
+    stalled.send(packet);
+    let told: Vec<char> = stalled.rest().into_iter().map(|(tag, _)| tag).collect();
+    assert_eq!(told, ['R'], "the request for a password and no more");
+    assert_eq!(silent.rest(), []);
+    assert_eq!(proxy.log().matches("log-in took too long").count(), 2, "{}", proxy.log());
+    let records = proxy.must(&["audit", "show", &proxy.dir().join("audit").display().to_string(), "--json"]);
+    let failed: Vec<&str> = records.lines().filter(|line| line.contains("log_in_failed")).collect();
+    assert!(
+        failed.len() == 1 && failed[0].contains("\"mallory\"") && failed[0].contains("log-in took too long"),
+        "who said no name has no record: {records}"
     );
 }
