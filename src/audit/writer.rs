@@ -134,7 +134,7 @@ impl Log {
         })?;
         let repair = Repair { unsigned: resumed.unsigned, cut: resumed.cut };
         let repair = (repair != Repair { unsigned: 0, cut: 0 }).then_some(repair);
-        let disk = Box::new(FileDisk::new(file, resumed.length + resumed.cut));
+        let disk = Box::new(FileDisk::new(file, path.clone(), resumed.length + resumed.cut));
         let mut appender =
             Appender::new(disk, resumed.header.log, resumed.chain, resumed.length, key, clock.clone());
         if let Some(Repair { unsigned, cut }) = repair {

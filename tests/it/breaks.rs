@@ -210,6 +210,14 @@ fn a_log_that_was_removed_discloses_nothing() {
     assert_eq!(shop.query("select id from visits").errors, [""; 0]);
 }
 
+/// Records in a file that nobody verifies are none: a rotation by renaming stops disclosure until the file is back.
+#[test]
+fn a_log_that_was_renamed_discloses_nothing() {
+    let proxy = three();
+    let (log, aside) = (audit_log(&proxy), proxy.dir().join("audit/log.jsonl.1"));
+    without_a_log(&proxy, &|| fs::rename(&log, &aside).unwrap(), &|| fs::rename(&aside, &log).unwrap());
+}
+
 /// A full disk, played by the limit of a file's size: writing fails in the middle of a line, as it does there.
 #[test]
 fn a_full_disk_under_the_log_discloses_nothing() {

@@ -1,11 +1,12 @@
 //! What the writer needs of a file, so that tests can stand a failing one in its place.
 //!
-//! Guarantees: [`FileDisk`] notices that its file was removed, shortened or lengthened behind its back, and then does not
-//! write. Deliberately absent: what the bytes mean.
+//! Guarantees: [`FileDisk`] notices that its file was removed, renamed, shortened or lengthened behind its back, or that
+//! another stands in its place, and then does not write. Deliberately absent: what the bytes mean.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+use std::{fs, io};
 
 /// A file that grows at its end.
 pub(super) trait Disk: Send {
@@ -20,13 +21,15 @@ pub(super) trait Disk: Send {
 /// A real file.
 pub(super) struct FileDisk {
     file: File,
+    /// Where auditors look for it.
+    path: PathBuf,
     /// What the file's length must be; `None` after an error, until it was cut.
     length: Option<u64>,
 }
 
 impl FileDisk {
-    pub(super) fn new(file: File, length: u64) -> FileDisk {
-        FileDisk { file, length: Some(length) }
+    pub(super) fn new(file: File, path: PathBuf, length: u64) -> FileDisk {
+        FileDisk { file, path, length: Some(length) }
     }
 
     /// Fails when what we write would not be where auditors look for it.
@@ -34,6 +37,16 @@ impl FileDisk {
         let metadata = self.file.metadata()?;
         if metadata.nlink() == 0 {
             return Err(io::Error::other("the log's file was removed; restart to begin a new one"));
+        }
+        let same = |there: &fs::Metadata| (there.dev(), there.ino()) == (metadata.dev(), metadata.ino());
+        match fs::metadata(&self.path) {
+            Ok(there) if same(&there) => {}
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {
+                let why =
+                    "the log's file was renamed or replaced; put it back, or restart to begin a new one";
+                return Err(io::Error::other(why));
+            }
         }
         if self.length.is_some_and(|length| length != metadata.len()) {
             return Err(io::Error::other("the log's file was changed by someone else"));

@@ -296,6 +296,20 @@ fn a_file_that_is_not_where_auditors_look_takes_no_records() {
     assert!(block_on(log.record(record(0))).unwrap_err().0.contains("changed by someone else"));
     fs::write(&path, &good).unwrap();
     block_on(log.record(record(0))).unwrap();
+    let aside = path.with_extension("1");
+    fs::rename(&path, &aside).unwrap();
+    assert!(block_on(log.record(record(0))).unwrap_err().0.contains("renamed"));
+    assert!(block_on(log.usable()).is_err());
+    let before = fs::read(&aside).unwrap();
+    fs::copy(&aside, &path).unwrap();
+    assert!(block_on(log.record(record(0))).unwrap_err().0.contains("replaced"), "a copy is another file");
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(fs::read(&aside).unwrap(), before);
+    // Put back, it is used again without a restart.
+    fs::rename(&aside, &path).unwrap();
+    block_on(log.usable()).unwrap();
+    block_on(log.record(record(0))).unwrap();
+    verify_folder(folder.path()).unwrap();
     fs::remove_file(&path).unwrap();
     assert!(block_on(log.record(record(0))).unwrap_err().0.contains("removed"));
     assert!(block_on(log.usable()).is_err());
