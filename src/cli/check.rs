@@ -10,6 +10,7 @@ use crate::server::service::{self, ServiceError};
 use crate::server::settings::AuthSource;
 use clap::Args;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Validate files, keys and databases against each other
 ///
@@ -157,7 +158,11 @@ async fn databases(config: &Config) -> Result<Vec<Mistake>, CliError> {
     Ok(findings)
 }
 
+/// Longest wait for one database's catalog: one that hangs is one that cannot be read.
+const CATALOG_TIMEOUT: Duration = Duration::from_secs(20);
+
 async fn read(config: &Config, database: &str) -> Result<crate::catalog::Catalog, ServiceError> {
     let mut client = service::service(&config.settings.database, database).await?;
-    Ok(build(service::read_catalog(&mut client).await?, &config.tags, database, 0, None))
+    let raw = service::in_time(CATALOG_TIMEOUT, service::read_catalog(&mut client)).await?;
+    Ok(build(raw, &config.tags, database, 0, None))
 }

@@ -283,3 +283,25 @@ fn check_says_what_init_would_make() {
     fs::set_permissions(place.dir.path().join("keyring.json"), fs::Permissions::from_mode(0o644)).unwrap();
     assert!(place.fails(&["check", "--offline"]).contains("group or world access"));
 }
+
+/// Log-ins to a database that cannot be read are refused; that is a mistake only where tags name one of its tables.
+#[test]
+fn check_warns_of_a_database_that_cannot_be_read_and_that_no_tag_names() {
+    let place = Place::new();
+    place.init();
+    place.add("shop");
+    postgres::execute(&place.url, "create table customers (email pgveil.email_1, card pgveil.card)");
+    let other = place.server.database("other");
+    let name = postgres::database_name(&other);
+    postgres::execute(&other, &format!("revoke connect on database \"{name}\" from public"));
+    let (stdout, stderr, code) = run(place.dir.path(), &["check"]);
+    assert!(code == 0 && stdout.ends_with("holds\n"), "{stderr}");
+    let told = format!("proxy.toml:1: database {name} cannot be read, so log-ins to it are refused: ");
+    assert!(stderr.starts_with("warning: ") && stderr.contains(&told), "{stderr}");
+    place.write(
+        "tags.toml",
+        &format!("{TAGS}[database.\"{name}\".columns]\n\"public.people.email\" = \"email\"\n"),
+    );
+    let stderr = place.fails(&["check"]);
+    assert!(stderr.starts_with("error: ") && stderr.contains(&told), "{stderr}");
+}
