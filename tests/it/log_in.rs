@@ -2,7 +2,7 @@
 
 use crate::handshake::certificates;
 use crate::postgres;
-use crate::proxy::{POLICY, Proxy, TAGS, password};
+use crate::proxy::{POLICY, Proxy, TAGS, eventually, password};
 use crate::raw::Raw;
 
 /// psql through the proxy: standard output without its last newline, or the last line of standard error.
@@ -71,8 +71,14 @@ fn who_stalls_in_log_in_is_let_go_and_recorded() {
     let told: Vec<char> = stalled.rest().into_iter().map(|(tag, _)| tag).collect();
     assert_eq!(told, ['R'], "the request for a password and no more");
     assert_eq!(silent.rest(), []);
-    assert_eq!(proxy.log().matches("log-in took too long").count(), 2, "{}", proxy.log());
-    let records = proxy.must(&["audit", "show", &proxy.dir().join("audit").display().to_string(), "--json"]);
+    // The sockets close before it is written down.
+    let told = || proxy.log().matches("log-in took too long").count();
+    eventually("both to be told of", || told() >= 2);
+    assert_eq!(told(), 2, "{}", proxy.log());
+    let audit = proxy.dir().join("audit").display().to_string();
+    let show = || proxy.must(&["audit", "show", &audit, "--json"]);
+    eventually("the record", || show().contains("log_in_failed"));
+    let records = show();
     let failed: Vec<&str> = records.lines().filter(|line| line.contains("log_in_failed")).collect();
     assert!(
         failed.len() == 1 && failed[0].contains("\"mallory\"") && failed[0].contains("log-in took too long"),
