@@ -195,10 +195,6 @@ impl Pump {
 
     /// Waits for one thing to happen, and handles it.
     async fn turn(&mut self, phase: &mut watch::Receiver<Phase>) {
-        // Asked first: while bytes never cease, nothing below would ever come to it.
-        if self.worlds.has_changed().unwrap_or(false) {
-            self.change_world();
-        }
         let wants = self.relay.wants();
         let read_client =
             wants.client && self.server.output.len() < HIGH_WATER && self.client.output.len() < HIGH_WATER;
@@ -231,7 +227,8 @@ impl Pump {
                 let result = self.work(|relay, now, steps| relay.refreshed(world, now, steps));
                 self.settle(result);
             }
-            // Before any message: what arrives after another connection's DDL is planned by what that left.
+            // Before any message: what arrives after another connection's DDL is planned by what that left, and bytes that
+            // never cease do not keep it waiting.
             Ok(()) = worlds.changed() => self.change_world(),
             happened = io => self.happened(happened),
             // Only woken up: the loop looks at it.
