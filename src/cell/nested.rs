@@ -4,12 +4,12 @@
 //! cell that does not open is a fault. All cells of one place that one read brought are opened as one batch. What stands
 //! between the cells keeps its bytes. Deliberately absent: arrays of several dimensions, which lineage refuses.
 
-use super::open::{CellFault, FaultCause, OpenColumn, Tally, unhex};
+use super::open::{CellFault, FaultCause, OpenColumn, Room, Tally, unhex};
 use super::places::{Spot, spots};
 use crate::crypto::{Cells, OpenCause};
 use crate::plan::Node;
-use crate::policy::Form;
 use crate::value::{Format, Style, array_elements, write_array};
+use zeroize::Zeroizing;
 
 /// What is known of a column whose values hold cells.
 pub(super) enum Inside {
@@ -93,13 +93,15 @@ pub(super) fn show<'w>(
     let mut next = vec![0_usize; leaves.len()];
     for (value, wire) in taken {
         // Nothing gets longer than an array makes an element: two bytes for one, and quotes.
-        let cells = value.leaves(wire).fold((next.clone(), 0), |(mut next, bytes), leaf| {
-            let shown = leaves[leaf].discloses();
-            let bytes = bytes + if shown { 2 * opened[leaf].get(next[leaf]).len() + 8 } else { 8 };
-            next[leaf] += usize::from(shown);
-            (next, bytes)
-        });
-        shown.reserve(wire.len() + cells.1);
+        let (mut coming, mut growth) = (next.clone(), 0);
+        for leaf in value.leaves(wire) {
+            growth += 8;
+            if leaves[leaf].discloses() {
+                growth += 2 * opened[leaf].get(coming[leaf]).len();
+                coming[leaf] += 1;
+            }
+        }
+        shown.reserve(wire.len() + growth);
         match value {
             Taken::Array(elements) => {
                 let shows = leaves[0].discloses();
@@ -183,29 +185,13 @@ fn open(
     if sealed.is_empty() {
         return Ok(shown);
     }
-    let mut plain = Cells::new();
-    let cipher = leaf.cipher.as_ref().ok_or_else(|| leaf.fault(FaultCause::NoKey))?;
-    cipher.open(sealed, &mut plain).map_err(|error| leaf.fault(FaultCause::NotOpened(error.cause)))?;
-    let malformed = || leaf.fault(FaultCause::Malformed);
-    let mut masked = zeroize::Zeroizing::new(Vec::new());
-    for canonical in plain.iter() {
-        let canonical = match leaf.disclosure.form() {
-            Form::Clear => canonical,
-            Form::Masked(mask) => {
-                masked.clear();
-                mask.apply(&leaf.data_type, canonical, fingerprint_key, &mut masked).ok_or_else(malformed)?;
-                masked.as_slice()
-            }
-            // Never asked: it was not collected.
-            Form::Withheld => return Ok(Cells::new()),
-        };
-        // Six bytes of JSON at most for one of text, and room for numbers and dates.
-        shown.reserve(6 * canonical.len() + 64);
-        let written = shown.push_with(|out| match inside {
-            Inside::Array => leaf.data_type.write(canonical, leaf.format, style, out),
-            Inside::Document(_) => leaf.data_type.write_json(canonical, style, out),
-        });
-        written.map_err(|_| malformed())?;
-    }
+    let (mut plain, mut masked) = (Cells::new(), Zeroizing::new(Vec::new()));
+    let room = Room { plain: &mut plain, masked: &mut masked, shown: &mut shown };
+    // Six bytes of JSON at most for one of text, and room for numbers and dates.
+    let longest = |bytes: usize| 6 * bytes + 64;
+    leaf.show(sealed, fingerprint_key, room, longest, |canonical, out| match inside {
+        Inside::Array => leaf.data_type.write(canonical, leaf.format, style, out),
+        Inside::Document(_) => leaf.data_type.write_json(canonical, style, out),
+    })?;
     Ok(shown)
 }

@@ -5,7 +5,7 @@ use super::nested::{self, Inside};
 use crate::crypto::{CellCipher, Cells, Ciphers, OpenCause};
 use crate::plan::{ColumnSlot, Judgement, OpenSlot};
 use crate::policy::{Disclosure, Form};
-use crate::value::{DataType, Format, Style};
+use crate::value::{DataType, Format, Malformed, Style};
 use crate::wire::backend::{DataRow, DataRowBuilder};
 use crate::wire::{Frame, Violation};
 use bytes::BytesMut;
@@ -43,6 +43,12 @@ pub struct Tally {
     pub rows_by_label: Vec<(String, u64)>,
     /// (label, disclosure, cells); NULL cells are not counted.
     pub cells: Vec<(String, &'static str, u64)>,
+}
+
+impl Tally {
+    pub fn cells_opened(&self) -> u64 {
+        self.cells.iter().map(|(_, _, cells)| cells).sum()
+    }
 }
 
 /// How far a batch went.
@@ -100,6 +106,46 @@ impl OpenColumn {
     pub(super) fn fault(&self, cause: FaultCause) -> CellFault {
         CellFault { column: self.name.clone(), cause }
     }
+
+    /// Opens a batch and shows each cell as the ruling says: `write` gives it the form of its place, which is at most
+    /// `longest` of the canonical bytes.
+    pub(super) fn show(
+        &self,
+        sealed: &Cells,
+        fingerprint_key: &[u8],
+        room: Room<'_>,
+        longest: impl Fn(usize) -> usize,
+        write: impl Fn(&[u8], &mut Vec<u8>) -> Result<(), Malformed>,
+    ) -> Result<(), CellFault> {
+        let Room { plain, masked, shown } = room;
+        let cipher = self.cipher.as_ref().ok_or_else(|| self.fault(FaultCause::NoKey))?;
+        plain.clear();
+        cipher.open(sealed, plain).map_err(|error| self.fault(FaultCause::NotOpened(error.cause)))?;
+        let malformed = || self.fault(FaultCause::Malformed);
+        for canonical in plain.iter() {
+            let canonical: &[u8] = match self.disclosure.form() {
+                Form::Clear => canonical,
+                Form::Masked(mask) => {
+                    masked.clear();
+                    let fits = mask.apply(&self.data_type, canonical, fingerprint_key, masked);
+                    fits.ok_or_else(malformed)?;
+                    masked.as_slice()
+                }
+                // Never asked: what does not disclose is not collected.
+                Form::Withheld => return Ok(()),
+            };
+            shown.reserve(longest(canonical.len()));
+            shown.push_with(|out| write(canonical, out)).map_err(|_| malformed())?;
+        }
+        Ok(())
+    }
+}
+
+/// What a batch is opened into, and shown in.
+pub(super) struct Room<'r> {
+    pub(super) plain: &'r mut Cells,
+    pub(super) masked: &'r mut Zeroizing<Vec<u8>>,
+    pub(super) shown: &'r mut Cells,
 }
 
 /// Where a label is disclosed.
@@ -366,27 +412,12 @@ impl RowOpener {
         if sealed.is_empty() {
             return Ok(0);
         }
-        let cipher = column.cipher.as_ref().ok_or_else(|| column.fault(FaultCause::NoKey))?;
-        plain.clear();
-        cipher.open(sealed, plain).map_err(|error| column.fault(FaultCause::NotOpened(error.cause)))?;
-        for canonical in plain.iter() {
-            let canonical: &[u8] = match column.disclosure.form() {
-                Form::Clear => canonical,
-                Form::Masked(mask) => {
-                    masked.clear();
-                    let fits = mask.apply(&column.data_type, canonical, &self.fingerprint_key, masked);
-                    fits.ok_or_else(|| column.fault(FaultCause::Malformed))?;
-                    masked.as_slice()
-                }
-                // Never asked: such a column does not disclose.
-                Form::Withheld => return Ok(0),
-            };
-            // No type's text is longer than two digits a byte, and what `push_with` has room for.
-            shown.reserve(2 * canonical.len() + 2);
-            shown
-                .push_with(|wire| column.data_type.write(canonical, column.format, style, wire))
-                .map_err(|_| column.fault(FaultCause::Malformed))?;
-        }
+        let room = Room { plain, masked, shown };
+        // No type's text is longer than two digits a byte, and what `push_with` has room for.
+        let longest = |bytes: usize| 2 * bytes + 2;
+        column.show(sealed, &self.fingerprint_key, room, longest, |canonical, wire| {
+            column.data_type.write(canonical, column.format, style, wire)
+        })?;
         Ok(u64::try_from(shown.len()).unwrap_or(u64::MAX))
     }
 

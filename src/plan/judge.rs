@@ -86,13 +86,8 @@ impl StatementPlan {
         let clear_columns = self.uses.iter().zip(&self.rulings).zip(&rulings);
         for ((used, before), now) in clear_columns {
             if !used.sealed && before.disclosure != now.disclosure {
-                return Err(Refusal::new(
-                    Reason::Condition,
-                    "0A000",
-                    "cached plan must not change result type",
-                )
-                .detail("What the policy shows of a column changed since the statement was prepared.")
-                .hint("Prepare the statement again."));
+                return Err(Refusal::changed()
+                    .detail("What the policy shows of a column changed since the statement was prepared."));
             }
         }
         Ok(Judgement { rulings })

@@ -82,8 +82,6 @@ pub struct StatementPlan {
     /// Text without literals, for the audit record.
     pub shape: String,
     pub effects: Effects,
-    /// Whether guarded clear columns were substituted: such a plan is bound to its rulings' disclosures.
-    pub guarded: bool,
     /// For COPY: how its rows are spelled, and what is sealed in them.
     pub copy: Option<CopyRows>,
     /// The catalog that the plan was made for.
@@ -321,10 +319,8 @@ fn decide(
         used.sealed || used.action != Action::Read || ruling.disclosure.is_clear()
     };
     if lineage.named && !lineage.uses.iter().zip(&rulings).all(clear) {
-        return Err(Refusal::new(Reason::Condition, "0A000", "cached plan must not change result type")
-            .hint("Prepare the statement again."));
+        return Err(Refusal::changed());
     }
-    let guarded = lineage.guarded || lineage.named && lineage.uses.iter().any(|used| !used.sealed);
     let columns =
         lineage.columns.map(|outputs| outputs.iter().map(|output| column(output, &lineage.uses)).collect());
     Ok(StatementPlan {
@@ -338,7 +334,6 @@ fn decide(
         rulings,
         shape,
         effects: lineage.effects,
-        guarded,
         copy: lineage.copy,
         catalog_generation: catalog.generation,
         defines: lineage.defines.map(Arc::new),

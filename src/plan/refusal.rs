@@ -66,6 +66,11 @@ impl Refusal {
             uses: vec![],
         }
     }
+    /// A statement that was prepared means something else now: the database, the tags or the policy changed under it.
+    pub fn changed() -> Refusal {
+        Refusal::new(Reason::Condition, "0A000", "cached plan must not change result type")
+            .hint("Prepare the statement again.")
+    }
     pub fn hint(mut self, hint: impl Into<String>) -> Refusal {
         self.hint = Some(hint.into());
         self

@@ -109,9 +109,20 @@ impl Run {
         now: Now,
         metrics: &Metrics,
     ) -> Result<Option<Refusal>, Fault> {
-        let mut limit = self.rows_left();
         let rows = u64::try_from(frames.len()).unwrap_or(u64::MAX);
         let wanted = self.opener.as_ref().map_or(rows, |opener| opener.rows_at_most(frames));
+        self.within_limits(wanted, now, |run, limit| run.release_up_to(frames, style, out, limit, metrics))
+    }
+
+    /// Lets up to `wanted` rows go by `release`, which is told how many may leave and what is said when they are spent, and
+    /// counts what has left; what the hour gave for others goes back.
+    pub(super) fn within_limits<T>(
+        &mut self,
+        wanted: u64,
+        now: Now,
+        release: impl FnOnce(&mut Run, Option<(u64, Refusal)>) -> T,
+    ) -> T {
+        let mut limit = self.rows_left();
         let granted = self.hour.as_ref().map(|hour| hour.take(wanted, now));
         if let (Some(hour), Some(granted)) = (&self.hour, granted)
             && granted < limit.as_ref().map_or(wanted, |(left, _)| wanted.min(*left))
@@ -119,7 +130,7 @@ impl Run {
             limit = Some((granted, hour.spent()));
         }
         let before = self.rows;
-        let result = self.release_up_to(frames, style, out, limit, metrics);
+        let result = release(self, limit);
         if let (Some(hour), Some(granted)) = (&self.hour, granted) {
             hour.give_back(granted.saturating_sub(self.rows - before));
         }
@@ -152,10 +163,7 @@ impl Run {
         let released = metrics.timed_cells(
             CellOperation::Open,
             || opener.rows(frames, style, max, out.client_buffer()),
-            |result| {
-                let released = result.as_ref().map(|released| released.tally.cells.iter());
-                released.map_or(0, |cells| cells.map(|(_, _, cells)| cells).sum())
-            },
+            |result| result.as_ref().map_or(0, |released| released.tally.cells_opened()),
         )?;
         let whole = released.frames == frames.len();
         self.count(released.tally);

@@ -5,14 +5,14 @@
 //! with CopyFail, and the client reads our error in place of the server's word for that; what it still sends of the copy
 //! goes nowhere. Copies of tables without tagged columns pass as they are.
 
-use super::cells::{Fault, count_sealed};
+use super::cells::count_sealed;
 use super::queue::{Expect, Owed};
 use super::refuse::told;
 use super::reply::unexplained;
 use super::rows::Mishap;
 use super::run::{Gate, Run};
-use super::{Held, Relay, extended, reply};
-use crate::cell::{CellFault, CopyOpener, CopySealer};
+use super::{Held, Relay, reply};
+use crate::cell::{CopyOpener, CopySealer};
 use crate::metrics::{CellOperation, Metrics};
 use crate::plan::{Judgement, Refusal, StatementPlan};
 use crate::policy::Action;
@@ -272,7 +272,7 @@ impl Relay {
         })?;
         if differs && self.reaches_client() {
             self.settle.catalog_stale = true;
-            return self.fail(&extended::changed());
+            return self.fail(&Refusal::changed());
         }
         self.show(frame);
         Ok(())
@@ -285,7 +285,7 @@ impl Relay {
             .and_then(|run| self.runs.get(&run))
             .is_some_and(|run| matches!(&run.copy, Some(CopyRun::Out(opener)) if opener.is_waiting()));
         if broken && self.reaches_client() {
-            return self.fail(&extended::changed());
+            return self.fail(&Refusal::changed());
         }
         self.show(frame);
         Ok(())
@@ -302,32 +302,20 @@ impl Run {
         now: super::Now,
         metrics: &Metrics,
     ) -> Mishap {
-        let mut limit = self.rows_left();
         let Some(CopyRun::Out(opener)) = &mut self.copy else { return Ok(None) };
         let rows = opener.read(frames)?;
         let wanted = opener.rows_at_most(rows, frames);
-        let granted = self.hour.as_ref().map(|hour| hour.take(wanted, now));
-        if let (Some(hour), Some(granted)) = (&self.hour, granted)
-            && granted < limit.as_ref().map_or(wanted, |(left, _)| wanted.min(*left))
-        {
-            limit = Some((granted, hour.spent()));
-        }
-        let max = limit.as_ref().map(|(left, _)| *left);
-        let released = metrics.timed_cells(
-            CellOperation::Open,
-            || opener.release(style, max, out.client_buffer()),
-            |released| {
-                let cells = released.as_ref().map(|released| released.tally.cells.iter());
-                cells.map_or(0, |cells| cells.map(|(_, _, cells)| cells).sum())
-            },
-        );
-        let shown = released.as_ref().map_or(0, |released| released.tally.rows);
-        if let (Some(hour), Some(granted)) = (&self.hour, granted) {
-            hour.give_back(granted.saturating_sub(shown));
-        }
-        let released = released.map_err(|fault: CellFault| Fault::from(fault))?;
-        self.count(released.tally);
-        Ok(limit.filter(|_| released.rows < rows).map(|(_, refusal)| refusal))
+        self.within_limits(wanted, now, |run, limit| {
+            let Some(CopyRun::Out(opener)) = &mut run.copy else { return Ok(None) };
+            let max = limit.as_ref().map(|(left, _)| *left);
+            let released = metrics.timed_cells(
+                CellOperation::Open,
+                || opener.release(style, max, out.client_buffer()),
+                |released| released.as_ref().map_or(0, |released| released.tally.cells_opened()),
+            )?;
+            run.count(released.tally);
+            Ok(limit.filter(|_| released.rows < rows).map(|(_, refusal)| refusal))
+        })
     }
 }
 

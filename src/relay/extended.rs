@@ -223,7 +223,7 @@ impl Relay {
             (Verdict::Prepare(_), _) => false,
         };
         if !same {
-            return Err(changed());
+            return Err(Refusal::changed());
         }
         if on_its_path {
             prepared.generation.store(self.world.generation, Ordering::Relaxed);
@@ -304,8 +304,8 @@ impl Relay {
         };
         part.positions = prepared.positions.clone();
         part.naming = match &prepared.decided {
-            Decided::Pass(pass) => self.naming(&Planned::Pass(pass.clone()), &prepared.text),
-            Decided::Plan(plan) => self.naming(&Planned::Plan(plan.clone()), &prepared.text),
+            Decided::Pass(pass) => self.naming_of_pass(pass, &prepared.text),
+            Decided::Plan(plan) => self.naming_of_plan(plan, &prepared.text),
             Decided::Local(_) => None,
         };
         if let Some(plan) = part.plan.clone()
@@ -322,7 +322,7 @@ impl Relay {
             if part.fallible() {
                 let changes = |run: &Run| run.judgement != judgement;
                 if continued.and_then(|run| self.runs.get(&run)).is_some_and(changes) {
-                    self.refuse_extended(&changed(), &prepared.text);
+                    self.refuse_extended(&Refusal::changed(), &prepared.text);
                     return Ok(());
                 }
                 part.run = Some(match continued {
@@ -364,10 +364,4 @@ fn same_plan(one: &StatementPlan, other: &StatementPlan) -> bool {
 /// What PostgreSQL says where there is no unnamed statement.
 fn lost() -> Refusal {
     Refusal::new(Reason::Value, "26000", "unnamed prepared statement does not exist")
-}
-
-/// The database or the tags changed under a prepared statement.
-pub(super) fn changed() -> Refusal {
-    Refusal::new(Reason::Condition, "0A000", "cached plan must not change result type")
-        .hint("Prepare the statement again.")
 }

@@ -116,7 +116,7 @@ impl Relay {
         let parsing = matches!(self.queue.head().map(|head| &head.expect), Some(Expect::Parse { .. }));
         self.settle.catalog_stale |= stale;
         let cleaned = if stale && !parsing && self.conversion.is_none() {
-            super::refuse::told(&super::extended::changed(), "")
+            super::refuse::told(&crate::plan::Refusal::changed(), "")
         } else {
             self.cleaned(fields.clone())
         };

@@ -4,7 +4,7 @@
 //! planned again, and where that comes to something else its use is refused until the name is given anew.
 
 use super::{Relay, session};
-use crate::plan::{Known, NameKind, Planned};
+use crate::plan::{Known, NameKind, Pass, Planned, StatementPlan};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -25,19 +25,23 @@ pub(super) type Namings = HashMap<(NameKind, String), Naming>;
 impl Relay {
     /// What a planned statement gives a name to. `text` is its own.
     pub(super) fn naming(&self, planned: &Planned, text: &str) -> Option<Box<Naming>> {
-        let (kind, name, known) = match planned {
-            Planned::Pass(pass) => {
-                let (kind, name) = pass.names.clone()?;
-                (kind, name, Known::Untouched)
-            }
-            Planned::Plan(plan) => {
-                let defines = plan.defines.as_ref()?;
-                (defines.kind, defines.name.clone(), Known::Definition(defines.clone()))
-            }
-            Planned::Refuse(_) | Planned::Local(_) | Planned::Unresolved(_) => return None,
-        };
-        let generation = self.world.generation;
-        Some(Box::new(Naming { kind, name, known, text: text.into(), generation }))
+        match planned {
+            Planned::Pass(pass) => self.naming_of_pass(pass, text),
+            Planned::Plan(plan) => self.naming_of_plan(plan, text),
+            Planned::Refuse(_) | Planned::Local(_) | Planned::Unresolved(_) => None,
+        }
+    }
+
+    pub(super) fn naming_of_pass(&self, pass: &Pass, text: &str) -> Option<Box<Naming>> {
+        let (kind, name) = pass.names.clone()?;
+        let (text, generation) = (text.into(), self.world.generation);
+        Some(Box::new(Naming { kind, name, known: Known::Untouched, text, generation }))
+    }
+
+    pub(super) fn naming_of_plan(&self, plan: &StatementPlan, text: &str) -> Option<Box<Naming>> {
+        let defines = plan.defines.as_ref()?;
+        let (kind, name, known) = (defines.kind, defines.name.clone(), Known::Definition(defines.clone()));
+        Some(Box::new(Naming { kind, name, known, text: text.into(), generation: self.world.generation }))
     }
 
     /// The server has taken the name.

@@ -196,13 +196,9 @@ impl Owed {
             _ => &[],
         }
     }
-    /// Whether a later plan must wait for it: it may change the path, the catalog or the pins.
+    /// Whether a later plan must wait for it: it may change the path, the catalog, the pins or a name.
     pub(super) fn changes_plans(&self) -> bool {
-        self.parts().iter().any(|part| {
-            let effects = part.effects;
-            let changes = effects.path || effects.catalog || effects.resets_session || effects.names;
-            changes || part.local.is_some()
-        })
+        self.parts().iter().any(|part| part.effects.changes_plans() || part.local.is_some())
     }
     /// Whether even what is prepared must wait for it.
     pub(super) fn resets(&self) -> bool {

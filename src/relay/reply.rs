@@ -3,12 +3,12 @@
 //! What the gate of the head's record holds back stays in the backlog. Rows go by the batch (`rows`), errors in
 //! `failed`.
 
+use super::Relay;
 use super::cells::{self, Fault};
 use super::named::Naming;
 use super::queue::{Expect, Owed, Role};
 use super::run::Gate;
 use super::session::unsafe_setting;
-use super::{Relay, extended};
 use crate::plan::{Local, Reason, Refusal};
 use crate::wire::backend::{self, ErrorFields, TransactionStatus};
 use crate::wire::{Frame, Violation};
@@ -233,7 +233,7 @@ impl Relay {
             Fault::Stale => {
                 self.settle.catalog_stale = true;
                 if self.reaches_client() {
-                    self.fail(&extended::changed())?;
+                    self.fail(&Refusal::changed())?;
                 }
                 Ok(())
             }

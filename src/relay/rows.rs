@@ -61,7 +61,7 @@ impl Relay {
             Err(Fault::Refused(refusal)) => self.fail(&refusal),
             Err(Fault::Stale) => {
                 self.settle.catalog_stale = true;
-                self.fail(&super::extended::changed())
+                self.fail(&Refusal::changed())
             }
             Err(Fault::Violation(violation)) => Err(violation),
         }

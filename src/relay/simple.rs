@@ -66,7 +66,7 @@ pub(super) fn dependent(script: &Script, from: usize) -> Option<usize> {
             Planned::Local(_) => return true,
             Planned::Refuse(_) | Planned::Unresolved(_) => return false,
         };
-        effects.path || effects.catalog || effects.resets_session || effects.names
+        effects.changes_plans()
     };
     let statements = script.statements.get(from..)?;
     let after = statements.iter().position(changes)? + 1;

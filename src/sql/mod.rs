@@ -190,13 +190,15 @@ fn copied(
             (Some(tree(text, &inside, &words)?), Lines::new(text, span.clone()))
         }
     };
-    match lineage::copy::analyse(&read, query, lines, declared, context)? {
-        None => Ok(Understood::Untouched(effects)),
-        Some(mut lineage) => {
-            lineage.effects.path |= effects.path;
-            Ok(Understood::Lineage(Box::new(lineage)))
-        }
-    }
+    Ok(read_as(lineage::copy::analyse(&read, query, lines, declared, context)?, effects))
+}
+
+/// What lineage found, with the effects that the tokens told of.
+fn read_as(lineage: Option<Lineage>, effects: Effects) -> Understood {
+    let Some(mut lineage) = lineage else { return Understood::Untouched(effects) };
+    lineage.effects.path |= effects.path;
+    lineage.effects.catalog |= effects.catalog;
+    Understood::Lineage(Box::new(lineage))
 }
 
 fn parsed(
@@ -209,14 +211,7 @@ fn parsed(
 ) -> Result<Understood, Problem> {
     let tree = tree(text, statement, words)?;
     let lines = Lines::new(text, statement.span.clone());
-    match lineage::analyse(tree, lines, declared, context)? {
-        None => Ok(Understood::Untouched(effects)),
-        Some(mut lineage) => {
-            lineage.effects.path |= effects.path;
-            lineage.effects.catalog |= effects.catalog;
-            Ok(Understood::Lineage(Box::new(lineage)))
-        }
-    }
+    Ok(read_as(lineage::analyse(tree, lines, declared, context)?, effects))
 }
 
 /// The statement's tree, when it holds all that the text does.

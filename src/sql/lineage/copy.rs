@@ -206,7 +206,6 @@ fn copied_into(
         columns: None,
         uses: analyst.uses,
         effects: Effects { writes: true, ..Effects::default() },
-        guarded: false,
         copy: Some(CopyRows { from: true, options: options.clone(), columns }),
         defines: None,
         named: false,

@@ -4,7 +4,8 @@
 //! Guarantees: all constants of a column are sealed alike or none is; one that is used as it is anywhere is never
 //! sealed, and one that is sealed is used as nothing else: the second use of another kind is refused.
 
-use super::compare::{is_array_of, is_null};
+use super::assign::assigned;
+use super::compare::{compared_with, is_array_of, is_null, moved};
 use super::print::{Mark, cast, sealed_type, verbatim};
 use super::{Analyst, ParameterUse, Recipe, SealedShape, Shape};
 use crate::catalog::Action;
@@ -32,6 +33,21 @@ pub(super) enum Meets<'a> {
     Moved(&'a SealedShape),
 }
 
+impl Meets<'_> {
+    fn sealed(&self) -> &SealedShape {
+        let (Meets::Compared(sealed, _) | Meets::Assigned(sealed) | Meets::Moved(sealed)) = self;
+        sealed
+    }
+
+    fn recipe(&self) -> Recipe {
+        match self {
+            Meets::Compared(sealed, _) => compared_with(sealed),
+            Meets::Assigned(sealed) => assigned(sealed),
+            Meets::Moved(sealed) => moved(sealed),
+        }
+    }
+}
+
 impl Analyst<'_> {
     /// Puts a mark in the place of a constant. In a view's definition nothing can be changed: there it stays.
     pub(super) fn defer(&mut self, expr: &mut Expr, shape: Shape, elements: bool) -> Shape {
@@ -46,7 +62,7 @@ impl Analyst<'_> {
 
     /// Seals every constant of a column for what the column meets.
     pub(super) fn decide(&mut self, slots: &[usize], meets: &Meets<'_>) -> Result<(), Problem> {
-        let (Meets::Compared(sealed, _) | Meets::Assigned(sealed) | Meets::Moved(sealed)) = meets;
+        let sealed = meets.sealed();
         for slot in slots {
             let known = self.deferred[*slot].clone();
             let mut expr = known.expr;
@@ -68,35 +84,28 @@ impl Analyst<'_> {
                 Meets::Compared(sealed, operator) => {
                     self.seal_compared(&mut expr, sealed, operator, known.elements)?;
                 }
-                Meets::Assigned(sealed) => {
-                    self.seal(&mut expr, super::assign::assigned(sealed), sealed, known.elements)?;
-                }
-                Meets::Moved(sealed) => {
-                    self.seal(&mut expr, super::compare::moved(sealed), sealed, known.elements)?;
+                Meets::Assigned(_) | Meets::Moved(_) => {
+                    self.seal(&mut expr, meets.recipe(), sealed, known.elements)?;
                 }
             }
             if is_null(&expr) && !known.elements {
                 // Alone in its column it would be text.
-                expr = cast(expr, sealed_type(&super::compare::compared_with(sealed)));
+                expr = cast(expr, sealed_type(&compared_with(sealed)));
             }
             let deferred = &mut self.deferred[*slot];
             deferred.expr = expr;
-            deferred.sealed = Some((*sealed).clone());
+            deferred.sealed = Some(sealed.clone());
         }
         Ok(())
     }
 
     /// A sealed constant meets another column: only one that it would be sealed alike for.
     fn again(&mut self, expr: &Expr, before: &SealedShape, meets: &Meets<'_>) -> Result<(), Problem> {
-        let (sealed, recipe) = match meets {
-            Meets::Compared(sealed, operator) => {
-                self.comparable(sealed, &format!("operator {operator}"))?;
-                self.note_all(&sealed.columns.clone(), Action::Compare, false);
-                (sealed, super::compare::compared_with(sealed))
-            }
-            Meets::Assigned(sealed) => (sealed, super::assign::assigned(sealed)),
-            Meets::Moved(sealed) => (sealed, super::compare::moved(sealed)),
-        };
+        let (sealed, recipe) = (meets.sealed(), meets.recipe());
+        if let Meets::Compared(_, operator) = meets {
+            self.comparable(sealed, &format!("operator {operator}"))?;
+            self.note_all(&sealed.columns.clone(), Action::Compare, false);
+        }
         if sealed.domain.name != before.domain.name || sealed.version != before.version {
             return Err(otherwise(sealed));
         }

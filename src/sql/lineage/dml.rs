@@ -8,9 +8,9 @@ use super::{Analyst, Shape};
 use crate::catalog::{Action, Relation};
 use crate::sql::problem::{Problem, Trouble};
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, ConflictTarget, Delete, DoUpdate, Expr, FromTable, Insert, ObjectName,
-    ObjectNamePart, OnConflict, OnConflictAction, OnInsert, SelectItem, SetExpr, TableAliasWithoutColumns,
-    TableFactor, TableObject, TableWithJoins, Update, UpdateTableFromKind,
+    Assignment, AssignmentTarget, ConflictTarget, Delete, DoUpdate, Expr, FromTable, Insert, Join,
+    ObjectName, ObjectNamePart, OnConflict, OnConflictAction, OnInsert, SelectItem, SetExpr,
+    TableAliasWithoutColumns, TableFactor, TableObject, Update, UpdateTableFromKind,
 };
 use std::sync::Arc;
 
@@ -219,7 +219,7 @@ impl Analyst<'_> {
             return Err(Problem::not_understood("this form of UPDATE"));
         }
         let mut scope = Scope { outer, ctes: ctes.clone(), ..Scope::default() };
-        self.write_target(table, &mut scope)?;
+        self.write_target(&mut table.relation, &mut table.joins, &mut scope)?;
         let columns = scope.entries.first().map(|entry| entry.columns.clone()).unwrap_or_default();
         match from {
             Some(UpdateTableFromKind::AfterSet(tables)) => self.from(tables, &mut scope)?,
@@ -238,14 +238,18 @@ impl Analyst<'_> {
     /// The table of an UPDATE, DELETE or MERGE: a relation by name, never a CTE of the same name.
     pub(super) fn write_target(
         &mut self,
-        table: &mut TableWithJoins,
+        table: &mut TableFactor,
+        joins: &mut [Join],
         scope: &mut Scope<'_>,
     ) -> Result<(), Problem> {
-        let TableFactor::Table { .. } = &table.relation else {
+        let TableFactor::Table { .. } = table else {
             return Err(Problem::not_understood("a target that is not a table"));
         };
         let ctes = std::mem::take(&mut scope.ctes);
-        let result = self.from(std::slice::from_mut(table), scope);
+        let start = scope.entries.len();
+        let result = self
+            .factor(table, scope)
+            .and_then(|()| joins.iter_mut().try_for_each(|join| self.join(join, scope, start)));
         scope.ctes = ctes;
         result
     }
@@ -286,7 +290,7 @@ impl Analyst<'_> {
             return Err(Problem::not_understood("DELETE from several tables"));
         };
         let mut scope = Scope { outer, ctes: ctes.clone(), ..Scope::default() };
-        self.write_target(table, &mut scope)?;
+        self.write_target(&mut table.relation, &mut table.joins, &mut scope)?;
         if let Some(tables) = using {
             self.from(tables, &mut scope)?;
         }

@@ -6,7 +6,7 @@ use super::scope::{Ctes, Out, Scope};
 use crate::sql::problem::Problem;
 use sqlparser::ast::{
     Merge, MergeAction, MergeClause, MergeClauseKind, MergeInsertExpr, MergeInsertKind, MergeUpdateExpr,
-    MergeUpdateKind, ObjectName, ObjectNamePart, TableFactor, TableWithJoins,
+    MergeUpdateKind, ObjectName, ObjectNamePart,
 };
 
 impl Analyst<'_> {
@@ -22,8 +22,8 @@ impl Analyst<'_> {
         }
         let own = || Scope { outer, ctes: ctes.clone(), ..Scope::default() };
         let (mut target, mut proposed) = (own(), own());
-        self.in_place(table, |analyst, table| analyst.write_target(table, &mut target))?;
-        self.in_place(source, |analyst, source| analyst.from(std::slice::from_mut(source), &mut proposed))?;
+        self.write_target(table, &mut [], &mut target)?;
+        self.factor(source, &mut proposed)?;
         let columns = target.entries.first().map(|entry| entry.columns.clone()).unwrap_or_default();
         let mut both = own();
         both.entries = target.entries.iter().chain(&proposed.entries).cloned().collect();
@@ -54,18 +54,11 @@ impl Analyst<'_> {
             | MergeAction::DoNothing { do_token: _, nothing_token: _ } => Ok(()),
             MergeAction::Update(MergeUpdateExpr {
                 update_token: _,
-                kind,
-                update_predicate,
-                delete_predicate,
-            }) => {
-                let MergeUpdateKind::Set(assignments) = kind else {
-                    return Err(Problem::not_understood("this form of UPDATE in MERGE"));
-                };
-                if update_predicate.is_some() || delete_predicate.is_some() {
-                    return Err(Problem::not_understood("this form of UPDATE in MERGE"));
-                }
-                self.assignments(assignments, columns, scope)
-            }
+                kind: MergeUpdateKind::Set(assignments),
+                update_predicate: None,
+                delete_predicate: None,
+            }) => self.assignments(assignments, columns, scope),
+            MergeAction::Update(_) => Err(Problem::not_understood("this form of UPDATE in MERGE")),
             MergeAction::Insert(insert) => self.merge_insert(insert, columns, scope),
         }
     }
@@ -76,16 +69,18 @@ impl Analyst<'_> {
         outs: &[Out],
         scope: &Scope<'_>,
     ) -> Result<(), Problem> {
-        let MergeInsertExpr { insert_token: _, columns, kind_token: _, kind, insert_predicate } = insert;
-        let MergeInsertKind::Values(values) = kind else {
-            return Err(Problem::not_understood("this form of INSERT in MERGE"));
+        let other = || Problem::not_understood("this form of INSERT in MERGE");
+        let MergeInsertExpr {
+            insert_token: _,
+            columns,
+            kind_token: _,
+            kind: MergeInsertKind::Values(values),
+            insert_predicate: None,
+        } = insert
+        else {
+            return Err(other());
         };
-        let [row] = values.rows.as_mut_slice() else {
-            return Err(Problem::not_understood("this form of INSERT in MERGE"));
-        };
-        if insert_predicate.is_some() {
-            return Err(Problem::not_understood("this form of INSERT in MERGE"));
-        }
+        let [row] = values.rows.as_mut_slice() else { return Err(other()) };
         if columns.is_empty() {
             let named = outs.iter().take(row.content.len()).filter_map(|out| out.name.as_deref());
             *columns =
@@ -100,18 +95,6 @@ impl Analyst<'_> {
             let shape = self.expr(value, scope)?;
             self.refuse_sealed(&shape, "VALUES", None)?;
         }
-        Ok(())
-    }
-
-    /// A single FROM item where a list with joins is expected.
-    fn in_place(
-        &mut self,
-        factor: &mut TableFactor,
-        read: impl FnOnce(&mut Self, &mut TableWithJoins) -> Result<(), Problem>,
-    ) -> Result<(), Problem> {
-        let mut table = TableWithJoins { relation: factor.clone(), joins: vec![] };
-        read(self, &mut table)?;
-        *factor = table.relation;
         Ok(())
     }
 }

@@ -189,6 +189,13 @@ pub struct Effects {
     pub names: bool,
 }
 
+impl Effects {
+    /// Whether later plans are made of other things: path, catalog, the session's state or names.
+    pub fn changes_plans(&self) -> bool {
+        self.path || self.catalog || self.resets_session || self.names
+    }
+}
+
 /// What was understood of one statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lineage {
@@ -203,8 +210,6 @@ pub struct Lineage {
     pub columns: Option<Vec<Output>>,
     pub uses: Vec<Use>,
     pub effects: Effects,
-    /// Clear tagged columns were replaced by their mask expressions.
-    pub guarded: bool,
     /// For COPY: how its rows are spelled, and what they hold.
     pub copy: Option<CopyRows>,
     /// What it gives a name to.
@@ -428,7 +433,6 @@ pub(super) fn fetched(text: &str, definition: &Definition) -> Lineage {
         columns: definition.columns.clone(),
         uses: definition.uses.clone(),
         effects: Effects::default(),
-        guarded: false,
         copy: None,
         defines: None,
         named: true,
@@ -552,12 +556,7 @@ impl Analyst<'_> {
         effects: Effects,
         declared: usize,
     ) -> Result<Lineage, Problem> {
-        let outputs = outputs.unwrap_or_default();
-        let mut columns = Vec::with_capacity(outputs.len());
-        for output in &outputs {
-            columns.push(self.output(&output.shape)?);
-        }
-        let sealed = columns.iter().any(|column| *column != Output::Verbatim);
+        let columns = self.columns(outputs)?;
         let named = self.defines.as_ref().map(|defines| defines.kind);
         let own = self.defines.as_ref().map_or(declared, |defines| defines.client_parameters.max(declared));
         let (pieces, mut parameters, mut client_parameters) = self.print(&statement, own)?;
@@ -576,15 +575,24 @@ impl Analyst<'_> {
             literals: self.literals,
             parameters,
             client_parameters,
-            columns: sealed.then_some(columns),
+            columns,
             uses: self.uses,
             effects,
-            guarded: self.substitutions > 0,
             copy: None,
             defines: self.defines,
             named: false,
             compared: vec![],
         })
+    }
+
+    /// The result columns of these outputs; `None` when none of them is opened.
+    fn columns(&mut self, outputs: Option<Vec<scope::Out>>) -> Result<Option<Vec<Output>>, Problem> {
+        let mut columns = vec![];
+        for out in outputs.into_iter().flatten() {
+            columns.push(self.output(&out.shape)?);
+        }
+        let opened = columns.iter().any(|column| *column != Output::Verbatim);
+        Ok(opened.then_some(columns))
     }
 
     fn opened(&mut self, sealed: &SealedShape) -> Opened {

@@ -5,7 +5,7 @@
 //! ([`Named`]); nothing here knows whether the server has them, too. Rights are asked for when a name is used.
 
 use super::print::sealed_type;
-use super::scope::{Ctes, Out, Scope};
+use super::scope::{Ctes, Scope};
 use super::{Analyst, Effects, Output, ParameterSlot, ParameterUse, Recipe, SealedShape, Shape, Tagged, Use};
 use crate::catalog::{Action, State};
 use crate::sql::problem::{Problem, Trouble};
@@ -208,15 +208,6 @@ impl Analyst<'_> {
             return Ok(());
         }
         Err(Problem::not_understood(&format!("{construct} over a masked column that is stored in clear")))
-    }
-
-    fn columns(&mut self, outputs: Option<Vec<Out>>) -> Result<Option<Vec<Output>>, Problem> {
-        let mut columns = vec![];
-        for out in outputs.into_iter().flatten() {
-            columns.push(self.output(&out.shape)?);
-        }
-        let opened = columns.iter().any(|column| *column != Output::Verbatim);
-        Ok(opened.then_some(columns))
     }
 }
 

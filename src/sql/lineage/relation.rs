@@ -50,7 +50,12 @@ impl Analyst<'_> {
         Ok(())
     }
 
-    fn join(&mut self, join: &mut Join, scope: &mut Scope<'_>, start: usize) -> Result<(), Problem> {
+    pub(super) fn join(
+        &mut self,
+        join: &mut Join,
+        scope: &mut Scope<'_>,
+        start: usize,
+    ) -> Result<(), Problem> {
         let Join { relation, global, join_operator } = join;
         if *global {
             return Err(Problem::not_understood("GLOBAL JOIN"));
@@ -131,7 +136,7 @@ impl Analyst<'_> {
         Ok(())
     }
 
-    fn factor(&mut self, factor: &mut TableFactor, scope: &mut Scope<'_>) -> Result<(), Problem> {
+    pub(super) fn factor(&mut self, factor: &mut TableFactor, scope: &mut Scope<'_>) -> Result<(), Problem> {
         match factor {
             TableFactor::Table {
                 name,
