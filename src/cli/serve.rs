@@ -2,7 +2,7 @@
 
 use super::{CliError, ConfigDir};
 use crate::config::{self, Config};
-use crate::server::{Prepared, Reload, Server, StartError};
+use crate::server::{Prepared, Reload, Server, StartError, fault};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -51,12 +51,7 @@ fn log_to_stderr() -> Result<(), CliError> {
     })?;
     // Only the first subscriber of a process holds; a second one would be a test's.
     let _ = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).try_init();
-    // A panic's own words can quote what was being worked on (that of a string sliced wrongly does): the log gets its
-    // place only.
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, "pgveil panicked, which is a mistake in it; other connections go on");
-    }));
+    fault::hush_panics();
     Ok(())
 }
 

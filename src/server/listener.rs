@@ -139,7 +139,8 @@ fn spawn(stream: Box<dyn Stream>, origin: Origin, shared: Arc<Shared>) {
             "logged in"
         );
         let phase = shared.shutdown.subscribe();
-        let pump = Pump::new(ready.client, ready.server, ready.relay, shared.clone(), ready.database, state);
+        let pump =
+            Pump::new(number, ready.client, ready.server, ready.relay, shared.clone(), ready.database, state);
         pump.run(phase).await;
         tracing::info!(connection = number, "closed");
     });

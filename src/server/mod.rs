@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod cancel;
+pub mod fault;
 pub mod listener;
 mod parameters;
 pub mod prepare;

@@ -1,8 +1,10 @@
 //! One task owns both directions of one connection: it reads, hands frames to the relay, and performs the relay's steps.
 //!
 //! Guarantees: buffers are bounded, so a slow side stalls the reading of the other; one write carries what one read
-//! brought; bytes leave in the relay's order. Deliberately absent: any knowledge of what the bytes mean.
+//! brought; bytes leave in the relay's order; a relay that panicked is asked nothing more. Deliberately absent: any
+//! knowledge of what the bytes mean.
 
+use super::fault;
 use super::listener::Shared;
 use super::shutdown::Phase;
 use super::stream::{Peer, PeerError};
@@ -89,6 +91,8 @@ enum Who {
 
 /// Everything that one connection's task owns.
 pub struct Pump {
+    /// The connection's.
+    number: u64,
     client: Side,
     server: Side,
     relay: Relay,
@@ -101,6 +105,8 @@ pub struct Pump {
     gates: VecDeque<Receipt>,
     refreshing: Option<Pin<Box<dyn Future<Output = Arc<World>> + Send>>>,
     closing: bool,
+    /// The relay panicked: what it would say now, nobody knows.
+    broken: bool,
     steps: Vec<Step>,
     started: Instant,
     /// Since a statement last ended.
@@ -110,7 +116,9 @@ pub struct Pump {
 }
 
 impl Pump {
+    /// `number` is the connection's.
     pub fn new(
+        number: u64,
         client: Peer,
         server: Peer,
         relay: Relay,
@@ -120,6 +128,7 @@ impl Pump {
     ) -> Pump {
         let limits = Limits { message_bytes_max: shared.rim.load().settings.listen.message_bytes_max };
         Pump {
+            number,
             client: Side::new(client),
             server: Side::new(server),
             relay,
@@ -129,6 +138,7 @@ impl Pump {
             gates: VecDeque::new(),
             refreshing: None,
             closing: false,
+            broken: false,
             steps: Vec::new(),
             started: Instant::now(),
             worked: Duration::ZERO,
@@ -146,10 +156,21 @@ impl Pump {
     }
 
     /// Has the relay work, and takes the time: statements that ended by it share what was worked since the last ended.
-    fn work<R>(&mut self, work: impl FnOnce(&mut Relay, Now, &mut Vec<Step>) -> R) -> R {
+    /// `None`: it panicked, the client is told, and the connection ends.
+    fn work<R>(&mut self, work: impl FnOnce(&mut Relay, Now, &mut Vec<Step>) -> R) -> Option<R> {
         let now = self.now();
         let began = Instant::now();
-        let result = work(&mut self.relay, now, &mut self.steps);
+        let (relay, steps) = (&mut self.relay, &mut self.steps);
+        let result = match fault::caught(self.number, || work(relay, now, steps)) {
+            Ok(result) => result,
+            Err(fields) => {
+                // Steps that lack the one after them.
+                self.steps.clear();
+                self.broken = true;
+                self.tell_last(&fields);
+                return None;
+            }
+        };
         self.worked += began.elapsed();
         let ended = self.relay.take_ended();
         for _ in 0..ended {
@@ -158,7 +179,7 @@ impl Pump {
         if ended > 0 {
             self.worked = Duration::ZERO;
         }
-        result
+        Some(result)
     }
 
     /// Runs the conversation to its end.
@@ -321,8 +342,8 @@ impl Pump {
         }
     }
 
-    fn settle(&mut self, result: Result<(), wire::Violation>) {
-        if let Err(violation) = result {
+    fn settle(&mut self, result: Option<Result<(), wire::Violation>>) {
+        if let Some(Err(violation)) = result {
             tracing::warn!(reason = violation.0, "a connection ended by a protocol violation");
             self.closing = true;
         }
@@ -357,8 +378,11 @@ impl Pump {
 
     /// A FATAL error of ours for the client, and the end.
     fn last_words(&mut self, sqlstate: &str, message: &str) {
+        self.tell_last(&ErrorFields::new("FATAL", sqlstate, message, None, None, None));
+    }
+
+    fn tell_last(&mut self, fields: &ErrorFields) {
         if !self.closing {
-            let fields = ErrorFields::new("FATAL", sqlstate, message, None, None, None);
             self.client.output.extend_from_slice(fields.encode(backend::ERROR_RESPONSE).bytes());
             self.closing = true;
         }
@@ -367,7 +391,12 @@ impl Pump {
     /// Sends what is owed to both sides, for a while, and has the relay record what was broken off.
     async fn end(mut self) {
         let now = self.now();
-        self.relay.closed(now, &mut self.steps);
+        let (relay, steps) = (&mut self.relay, &mut self.steps);
+        let closed = fault::caught(self.number, || relay.closed(now, steps));
+        // Of one that panicked only its records are believed: what was disclosed before is not to be missing.
+        if self.broken || closed.is_err() {
+            self.steps.retain(|step| matches!(step, Step::Record { .. }));
+        }
         self.perform();
         if !self.server.gone {
             self.server.output.extend_from_slice(frontend::encode_terminate().bytes());
@@ -395,3 +424,6 @@ pub fn unix_micros() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
