@@ -232,8 +232,16 @@ pub fn literals(
         let slot = plan.literals.get(index).ok_or_else(|| not_read(None))?;
         let token = text.get(slot.span.clone()).ok_or_else(|| not_read(Some(&slot.recipe)))?;
         let literal = decode(token).ok_or_else(|| not_read(Some(&slot.recipe)))?;
-        let cell = literal_cell(&mut sealer, &slot.recipe, &literal)
-            .map_err(|refusal| refusal.at(slot.span.start))?;
+        let at = |refusal: Refusal| refusal.at(slot.span.start);
+        if slot.elements {
+            let Literal::Text(array) = &literal else { return Err(not_read(Some(&slot.recipe))) };
+            let array = sealer.elements(&slot.recipe, 0, Format::Text, array.as_bytes()).map_err(at)?;
+            out.push('\'');
+            out.push_str(&String::from_utf8_lossy(&array));
+            out.push('\'');
+            return Ok(());
+        }
+        let cell = literal_cell(&mut sealer, &slot.recipe, &literal).map_err(at)?;
         out.push_str("'\\x");
         out.push_str(&faster_hex::hex_string(cell));
         out.push('\'');

@@ -21,6 +21,7 @@ mod reach;
 mod session;
 pub mod shape;
 pub mod spelling;
+mod stand_in;
 
 pub use copy::{CopyFormat, CopyOptions};
 pub use lineage::{Context, Definition, Effects, Known, Lineage, NO_NAMES, NameKind, Named};
@@ -30,9 +31,9 @@ pub use reach::unguarded_call;
 pub use session::{Local, check_pinned};
 
 use lex::{Kind, Token};
+use parse::{NotParsed, Parsed};
 use session::{Session, Words};
 use shape::Lines;
-use sqlparser::ast::Statement as Tree;
 use std::ops::Range;
 
 /// What one statement is to us.
@@ -215,7 +216,7 @@ fn parsed(
 }
 
 /// The statement's tree, when it holds all that the text does.
-fn tree(text: &str, statement: &StatementText, words: &Words<'_>) -> Result<Tree, Problem> {
+fn tree(text: &str, statement: &StatementText, words: &Words<'_>) -> Result<Parsed, Problem> {
     let refuse = || {
         let mut name = words.keyword(0).to_ascii_uppercase();
         if matches!(name.as_str(), "CREATE" | "ALTER") {
@@ -226,12 +227,21 @@ fn tree(text: &str, statement: &StatementText, words: &Words<'_>) -> Result<Tree
     if statement.tokens.iter().any(|token| matches!(token.kind, Kind::UnicodeIdent | Kind::UnicodeString)) {
         return Err(Problem::not_understood("a U& spelling").hint("Write the name or string without U&."));
     }
-    let own = &text[statement.span.clone()];
-    agree::agree(own).map_err(|_| refuse().detail("Its tokens can be read in more than one way."))?;
-    let tree = parse::one(own).map_err(|_| refuse())?;
-    echo::echo(text, &statement.tokens, &tree.to_string())
-        .map_err(|_| refuse().detail("Part of it would be lost when it is printed again."))?;
-    Ok(tree)
+    parse::one(&text[statement.span.clone()], true).map_err(|reason| match reason {
+        NotParsed::Ambiguous => refuse().detail("Its tokens can be read in more than one way."),
+        NotParsed::Lost => refuse().detail("Part of it would be lost when it is printed again."),
+        NotParsed::At(location) => {
+            let at = location.and_then(|at| Lines::new(text, statement.span.clone()).offset(at));
+            // A word can be a name, never a value.
+            let word = statement.tokens.iter().find(|token| Some(token.span.start) == at);
+            match word.filter(|token| token.kind == Kind::Word) {
+                Some(word) => {
+                    refuse().detail(format!("It cannot be read from \"{}\" on.", word.text(text))).at(at)
+                }
+                None => refuse().at(at),
+            }
+        }
+    })
 }
 
 /// The options of a COPY statement, by themselves.

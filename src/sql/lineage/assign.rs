@@ -56,7 +56,7 @@ impl Analyst<'_> {
         self.assign_shape(Some(expr), shape, target).map_err(|problem| problem.at(at))
     }
 
-    fn note_write(&mut self, target: &Target) {
+    pub(super) fn note_write(&mut self, target: &Target) {
         match target {
             Target::Plain | Target::New { .. } => {}
             Target::Sealed(sealed) => self.note_all(&sealed.columns.clone(), Action::Write, false),

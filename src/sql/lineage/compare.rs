@@ -354,9 +354,8 @@ impl Analyst<'_> {
             *constant = cast(verbatim(text.clone()), target);
             return Ok(());
         }
-        if elements {
-            return Err(Problem::sealed_use(sealed.column(), "an array constant")
-                .hint("Pass the array as a parameter, or write ARRAY[…] of constants."));
+        if elements && is_number(constant) {
+            return Err(mismatch(&sealed.data_type.sql(), "= ANY", "integer"));
         }
         if matches!(&*constant, Expr::Value(value) if matches!(value.value, Value::Null)) {
             return Ok(());
@@ -365,7 +364,7 @@ impl Analyst<'_> {
             return Err(Problem::not_understood("this form of constant"));
         };
         let slot = self.literals.len();
-        self.literals.push(LiteralSlot { span, recipe });
+        self.literals.push(LiteralSlot { span, elements, recipe });
         *constant = cast(verbatim(self.markers.literal(slot)), target);
         Ok(())
     }

@@ -10,10 +10,10 @@ use super::scope::{Ctes, Found, Out};
 use super::{Analyst, Context, CopyColumn, CopyRows, Effects, Lineage, Piece, Shape};
 use crate::catalog::{Action, Relation, RelationKind};
 use crate::sql::copy::{CopyOptions, CopyStatement, Force, Peer, Source, listed};
-use crate::sql::parse;
+use crate::sql::parse::{self, Parsed};
 use crate::sql::problem::{Problem, Trouble};
 use crate::sql::shape::Lines;
-use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Statement};
+use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 use std::sync::Arc;
 
 /// Analyses a COPY. `query` is the parsed statement of `COPY (query)`, and `lines` are its own.
@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// A [`Problem`] that names the construct, the column and what would work.
 pub(in crate::sql) fn analyse(
     copy: &CopyStatement,
-    query: Option<Statement>,
+    query: Option<Parsed>,
     lines: Lines<'_>,
     declared: usize,
     context: &Context<'_>,
@@ -59,12 +59,12 @@ pub(in crate::sql) fn analyse(
 
 fn copied_query(
     copy: &CopyStatement,
-    mut query: Statement,
+    query: Parsed,
     lines: Lines<'_>,
     declared: usize,
     context: &Context<'_>,
 ) -> Result<Option<Lineage>, Problem> {
-    let mut analyst = Analyst::new(lines, context);
+    let (mut analyst, mut query) = Analyst::of(query, lines, context);
     let (kind, outputs, effects) = analyst.statement(&mut query)?;
     if !analyst.touched {
         return Ok(None);
@@ -118,8 +118,8 @@ fn copied_out(
 ) -> Result<Lineage, Problem> {
     let (list, table) = (listed(names), qualified(relation));
     let text = format!("SELECT {} FROM ONLY {table}", list.trim_start_matches('(').trim_end_matches(')'));
-    let mut query = parse::one(&text).map_err(|_| Problem::not_understood("COPY of these columns"))?;
-    let mut analyst = Analyst::new(Lines::new(&text, 0..text.len()), context);
+    let query = parse::one(&text, false).map_err(|_| Problem::not_understood("COPY of these columns"))?;
+    let (mut analyst, mut query) = Analyst::of(query, Lines::new(&text, 0..text.len()), context);
     // Of all columns, those that are not copied among them: what is touched was found out before.
     let (_, outputs, effects) = analyst.statement(&mut query)?;
     analyst.touched = true;

@@ -17,35 +17,51 @@ use std::sync::Arc;
 impl Analyst<'_> {
     pub(super) fn create_table(&mut self, create: &mut CreateTable) -> Result<(), Problem> {
         let names = parts(&create.name)?;
-        if names.is_empty() || create.clone.is_some() {
+        if names.is_empty() || create.clone.is_some() || create.like.is_some() {
             return Err(Problem::not_understood("this form of CREATE TABLE"));
         }
         if create.query.is_some() {
             return self.create_table_as(create);
         }
-        if create.like.is_some() {
-            return self.create_table_like(create);
-        }
-        let NewTable { schema, table, tags } = self.new_table(&names, create.temporary)?;
+        let new = self.new_table(&names, create.temporary)?;
         for parent in create.inherits.iter_mut().flatten().chain(create.partition_of.as_mut()) {
             self.parent(parent)?;
         }
+        let mut columns = vec![];
+        let mut defined = vec![];
+        for (index, column) in create.columns.iter().enumerate() {
+            match self.liked(column, &new)? {
+                Some(old) => columns.extend(old),
+                None => {
+                    columns.push(self.defined_column(column, &new.tags, &new.schema, &new.table)?);
+                    defined.push((index, columns.len() - 1));
+                }
+            }
+        }
+        let NewTable { schema, table, tags } = new;
         if tags.is_empty() {
             return Ok(());
         }
         self.touched = true;
         create.name = ObjectName(vec![quoted(&schema), quoted(&table)]);
-        let mut columns = vec![];
-        for column in &create.columns {
-            columns.push(self.defined_column(column, &tags, &schema, &table)?);
-        }
         let entry = Entry { alias: table, schema: Some(schema), columns, complete: true, row: None };
         let scope = Scope { entries: vec![entry], ..Scope::default() };
-        for (column, index) in create.columns.iter_mut().zip(0..) {
-            let shape = scope.entries[0].columns[index].shape.clone();
-            self.column_definition(column, &shape, &scope)?;
+        for (column, at) in defined {
+            let shape = scope.entries[0].columns[at].shape.clone();
+            self.column_definition(&mut create.columns[column], &shape, &scope)?;
         }
         create.constraints.iter_mut().try_for_each(|constraint| self.table_constraint(constraint, &scope))
+    }
+
+    /// The columns that a `LIKE t INCLUDING …` among the others stands for; `None` when it is a column.
+    fn liked(&mut self, column: &ColumnDef, new: &NewTable) -> Result<Option<Vec<Out>>, Problem> {
+        let marker = &column.name.value;
+        let Some(like) = self.stand_ins.like(marker) else { return Ok(None) };
+        let name = ObjectName(like.name.iter().map(|part| quoted(part)).collect());
+        let (old, columns) = self.like(&name, new)?;
+        let table = ObjectName(vec![quoted(&old.schema), quoted(&old.name)]);
+        self.stand_ins.qualify_like(marker, &table.to_string());
+        Ok(Some(columns))
     }
 
     /// Where an unqualified CREATE puts its object: the first schema of the path that is neither implicit.

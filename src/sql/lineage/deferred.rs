@@ -10,7 +10,7 @@ use super::print::{Mark, cast, sealed_type, verbatim};
 use super::{Analyst, ParameterUse, Recipe, SealedShape, Shape};
 use crate::catalog::Action;
 use crate::sql::problem::Problem;
-use sqlparser::ast::{Expr, Value};
+use sqlparser::ast::{self, Expr, Value};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -58,6 +58,14 @@ impl Analyst<'_> {
         let expr = std::mem::replace(expr, verbatim(self.markers.deferred(slot)));
         self.deferred.push(Deferred { expr, elements, sealed: None, plain: Cell::new(false) });
         Shape::Deferred(Rc::new(vec![slot]))
+    }
+
+    /// Casts a constant where it stands.
+    pub(super) fn cast_deferred(&mut self, slot: usize, to: &ast::DataType) {
+        if let Some(deferred) = self.deferred.get_mut(slot) {
+            let constant = std::mem::replace(&mut deferred.expr, Expr::Value(Value::Null.into()));
+            deferred.expr = cast(constant, to.clone());
+        }
     }
 
     /// Seals every constant of a column for what the column meets.

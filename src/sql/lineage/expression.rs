@@ -2,16 +2,16 @@
 
 use super::compare::moved;
 use super::deferred::Meets;
-use super::print::{Mark, verbatim};
+use super::print::{Mark, cast, type_by_text, verbatim};
 use super::query::expression_at;
-use super::scope::{Resolved, Scope, fold};
+use super::scope::{Resolved, Scope, fold, parts};
 use super::{Analyst, ParameterUse, SealedShape, Shape, Tagged, logical};
 use crate::catalog::Action;
 use crate::sql::problem::Problem;
 use crate::value::DataType;
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, Expr, Ident, Interval, Subscript, UnaryOperator, Value,
-    WindowFrame, WindowFrameBound, WindowSpec,
+    AccessExpr, BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Ident, Interval, Subscript, UnaryOperator, Value, WindowFrame, WindowFrameBound, WindowSpec,
 };
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,6 +61,15 @@ impl Analyst<'_> {
                     Shape::Sealed(sealed) => self.cast_sealed(expr, sealed, to, &name),
                     Shape::Adaptable => Ok(Shape::Adaptable),
                     Shape::Clear(_) | Shape::Plain => Ok(Shape::Plain),
+                    Shape::Deferred(slots) if is_alternatives(inner) => {
+                        // The same of each, so that none is cut short that is sealed later.
+                        for slot in &*slots {
+                            self.cast_deferred(*slot, data_type);
+                        }
+                        let inner = std::mem::replace(&mut **inner, Expr::Identifier(Ident::new("")));
+                        *expr = inner;
+                        Ok(Shape::Deferred(slots))
+                    }
                     Shape::Document(document) if matches!(to, Some(DataType::Json | DataType::Jsonb)) => {
                         Ok(Shape::Document(Rc::new(document.cast(to == Some(DataType::Jsonb))?)))
                     }
@@ -97,6 +106,7 @@ impl Analyst<'_> {
             Expr::Case { case_token: _, end_token: _, operand, conditions, else_result } => {
                 self.case(operand.as_deref_mut(), conditions, else_result.as_deref_mut(), scope)
             }
+            Expr::Function(function) if is_pg_typeof(function) => self.type_of(expr, scope),
             Expr::Function(function) => self.function(function, scope),
             Expr::Exists { subquery, negated: _ } => {
                 self.query(subquery, Some(scope), &scope.ctes, None)?;
@@ -291,6 +301,31 @@ impl Analyst<'_> {
         Ok(Shape::Adaptable)
     }
 
+    /// `pg_typeof(x)`: of a sealed value, its logical type.
+    fn type_of(&mut self, expr: &mut Expr, scope: &Scope<'_>) -> Result<Shape, Problem> {
+        let Expr::Function(function) = expr else { return Ok(Shape::Plain) };
+        let FunctionArguments::List(list) = &mut function.args else {
+            return self.function(function, scope);
+        };
+        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(operand))] = list.args.as_mut_slice() else {
+            return self.function(function, scope);
+        };
+        // A constant in place of an aggregate would change what the query is.
+        let bare = matches!(operand, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+        let shown = match self.expr(operand, scope)? {
+            Shape::Sealed(sealed) if bare => sealed.shown().sql(),
+            other => {
+                self.refuse_sealed(&other, "function pg_typeof", None)?;
+                return Ok(Shape::Plain);
+            }
+        };
+        *expr =
+            cast(Expr::Value(Value::SingleQuotedString(shown).into()), type_by_text("pg_catalog.regtype"));
+        // Another column name otherwise.
+        self.substitutions += 1;
+        Ok(Shape::Plain)
+    }
+
     fn interval(&mut self, interval: &mut Interval, scope: &Scope<'_>) -> Result<Shape, Problem> {
         let Interval {
             value,
@@ -324,6 +359,9 @@ impl Analyst<'_> {
             }
             BinaryOperator::Eq | BinaryOperator::NotEq => {
                 self.comparison(left, right, scope, &op.to_string())
+            }
+            BinaryOperator::PGCustomBinaryOperator(path) if is_equality(path) => {
+                self.comparison(left, right, scope, path.last().map_or("=", String::as_str))
             }
             // The server finds what a constant is by the operator: of a time it takes an interval.
             BinaryOperator::Plus | BinaryOperator::Minus => {
@@ -383,10 +421,7 @@ impl Analyst<'_> {
                 Shape::Sealed(sealed) => {
                     united = Some(match united {
                         None => sealed,
-                        Some(before) => match self.unite_sealed(before, sealed, construct)? {
-                            Shape::Sealed(both) => both,
-                            _ => return Err(Problem::not_understood(construct)),
-                        },
+                        Some(before) => self.unite_sealed(before, sealed, construct)?,
                     });
                 }
                 Shape::Adaptable => constants.push(alternative),
@@ -411,8 +446,18 @@ impl Analyst<'_> {
             return Ok(whole);
         }
         let Some(sealed) = united else {
-            self.used_plain(&deferred, construct)?;
-            return Ok(Shape::Plain);
+            if plain {
+                self.used_plain(&deferred, construct)?;
+                return Ok(Shape::Plain);
+            }
+            // Constants only: what the whole meets is what each of them meets.
+            for constant in constants {
+                match self.defer(constant, Shape::Adaptable, false) {
+                    Shape::Deferred(slots) => deferred.extend(&*slots),
+                    _ => return Ok(Shape::Plain),
+                }
+            }
+            return Ok(Shape::Deferred(Rc::new(deferred)));
         };
         if plain {
             return Err(Problem::sealed_use(
@@ -435,7 +480,7 @@ impl Analyst<'_> {
         mut a: SealedShape,
         b: SealedShape,
         construct: &str,
-    ) -> Result<Shape, Problem> {
+    ) -> Result<SealedShape, Problem> {
         if a.domain.name != b.domain.name || a.version != b.version {
             return Err(Problem::sealed_use(a.column(), &format!("{construct} with another domain"))
                 .detail(format!("Column {} is in domain \"{}\".", b.column().column_name(), b.domain.name)));
@@ -452,7 +497,7 @@ impl Analyst<'_> {
         a.shown = Some(shown);
         a.proposed &= b.proposed;
         a.columns.extend(b.columns);
-        Ok(Shape::Sealed(a))
+        Ok(a)
     }
 
     /// A cast of a sealed value says which logical type it has: only one that every value of it fits.
@@ -502,4 +547,28 @@ impl Analyst<'_> {
         }
         Ok(())
     }
+}
+
+/// `=` and `<>` by their names in full.
+fn is_equality(path: &[String]) -> bool {
+    match path {
+        [schema, operator] => {
+            schema.eq_ignore_ascii_case("pg_catalog") && matches!(operator.as_str(), "=" | "<>")
+        }
+        _ => false,
+    }
+}
+
+/// Whether the value is one of several that stand in the expression itself.
+fn is_alternatives(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_alternatives(inner),
+        Expr::Case { .. } | Expr::Function(_) => true,
+        _ => false,
+    }
+}
+
+fn is_pg_typeof(function: &Function) -> bool {
+    let own = |parts: Vec<String>| matches!(parts.as_slice(), [name] | [_, name] if name == "pg_typeof");
+    parts(&function.name).is_ok_and(own)
 }

@@ -35,7 +35,7 @@ impl Analyst<'_> {
             ("information_schema", "columns") => columns(relation, catalog, &self.narrower())?,
             _ => return None,
         };
-        let Ok(Statement::Query(subquery)) = parse::one(&text) else { return None };
+        let Statement::Query(subquery) = parse::one(&text, false).ok()?.statement else { return None };
         let alias = alias.cloned().unwrap_or_else(|| TableAlias {
             explicit: true,
             name: quoted_ident(&relation.name),

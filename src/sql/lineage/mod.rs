@@ -30,8 +30,10 @@ mod table_as;
 mod view;
 
 use super::copy::CopyOptions;
+use super::parse::Parsed;
 use super::problem::Problem;
 use super::shape::Lines;
+use super::stand_in::StandIns;
 use crate::catalog::{Action, Catalog, ColumnId, Domain, Seal, State};
 use crate::value::DataType;
 use print::Markers;
@@ -65,6 +67,8 @@ pub struct Recipe {
 pub struct LiteralSlot {
     /// Where the literal's token stands in the client's text (byte offsets into the whole message text).
     pub span: Range<usize>,
+    /// It spells an array, of which every element is sealed: `= ANY ('{a,b}')`.
+    pub elements: bool,
     pub recipe: Recipe,
 }
 
@@ -351,6 +355,7 @@ pub(super) struct Analyst<'a> {
     context: &'a Context<'a>,
     lines: Lines<'a>,
     markers: Markers,
+    stand_ins: StandIns,
     literals: Vec<LiteralSlot>,
     /// In the order met: (client parameter, what).
     parameters: Vec<(usize, ParameterUse)>,
@@ -372,13 +377,12 @@ pub(super) struct Analyst<'a> {
 /// # Errors
 /// A [`Problem`] that names the construct, the column and what would work.
 pub(super) fn analyse(
-    statement: Statement,
+    parsed: Parsed,
     lines: Lines<'_>,
     declared: usize,
     context: &Context<'_>,
 ) -> Result<Option<Lineage>, Problem> {
-    let mut analyst = Analyst::new(lines, context);
-    let mut statement = statement;
+    let (mut analyst, mut statement) = Analyst::of(parsed, lines, context);
     let (kind, outputs, effects) = analyst.statement(&mut statement)?;
     if !analyst.touched {
         return Ok(None);
@@ -391,14 +395,13 @@ pub(super) fn analyse(
 /// # Errors
 /// As [`analyse`].
 pub(super) fn analyse_execute(
-    statement: Statement,
+    parsed: Parsed,
     lines: Lines<'_>,
     declared: usize,
     context: &Context<'_>,
     definition: &Definition,
 ) -> Result<Lineage, Problem> {
-    let mut analyst = Analyst::new(lines, context);
-    let mut statement = statement;
+    let (mut analyst, mut statement) = Analyst::of(parsed, lines, context);
     let Statement::Execute {
         name: _,
         parameters,
@@ -441,12 +444,18 @@ pub(super) fn fetched(text: &str, definition: &Definition) -> Lineage {
 }
 
 impl<'a> Analyst<'a> {
+    fn of(parsed: Parsed, lines: Lines<'a>, context: &'a Context<'a>) -> (Analyst<'a>, Statement) {
+        let Parsed { statement, stand_ins } = parsed;
+        (Analyst { stand_ins, ..Analyst::new(lines, context) }, statement)
+    }
+
     fn new(lines: Lines<'a>, context: &'a Context<'a>) -> Analyst<'a> {
         let markers = Markers::absent_from(lines.text());
         Analyst {
             context,
             lines,
             markers,
+            stand_ins: StandIns::default(),
             literals: vec![],
             parameters: vec![],
             deferred: vec![],

@@ -92,7 +92,7 @@ impl Analyst<'_> {
         let (parameters, numbers, client_parameters) = self.number_parameters(declared);
         let mut pieces = vec![];
         let mut text = String::new();
-        self.resolve(&statement.to_string(), &numbers, &mut pieces, &mut text)?;
+        self.resolve(&self.stand_ins.restore(statement.to_string()), &numbers, &mut pieces, &mut text)?;
         pieces.push(Piece::Text(text));
         Ok((pieces, parameters, client_parameters))
     }

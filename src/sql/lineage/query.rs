@@ -173,7 +173,7 @@ impl Analyst<'_> {
     /// One column of a set operation: both sides sealed in one domain, or neither; a constant takes the other's form.
     fn unite(&mut self, left: Shape, right: Shape, operation: &str) -> Result<Shape, Problem> {
         match (left, right) {
-            (Shape::Sealed(a), Shape::Sealed(b)) => self.unite_sealed(a, b, operation),
+            (Shape::Sealed(a), Shape::Sealed(b)) => self.unite_sealed(a, b, operation).map(Shape::Sealed),
             (Shape::Sealed(sealed), Shape::Deferred(slots))
             | (Shape::Deferred(slots), Shape::Sealed(sealed)) => {
                 let alike = slots.iter().all(|slot| sealed.is_typed(&self.deferred[*slot].expr));
@@ -287,12 +287,27 @@ impl Analyst<'_> {
     ) -> Result<Vec<Out>, Problem> {
         self.expand_wildcards(items, scope)?;
         let mut outputs = Vec::with_capacity(items.len());
-        for (index, item) in items.iter_mut().enumerate() {
+        for item in items.iter_mut() {
+            let index = outputs.len();
             let (expr, alias) = match item {
                 SelectItem::UnnamedExpr(expr) => (expr, None),
                 SelectItem::ExprWithAlias { expr, alias } => (expr, Some(fold(alias))),
                 SelectItem::ExprWithAliases { .. } => return Err(Problem::not_understood("several aliases")),
-                // A function's result of unknown width; nothing tagged can stand in it.
+                // Of a function whose columns have no names of their own: constants, or nothing that is tagged.
+                SelectItem::Wildcard(_) if items_of_function(scope).is_some() => {
+                    for out in items_of_function(scope).into_iter().flatten() {
+                        let target = targets.and_then(|targets| targets.get(outputs.len()));
+                        let shape = match target {
+                            Some(target) => {
+                                self.note_write(target);
+                                self.assign_shape(None, out.shape.clone(), target)?
+                            }
+                            None => out.shape.clone(),
+                        };
+                        outputs.push(Out { name: out.name.clone(), shape });
+                    }
+                    continue;
+                }
                 SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(_, _) => {
                     return Err(Problem::not_understood("* over a function whose columns are not named")
                         .hint("Name the function's columns in its alias, or name the columns to select."));
@@ -332,6 +347,10 @@ impl Analyst<'_> {
     fn expand_wildcards(&mut self, items: &mut Vec<SelectItem>, scope: &Scope<'_>) -> Result<(), Problem> {
         let mut expanded = Vec::with_capacity(items.len());
         for item in items.drain(..) {
+            if matches!(&item, SelectItem::Wildcard(_)) && items_of_function(scope).is_some() {
+                expanded.push(item);
+                continue;
+            }
             let (qualifier, options) = match &item {
                 SelectItem::Wildcard(options) => (None, options),
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
@@ -500,6 +519,13 @@ fn star(qualifier: Option<&[String]>, scope: &Scope<'_>) -> Result<Vec<SelectIte
         }
     }
     Ok(items)
+}
+
+/// The columns of a function that is all there is in FROM, when not each of them has a name: `*` stays as it is.
+fn items_of_function<'s>(scope: &'s Scope<'_>) -> Option<&'s [Out]> {
+    let [entry] = scope.entries.as_slice() else { return None };
+    let unnamed = entry.columns.iter().any(|out| out.name.is_none());
+    (entry.complete && unnamed && !entry.is_tagged()).then_some(entry.columns.as_slice())
 }
 
 /// The left-most term of a recursive CTE's query.

@@ -7,7 +7,8 @@ use crate::catalog::Action;
 use crate::sql::problem::{Problem, Trouble};
 use sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, TableAlias,
-    TableAliasColumnDef, TableFactor, TableWithJoins,
+    TableAliasColumnDef, TableFactor, TableSample, TableSampleKind, TableSampleModifier, TableSampleQuantity,
+    TableWithJoins,
 };
 
 /// Functions whose result in FROM is one column for certain, named like the alias.
@@ -159,8 +160,8 @@ impl Analyst<'_> {
                 {
                     return Err(Problem::not_understood("this form of table reference"));
                 }
-                if sample.is_some() {
-                    return Err(Problem::not_understood("TABLESAMPLE"));
+                if let Some(sample) = sample {
+                    self.sample(sample, scope)?;
                 }
                 match args {
                     None if !*with_ordinality => {
@@ -208,15 +209,55 @@ impl Analyst<'_> {
                 self.push_function("unnest", Some(shapes), alias.as_ref(), scope)
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
-                if alias.is_some() {
-                    return Err(Problem::not_understood("an alias on a parenthesised join"));
-                }
-                self.table_with_joins(table_with_joins, scope)
+                let Some(alias) = alias else { return self.table_with_joins(table_with_joins, scope) };
+                self.joined(table_with_joins, alias, scope)
             }
             other => {
                 Err(Problem::not_understood(&format!("FROM item of kind {}", super::variant_name(other))))
             }
         }
+    }
+
+    /// `(a JOIN b ON …) AS j`: all their columns under one name, those of USING once.
+    fn joined(
+        &mut self,
+        tables: &mut TableWithJoins,
+        alias: &TableAlias,
+        scope: &mut Scope<'_>,
+    ) -> Result<(), Problem> {
+        // What is LATERAL in it sees what stands before.
+        let mut inner = Scope { outer: Some(&*scope), ctes: scope.ctes.clone(), ..Scope::default() };
+        self.table_with_joins(tables, &mut inner)?;
+        let complete = inner.entries.iter().all(|entry| entry.complete);
+        let merged = |out: &Out| inner.merged.iter().any(|merged| merged.name == out.name);
+        let own = inner.entries.iter().flat_map(|entry| &entry.columns).filter(|out| !merged(out));
+        let columns: Vec<Out> = inner.merged.iter().chain(own).cloned().collect();
+        let (name, columns) = aliased(Some(alias), "", columns)?;
+        scope.entries.push(Entry { alias: name, schema: None, columns, complete, row: None });
+        Ok(())
+    }
+
+    /// `TABLESAMPLE method (share) REPEATABLE (seed)`: which rows come, whatever is in them.
+    fn sample(&mut self, sample: &mut TableSampleKind, scope: &Scope<'_>) -> Result<(), Problem> {
+        let (TableSampleKind::BeforeTableAlias(sample) | TableSampleKind::AfterTableAlias(sample)) = sample;
+        let TableSample {
+            modifier,
+            name: Some(_),
+            quantity: Some(quantity),
+            seed: _,
+            bucket: None,
+            offset: None,
+        } = &mut **sample
+        else {
+            return Err(Problem::not_understood("this form of TABLESAMPLE"));
+        };
+        let TableSampleQuantity { parenthesized: true, value, unit: None } = quantity else {
+            return Err(Problem::not_understood("this form of TABLESAMPLE"));
+        };
+        if *modifier != TableSampleModifier::TableSample {
+            return Err(Problem::not_understood("this form of TABLESAMPLE"));
+        }
+        self.unsealed(value, scope, "TABLESAMPLE").map(|_| ())
     }
 
     /// A relation by name. The result is the FROM item that has to stand in its place, if another has.
@@ -309,8 +350,9 @@ impl Analyst<'_> {
         let mut next = || shapes.next().unwrap_or(Shape::Plain);
         let mut columns: Vec<Out> = listed.iter().map(|column| Out::named(column, next())).collect();
         if let (Some(count), true) = (count, columns.is_empty()) {
-            columns.push(Out::named(&name, next()));
-            columns.resize_with(count, || Out { name: None, shape: next() });
+            // Several are all called as the function.
+            let own = (count == 1).then(|| name.clone());
+            columns.resize_with(count, || Out { name: own.clone(), shape: next() });
         }
         let complete = typed || count.is_some_and(|count| count == columns.len());
         scope.entries.push(Entry { alias: name, schema: None, columns, complete, row: None });

@@ -7,13 +7,11 @@ use super::assign::Target;
 use super::print::quoted;
 use super::scope::{Ctes, Found, Out, fold, parts};
 use super::{Analyst, Shape};
-use crate::catalog::Tag;
+use crate::catalog::{Relation, Tag};
 use crate::sql::problem::Problem;
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
-use sqlparser::ast::{
-    CreateTable, CreateTableLike, CreateTableLikeKind, Expr, ObjectName, ObjectNamePart, Query, SelectInto,
-    SetExpr, Statement,
-};
+use sqlparser::ast::{CreateTable, Expr, ObjectName, ObjectNamePart, Query, SelectInto, SetExpr, Statement};
+use std::sync::Arc;
 
 /// Where a new table will be, and the tags that wait for it there.
 pub(super) struct NewTable {
@@ -91,19 +89,18 @@ impl Analyst<'_> {
         Target::New { schema: new.schema.clone(), table: new.table.clone(), name: name.to_owned() }
     }
 
-    /// `CREATE TABLE new (LIKE old …)`: the new columns have the old ones' types, so no other tags may wait for them.
-    pub(super) fn create_table_like(&mut self, create: &mut CreateTable) -> Result<(), Problem> {
-        let new = self.new_table(&parts(&create.name)?, create.temporary)?;
-        let Some(CreateTableLikeKind::Parenthesized(CreateTableLike { name, defaults: _ })) =
-            create.like.as_mut()
-        else {
-            return Err(Problem::not_understood("this form of CREATE TABLE … LIKE"));
-        };
+    /// The columns that `LIKE name` gives to `new`, whose tags must be those of the old columns.
+    pub(super) fn like(
+        &mut self,
+        name: &ObjectName,
+        new: &NewTable,
+    ) -> Result<(Arc<Relation>, Vec<Out>), Problem> {
         let Found::Relation(old) = self.find_relation(name, &Ctes::default())? else {
             return Err(Problem::unresolved(&parts(name)?.join(".")));
         };
-        for out in self.relation_columns(&old)? {
-            let column = out.name.clone().unwrap_or_default();
+        let columns = self.relation_columns(&old)?;
+        for out in &columns {
+            let column = out.name.as_deref().unwrap_or_default();
             let tag = new.tags.iter().find(|tag| tag.column == column);
             let agree = match (&out.shape, tag) {
                 (Shape::Sealed(sealed), Some(tag)) => sealed.domain.name == tag.domain.name,
@@ -118,12 +115,7 @@ impl Analyst<'_> {
                 .hint("Tag the new table's columns with the same domains first, or write the columns out."));
             }
         }
-        *name = ObjectName(vec![quoted(&old.schema), quoted(&old.name)]);
-        if !new.tags.is_empty() {
-            self.touched = true;
-            create.name = ObjectName(vec![quoted(&new.schema), quoted(&new.table)]);
-        }
-        Ok(())
+        Ok((old, columns))
     }
 }
 

@@ -26,9 +26,9 @@ impl Analyst<'_> {
         if self.in_view >= DEPTH_MAX {
             return Err(refuse("nested too deep"));
         }
-        let mut statement =
-            parse::one(definition.trim_end().trim_end_matches(';')).map_err(|_| refuse("its definition"))?;
-        let Statement::Query(query) = &mut statement else {
+        let definition = definition.trim_end().trim_end_matches(';');
+        let mut parsed = parse::one(definition, false).map_err(|_| refuse("its definition"))?;
+        let Statement::Query(query) = &mut parsed.statement else {
             return Err(refuse("its definition is not a query"));
         };
         let slots_before = self.literals.len() + self.parameters.len();

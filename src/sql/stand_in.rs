@@ -1,0 +1,305 @@
+//! Parts of PostgreSQL's grammar that the parser lacks: while a statement is parsed, something that it has stands in for
+//! them, and in what is printed they stand again.
+//!
+//! Only parts that hold neither a value nor a column of a table: row locks (`FOR NO KEY UPDATE OF a, b`), `CURRENT OF`,
+//! `TABLE t`, the `LIKE t INCLUDING …` of a new table, and actions of ALTER TABLE on storage and the like. Guarantees: a
+//! stand-in is marked by a character that the text does not have, so nothing of the client's is taken for one; what a
+//! part names (the table of LIKE) is handed to lineage, which resolves it. Deliberately absent: expressions.
+
+use super::lex::{Kind, Token};
+use super::spelling::fold_identifier;
+use sqlparser::tokenizer::{Token as Theirs, TokenWithSpan};
+
+/// What stood in for what, in one statement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct StandIns(Vec<StandIn>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct StandIn {
+    /// As the parser prints it.
+    phrase: String,
+    /// What is sent in its place.
+    part: String,
+    /// The stand-in column's name, for LIKE.
+    column: Option<String>,
+    like: Option<Like>,
+}
+
+/// `LIKE t INCLUDING …` among the columns of a new table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Like {
+    /// The parts of the table's name, folded.
+    pub(super) name: Vec<String>,
+    options: String,
+}
+
+/// A statement with its stand-ins.
+pub(super) struct Replaced {
+    pub(super) tokens: Vec<TokenWithSpan>,
+    /// The text that the print has to echo.
+    pub(super) text: String,
+    pub(super) stand_ins: StandIns,
+}
+
+impl StandIns {
+    /// A printed statement, with the parts in their places.
+    pub(super) fn restore(&self, printed: String) -> String {
+        self.0.iter().fold(printed, |printed, stand_in| printed.replace(&stand_in.phrase, &stand_in.part))
+    }
+
+    /// What the column of a new table stands for.
+    pub(super) fn like(&self, column: &str) -> Option<&Like> {
+        self.0.iter().find(|stand_in| stand_in.column.as_deref() == Some(column))?.like.as_ref()
+    }
+
+    /// Names the table of a LIKE as the catalog does: `table` is quoted and qualified.
+    pub(super) fn qualify_like(&mut self, column: &str, table: &str) {
+        for stand_in in self.0.iter_mut().filter(|stand_in| stand_in.column.as_deref() == Some(column)) {
+            if let Some(like) = &stand_in.like {
+                stand_in.part = format!("LIKE {table} {}", like.options).trim_end().to_owned();
+            }
+        }
+    }
+}
+
+/// A part that was found: how many tokens it is, what stands in for it, and how that is printed.
+struct Found {
+    length: usize,
+    tokens: Vec<Theirs>,
+    phrase: Option<String>,
+    column: Option<String>,
+    like: Option<Like>,
+}
+
+impl Found {
+    fn new(length: usize, tokens: Vec<Theirs>, phrase: String) -> Found {
+        Found { length, tokens, phrase: Some(phrase), column: None, like: None }
+    }
+}
+
+/// Replaces what the parser lacks in `sql`, whose tokens are given as PostgreSQL and as the parser sees them. `None`:
+/// there is nothing of it.
+pub(super) fn stand_in(sql: &str, tokens: &[Token], theirs: &[TokenWithSpan]) -> Option<Replaced> {
+    let fence = ('\u{F0000}'..='\u{FFFFD}').find(|c| !sql.contains(*c))?;
+    let text = Text { sql, tokens };
+    let mut replaced = Replaced { tokens: vec![], text: String::new(), stand_ins: StandIns::default() };
+    let mut theirs = theirs.iter().filter(|token| !matches!(token.token, Theirs::Whitespace(_)));
+    let (mut at, mut copied) = (0, 0);
+    while at < tokens.len() {
+        let marker = format!("{fence}{}{fence}", replaced.stand_ins.0.len());
+        let Some(found) = text.found(at, &marker) else {
+            replaced.tokens.extend(theirs.next().cloned());
+            at += 1;
+            continue;
+        };
+        let span = text.span(at, found.length)?;
+        let standing: Vec<&TokenWithSpan> = theirs.by_ref().take(found.length).collect();
+        let first = standing.first()?.span;
+        for token in found.tokens {
+            replaced.tokens.push(TokenWithSpan { token, span: first });
+        }
+        replaced.text.push_str(sql.get(copied..span.start)?);
+        replaced.text.push_str(found.phrase.as_deref().unwrap_or("SELECT * FROM"));
+        copied = span.end;
+        if let Some(phrase) = found.phrase {
+            let part = sql.get(span)?.to_owned();
+            replaced.stand_ins.0.push(StandIn { phrase, part, column: found.column, like: found.like });
+        }
+        at += found.length;
+    }
+    if copied == 0 {
+        return None;
+    }
+    replaced.text.push_str(sql.get(copied..)?);
+    Some(replaced)
+}
+
+fn word(text: &str) -> Theirs {
+    Theirs::make_word(text, None)
+}
+
+/// Actions of ALTER TABLE that touch neither names, types nor values. `_` is any one token; what follows is the action's own.
+const ACTIONS: &[&[&str]] = &[
+    &["cluster", "on"],
+    &["set", "without"],
+    &["set", "tablespace"],
+    &["set", "access", "method"],
+    &["not", "of"],
+    &["alter", "_", "set", "statistics"],
+    &["alter", "_", "set", "storage"],
+    &["alter", "_", "set", "compression"],
+    &["alter", "_", "set", "generated"],
+    &["alter", "_", "set", "("],
+    &["alter", "_", "reset"],
+    &["alter", "_", "restart"],
+    &["alter", "_", "drop", "identity"],
+    &["alter", "column", "_", "set", "statistics"],
+    &["alter", "column", "_", "set", "storage"],
+    &["alter", "column", "_", "set", "compression"],
+    &["alter", "column", "_", "set", "generated"],
+    &["alter", "column", "_", "set", "("],
+    &["alter", "column", "_", "reset"],
+    &["alter", "column", "_", "restart"],
+    &["alter", "column", "_", "drop", "identity"],
+];
+
+struct Text<'a> {
+    sql: &'a str,
+    tokens: &'a [Token],
+}
+
+impl Text<'_> {
+    fn is(&self, at: usize, expected: &str) -> bool {
+        self.tokens.get(at).is_some_and(|token| {
+            expected == "_" || token.is_word(self.sql, expected) || token.is_symbol(self.sql, expected)
+        })
+    }
+
+    fn are(&self, at: usize, expected: &[&str]) -> bool {
+        expected.iter().zip(at..).all(|(word, at)| self.is(at, word))
+    }
+
+    fn before(&self, at: usize, expected: &[&str]) -> bool {
+        at > 0 && expected.iter().any(|word| self.is(at - 1, word))
+    }
+
+    fn span(&self, at: usize, length: usize) -> Option<std::ops::Range<usize>> {
+        let (first, last) = (self.tokens.get(at)?, self.tokens.get(at + length - 1)?);
+        Some(first.span.start..last.span.end)
+    }
+
+    /// The tokens of `name` or `schema.name` at `at`; 0 where none stands.
+    fn name(&self, at: usize) -> usize {
+        let identifier = |at: usize| self.tokens.get(at).is_some_and(Token::is_identifier);
+        if !identifier(at) {
+            return 0;
+        }
+        let mut length = 1;
+        while self.is(at + length, ".") && identifier(at + length + 1) {
+            length += 2;
+        }
+        length
+    }
+
+    /// The part at a token that needs a stand-in.
+    fn found(&self, at: usize, marker: &str) -> Option<Found> {
+        self.lock(at, marker)
+            .or_else(|| self.current_of(at, marker))
+            .or_else(|| self.table(at))
+            .or_else(|| self.like(at, marker))
+            .or_else(|| self.action(at, marker))
+    }
+
+    /// `FOR NO KEY UPDATE`, `FOR KEY SHARE`, and any lock of several tables (`for_locking_item`).
+    fn lock(&self, at: usize, marker: &str) -> Option<Found> {
+        if !self.before(at, &["for"]) {
+            return None;
+        }
+        let strengths = [
+            (&["update"][..], "UPDATE", false),
+            (&["share"][..], "SHARE", false),
+            (&["no", "key", "update"][..], "UPDATE", true),
+            (&["key", "share"][..], "SHARE", true),
+        ];
+        let (words, kind, unknown) = strengths.into_iter().find(|(words, _, _)| self.are(at, words))?;
+        let (mut length, mut tables) = (words.len(), 0);
+        if self.is(at + length, "of") {
+            loop {
+                let name = self.name(at + length + 1);
+                if name == 0 {
+                    return None;
+                }
+                (length, tables) = (length + 1 + name, tables + 1);
+                if !self.is(at + length, ",") {
+                    break;
+                }
+            }
+        }
+        let tokens = vec![word(kind), word("OF"), word(marker)];
+        (unknown || tables > 1).then(|| Found::new(length, tokens, format!("{kind} OF {marker}")))
+    }
+
+    /// `WHERE CURRENT OF cursor`.
+    fn current_of(&self, at: usize, marker: &str) -> Option<Found> {
+        let fits = self.before(at, &["where"]) && self.are(at, &["current", "of"]) && self.name(at + 2) == 1;
+        fits.then(|| Found::new(3, vec![word(marker)], marker.to_owned()))
+    }
+
+    /// `TABLE t` where a query may stand: it is `SELECT * FROM t` (`simple_select`).
+    fn table(&self, at: usize) -> Option<Found> {
+        let places = ["(", "union", "except", "intersect", "all", "distinct", "for", "explain", "analyze"];
+        // After another AS it is a label.
+        let defines = self.is(0, "create") || self.is(0, "prepare");
+        let place = at == 0 || self.before(at, &places) || defines && self.before(at, &["as"]);
+        let labels = ["from", "where", "union", "except", "intersect", "order", "limit", "group"];
+        let fits = place && self.is(at, "table") && !labels.iter().any(|word| self.is(at + 1, word));
+        let named = self.name(at + 1) > 0 && !self.is(at + 2, "(");
+        (fits && named && !self.is(at + 1, "function")).then(|| Found {
+            length: 1,
+            tokens: vec![word("SELECT"), Theirs::Mul, word("FROM")],
+            phrase: None,
+            column: None,
+            like: None,
+        })
+    }
+
+    /// `LIKE t INCLUDING …` among the columns of CREATE TABLE (`TableLikeClause`).
+    fn like(&self, at: usize, marker: &str) -> Option<Found> {
+        let creates = self.is(0, "create") && (1..4).any(|at| self.is(at, "table"));
+        let name = self.name(at + 1);
+        if !creates || !self.is(at, "like") || !self.before(at, &["(", ","]) || name == 0 {
+            return None;
+        }
+        let mut length = 1 + name;
+        while self.is(at + length, "including") || self.is(at + length, "excluding") {
+            length += 2;
+        }
+        if !self.is(at + length, ",") && !self.is(at + length, ")") {
+            return None;
+        }
+        let text = |token: &Token| fold_identifier(token.text(self.sql));
+        let parts = self.tokens.get(at + 1..at + 1 + name)?;
+        let options = match length - 1 - name {
+            0 => String::new(),
+            options => self.sql.get(self.span(at + 1 + name, options)?)?.to_owned(),
+        };
+        Some(Found {
+            length,
+            tokens: vec![word(marker), word("TEXT")],
+            phrase: Some(format!("{marker} TEXT")),
+            column: Some(marker.to_owned()),
+            like: Some(Like { name: parts.iter().step_by(2).map(text).collect(), options }),
+        })
+    }
+
+    /// An action of ALTER TABLE that is among [`ACTIONS`].
+    fn action(&self, at: usize, marker: &str) -> Option<Found> {
+        if !self.are(0, &["alter", "table"]) || !ACTIONS.iter().any(|action| self.are(at, action)) {
+            return None;
+        }
+        let mut first = 2;
+        if self.are(first, &["if", "exists"]) {
+            first += 2;
+        }
+        first += usize::from(self.is(first, "only"));
+        first += self.name(first);
+        first += usize::from(self.is(first, "*"));
+        let mut depth = 0_usize;
+        let mut length = self.tokens.len() - at;
+        for (index, token) in self.tokens.iter().enumerate().skip(first) {
+            match token.text(self.sql) {
+                _ if token.kind != Kind::Punct => {}
+                "(" => depth += 1,
+                ")" => depth = depth.saturating_sub(1),
+                "," | ";" if depth == 0 && index < at => first = index + 1,
+                "," | ";" if depth == 0 => {
+                    length = index - at;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let tokens = vec![word("VALIDATE"), word("CONSTRAINT"), word(marker)];
+        (first == at).then(|| Found::new(length, tokens, format!("VALIDATE CONSTRAINT {marker}")))
+    }
+}
