@@ -185,3 +185,10 @@ need_promtool() {
         "apt install prometheus or brew install prometheus; or point PGVEIL_PROMTOOL at the one of a release from https://prometheus.io/download"
     export PGVEIL_PROMTOOL
 }
+
+# Node.js and npm, whose clients the tests run (tests/tools/node).
+need_node() {
+    if have node && have npm; then return; fi
+    install_packages "apt:nodejs npm" "dnf:nodejs npm" "brew:node" || true
+    have node && have npm || fail "Node.js (node, npm) not found, and it could not be installed" "apt install nodejs npm or brew install node"
+}

@@ -1,0 +1,264 @@
+//! The corpus of statements as real tools send them (`tests/corpus/tools/*.md`), and what becomes of each at the proxy.
+//!
+//! The tests that run a tool write its file from a plain server's log when `UPDATE=1` is set; each statement stands once,
+//! with the values it first had. The test here replays every file through the proxy, in order, and compares the verdicts.
+//! It judges verdicts, not answers: that the answers are PostgreSQL's is for the tests that run the tools.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::foreign::{POLICY, TAGS};
+use crate::proxy::Proxy;
+use crate::raw::{Raw, error};
+
+/// `log_line_prefix` of a server whose log is to be read.
+pub const PREFIX: &str = "<%u@%d> ";
+
+/// How to read a file of the corpus, in each.
+const READ_ME: &str = "
+Each statement as the tool sent it, with its parameters, and what pgveil makes of it: for one who may read, compare and write
+all (**clear**; executed in this order), for one who sees masks of the texts and for one without rights (**masks**, **none**; prepared
+at the end). `answered` as PostgreSQL answers; `refused` by the proxy; `error`: PostgreSQL's own. Which columns are sealed:
+tests/it/foreign.rs.
+";
+
+/// A statement, and its values in text form when it went by the extended protocol.
+pub struct Statement {
+    sql: String,
+    values: Option<Vec<Option<String>>>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/tools")
+}
+
+/// What a server's log says that `who` (`user@database`) executed, each text once. Transaction control stays wherever it stood.
+pub fn statements(log: &str, who: &str) -> Vec<Statement> {
+    let prefix = format!("<{who}> ");
+    let mut entries: Vec<String> = vec![];
+    let mut ours = false;
+    for line in log.lines() {
+        if let Some(rest) = line.strip_prefix('\t') {
+            if let (true, Some(last)) = (ours, entries.last_mut()) {
+                last.push('\n');
+                last.push_str(rest);
+            }
+            continue;
+        }
+        ours = line.starts_with(&prefix);
+        if let Some(rest) = line.strip_prefix(&prefix) {
+            entries.push(rest.to_owned());
+        }
+    }
+    let mut found: Vec<Statement> = vec![];
+    for entry in entries {
+        if let Some(sql) = entry.strip_prefix("LOG:  statement: ") {
+            found.push(Statement { sql: sql.to_owned(), values: None });
+        } else if let Some((_, sql)) =
+            entry.strip_prefix("LOG:  execute ").and_then(|rest| rest.split_once(": "))
+        {
+            found.push(Statement { sql: sql.to_owned(), values: Some(vec![]) });
+        } else if let (Some(list), Some(last)) =
+            (entry.strip_prefix("DETAIL:  parameters: "), found.last_mut())
+        {
+            last.values = Some(values(list));
+        }
+    }
+    once(found)
+}
+
+/// `$1 = 'one', $2 = NULL`, taken apart.
+fn values(list: &str) -> Vec<Option<String>> {
+    let mut found = vec![];
+    let mut rest = list;
+    while let Some((_, value)) = rest.split_once(" = ") {
+        if let Some(after) = value.strip_prefix("NULL") {
+            found.push(None);
+            rest = after;
+            continue;
+        }
+        let mut text = String::new();
+        let mut characters = value.char_indices().skip(1).peekable();
+        let mut end = value.len();
+        while let Some((at, character)) = characters.next() {
+            if character == '\'' && characters.next_if(|(_, next)| *next == '\'').is_none() {
+                end = at + 1;
+                break;
+            }
+            text.push(character);
+        }
+        found.push(Some(text));
+        rest = &value[end..];
+    }
+    found
+}
+
+/// Each text once, but for transaction control; transactions that are empty now are left out.
+fn once(statements: Vec<Statement>) -> Vec<Statement> {
+    let mut seen = HashSet::new();
+    let mut kept: Vec<Statement> = vec![];
+    for statement in statements {
+        let control = control(&statement.sql);
+        if control.is_none() && !seen.insert(statement.sql.clone()) {
+            continue;
+        }
+        if control == Some(Control::End)
+            && kept.last().is_some_and(|last| self::control(&last.sql) == Some(Control::Begin))
+        {
+            kept.pop();
+            continue;
+        }
+        kept.push(statement);
+    }
+    kept
+}
+
+#[derive(PartialEq, Eq)]
+enum Control {
+    Begin,
+    Inside,
+    End,
+}
+
+fn control(sql: &str) -> Option<Control> {
+    let lower = sql.trim().to_lowercase();
+    let mut words = lower.split([' ', ';']);
+    match (words.next()?, words.next()) {
+        ("begin" | "start", _) => Some(Control::Begin),
+        ("rollback", Some("to")) | ("savepoint" | "release", _) => Some(Control::Inside),
+        ("commit" | "rollback" | "end" | "abort", _) => Some(Control::End),
+        _ => None,
+    }
+}
+
+/// Writes a tool's file, without verdicts yet.
+pub fn write(tool: &str, about: &str, statements: &[Statement]) {
+    let mut text = format!("# {tool}\n\n{about}\n{READ_ME}");
+    for Statement { sql, values } in statements {
+        let values = values.as_ref().map_or(String::new(), |values| {
+            format!(" {}", serde_json::to_string(values).expect("texts are JSON"))
+        });
+        write!(text, "\n```sql{values}\n{}\n```\n\n?\n", sql.trim_end()).unwrap();
+    }
+    fs::create_dir_all(folder()).unwrap();
+    fs::write(folder().join(format!("{tool}.md")), text).unwrap();
+}
+
+/// A file's statements, each with the number of the line that says its verdict.
+fn read(lines: &[String]) -> Vec<(Statement, usize)> {
+    let mut found = vec![];
+    let mut at = 0;
+    while at < lines.len() {
+        let Some(info) = lines[at].strip_prefix("```sql") else {
+            at += 1;
+            continue;
+        };
+        let end = at + lines[at..].iter().position(|line| line == "```").expect("a block ends");
+        let values = (!info.is_empty()).then(|| serde_json::from_str(info).expect("values are JSON"));
+        found.push((Statement { sql: lines[at + 1..end].join("\n"), values }, end + 2));
+        at = end + 1;
+    }
+    found
+}
+
+/// What became of a statement: reads up to ReadyForQuery, and ends a COPY that asks for rows.
+fn verdict(raw: &mut Raw, with_message: bool) -> String {
+    let mut failed = None;
+    while let Some((tag, body)) = raw.read() {
+        match tag {
+            'E' => failed = failed.or(Some(error(&body))),
+            'G' => raw.send(b"c\0\0\0\x04"),
+            'Z' => break,
+            _ => {}
+        }
+    }
+    let Some(failed) = failed else { return "answered".to_owned() };
+    let (state, message) = failed.split_once(' ').unwrap_or((&failed, ""));
+    let what = if matches!(state, "42501" | "0A000" | "53400") { "refused" } else { "error" };
+    if with_message { format!("{what} {state} ({message})") } else { format!("{what} {state}") }
+}
+
+fn send(raw: &mut Raw, Statement { sql, values }: &Statement) {
+    let Some(values) = values else { return raw.say_query(sql) };
+    let values: Vec<Option<&[u8]>> = values.iter().map(|value| value.as_deref().map(str::as_bytes)).collect();
+    raw.parse("", sql, &[]);
+    raw.bind("", "", &values, [0, 0]);
+    raw.describe(b'P', "");
+    raw.execute("", 0);
+    raw.sync();
+}
+
+/// The verdicts of a file: for one who may do all by executing the statements in order; for one who sees masks and one who
+/// has no right by preparing each, in the state that this left.
+fn verdicts(statements: &[(Statement, usize)]) -> Vec<String> {
+    let proxy = Proxy::start(POLICY, TAGS);
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    let mut all: Vec<String> = statements
+        .iter()
+        .map(|(statement, _)| {
+            send(&mut shop, statement);
+            format!("clear {}", verdict(&mut shop, true))
+        })
+        .collect();
+    shop.query("rollback");
+    for (name, user) in [("masks", "alice"), ("none", "intern")] {
+        let mut raw = Raw::log_in(&proxy.url(user));
+        for ((statement, _), all) in statements.iter().zip(&mut all) {
+            raw.parse("", &statement.sql, &[]);
+            raw.describe(b'S', "");
+            raw.sync();
+            write!(all, ", {name} {}", verdict(&mut raw, false)).unwrap();
+        }
+    }
+    all
+}
+
+#[test]
+fn what_tools_send_has_its_verdict() {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    let mut wrong = vec![];
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = files
+            .iter()
+            .map(|path| {
+                scope.spawn(move || {
+                    let lines =
+                        fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
+                    let statements = read(&lines);
+                    assert!(!statements.is_empty(), "{}", path.display());
+                    let verdicts = verdicts(&statements);
+                    (lines, statements, verdicts)
+                })
+            })
+            .collect();
+        for (path, run) in files.iter().zip(runs) {
+            let (mut lines, statements, verdicts) = run.join().unwrap();
+            for ((statement, line), is) in statements.iter().zip(verdicts) {
+                if lines[*line] != is {
+                    let must_be = &lines[*line];
+                    wrong.push(format!(
+                        "{}: {}\n  is      {is}\n  must be {must_be}",
+                        path.display(),
+                        statement.sql
+                    ));
+                    lines[*line] = is;
+                }
+            }
+            if std::env::var_os("UPDATE").is_some() {
+                fs::write(path, lines.join("\n") + "\n").unwrap();
+                wrong.clear();
+            }
+        }
+    });
+    assert!(
+        wrong.is_empty(),
+        "{} verdicts changed; look, and run with UPDATE=1:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
