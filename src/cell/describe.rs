@@ -13,6 +13,8 @@ const BYTEA: u32 = 17;
 const BYTEA_ARRAY: u32 = 1001;
 const JSON: u32 = 114;
 const JSONB: u32 = 3802;
+const TEXT: u32 = 25;
+const VARCHAR: u32 = 1043;
 
 /// Rewrites the fields of opened columns to their logical types. Names, table and column numbers stay.
 ///
@@ -43,8 +45,11 @@ pub fn row_description(plan: &StatementPlan, catalog: &Catalog, fields: &mut [Fi
                 }
                 field.type_oid = data_type.array_oid();
             }
-            ColumnSlot::Document { .. } if matches!(field.type_oid, JSON | JSONB) => {}
+            ColumnSlot::Document { .. } if matches!(field.type_oid, JSON | JSONB | TEXT | VARCHAR) => {}
             ColumnSlot::Document { .. } => return Err(Stale),
+            // The row's own type, whose attributes are shown as they are logically.
+            ColumnSlot::Record { .. } if !catalog.sealed_types.contains_key(&field.type_oid) => {}
+            ColumnSlot::Record { .. } => return Err(Stale),
         }
     }
     Ok(())

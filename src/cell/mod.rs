@@ -9,6 +9,7 @@ pub mod describe;
 mod nested;
 pub mod open;
 mod places;
+mod record;
 pub mod seal;
 
 pub use copy::{CopyOpener, CopySealer};

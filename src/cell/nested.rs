@@ -1,4 +1,4 @@
-//! Cells inside other values: arrays of them (`array_agg`), and JSON documents (`json_agg(row_to_json(c))`).
+//! Cells inside other values: arrays of them (`array_agg`), row values, and JSON documents (`json_agg(row_to_json(c))`).
 //!
 //! Guarantees: as for cells by themselves: nothing is opened without a disclosure, what is withheld is NULL (`null`), and a
 //! cell that does not open is a fault. All cells of one place that one read brought are opened as one batch. What stands
@@ -6,6 +6,7 @@
 
 use super::open::{CellFault, FaultCause, OpenColumn, Room, Tally, unhex};
 use super::places::{Spot, spots};
+use super::record;
 use crate::crypto::{Cells, OpenCause};
 use crate::plan::Node;
 use crate::value::{Format, Style, array_elements, write_array};
@@ -16,12 +17,29 @@ pub(super) enum Inside {
     /// One leaf.
     Array,
     Document(Node),
+    /// A row value: the node is a `Tuple`.
+    Record(Node),
 }
 
 /// One value of such a column, taken apart.
 enum Taken {
     Array(Vec<Option<Vec<u8>>>),
     Document(Vec<Spot>),
+    Record(Format, Vec<Spot>),
+}
+
+/// The bytes of a cell as they stand in a value.
+enum Found<'w> {
+    Hex(&'w [u8]),
+    Raw(&'w [u8]),
+}
+
+/// The cell at a spot of a row; `None` where no cell stands.
+fn in_record<'w>(format: Format, spot: &Spot, wire: &'w [u8]) -> Option<Found<'w>> {
+    match format {
+        Format::Text => spot.digits(wire).map(Found::Hex),
+        Format::Binary => record::binary_value(wire, spot).map(Found::Raw),
+    }
 }
 
 impl Taken {
@@ -31,6 +49,10 @@ impl Taken {
             Taken::Array(elements) => Box::new(elements.iter().flatten().map(|_| 0)),
             Taken::Document(found) => {
                 Box::new(found.iter().filter(|spot| spot.digits(wire).is_some()).map(|spot| spot.leaf))
+            }
+            Taken::Record(format, found) => {
+                let cell = |spot: &&Spot| in_record(*format, spot, wire).is_some();
+                Box::new(found.iter().filter(cell).map(|spot| spot.leaf))
             }
         }
     }
@@ -42,6 +64,10 @@ impl Inside {
         match self {
             Inside::Array => array_elements(column.format, wire).map(Taken::Array).map_err(|_| malformed()),
             Inside::Document(node) => spots(wire, node).map(Taken::Document).ok_or_else(malformed),
+            Inside::Record(node) => {
+                let found = record::fields(column.format, wire, node).ok_or_else(malformed)?;
+                Ok(Taken::Record(column.format, found))
+            }
         }
     }
 
@@ -102,38 +128,83 @@ pub(super) fn show<'w>(
             }
         }
         shown.reserve(wire.len() + growth);
-        match value {
-            Taken::Array(elements) => {
-                let shows = leaves[0].discloses();
-                let mut whole = vec![];
-                for element in &elements {
-                    whole.push(element.as_ref().filter(|_| shows).map(|_| {
-                        next[0] += 1;
-                        opened[0].get(next[0] - 1)
-                    }));
-                }
-                let oid = leaves[0].data_type.oid();
-                shown.push_with(|out| write_array(column.format, oid, whole.into_iter(), out));
-            }
-            Taken::Document(found) => shown.push_with(|out| {
-                let mut from = 0;
-                for spot in found {
-                    let leaf = &leaves[spot.leaf];
-                    let replaced = spot.digits(wire).is_some();
-                    out.extend_from_slice(wire.get(from..spot.token.start).unwrap_or_default());
-                    from = if replaced { spot.token.end } else { spot.token.start };
-                    if replaced && leaf.discloses() {
-                        next[spot.leaf] += 1;
-                        out.extend_from_slice(opened[spot.leaf].get(next[spot.leaf] - 1));
-                    } else if replaced {
-                        out.extend_from_slice(b"null");
-                    }
-                }
-                out.extend_from_slice(wire.get(from..).unwrap_or_default());
-            }),
-        }
+        let mut opened = Opened { leaves, cells: &opened, next: &mut next };
+        shown.push_with(|out| match value {
+            Taken::Array(elements) => opened.array(column.format, &elements, wire, out),
+            Taken::Document(found) => opened.document(&found, wire, out),
+            Taken::Record(format, found) => opened.record(format, &found, wire, out),
+        });
     }
     Ok(())
+}
+
+/// The opened cells of each leaf, taken one after the other.
+struct Opened<'o> {
+    leaves: &'o [OpenColumn],
+    cells: &'o [Cells],
+    next: &'o mut [usize],
+}
+
+impl Opened<'_> {
+    /// The value of the leaf's next cell; `None` when it is withheld.
+    fn take(&mut self, leaf: usize) -> Option<&[u8]> {
+        self.leaves[leaf].discloses().then(|| {
+            self.next[leaf] += 1;
+            self.cells[leaf].get(self.next[leaf] - 1)
+        })
+    }
+
+    fn array(&mut self, format: Format, elements: &[Option<Vec<u8>>], wire: &[u8], out: &mut Vec<u8>) {
+        let (leaf, cells, start) = (&self.leaves[0], &self.cells[0], out.len());
+        let shows = leaf.discloses();
+        let whole: Vec<_> = elements
+            .iter()
+            .map(|element| {
+                element.as_ref().filter(|_| shows).map(|_| {
+                    self.next[0] += 1;
+                    cells.get(self.next[0] - 1)
+                })
+            })
+            .collect();
+        write_array(format, leaf.data_type.oid(), whole.into_iter(), out);
+        // A slice keeps its flag for NULLs without having any.
+        if format == Format::Binary
+            && let (Some(flag), Some(1)) = (out.get_mut(start + 7), wire.get(7))
+        {
+            *flag = 1;
+        }
+    }
+
+    fn document(&mut self, found: &[Spot], wire: &[u8], out: &mut Vec<u8>) {
+        let mut from = 0;
+        for spot in found.iter().filter(|spot| spot.digits(wire).is_some()) {
+            out.extend_from_slice(wire.get(from..spot.token.start).unwrap_or_default());
+            from = spot.token.end;
+            out.extend_from_slice(self.take(spot.leaf).unwrap_or(b"null"));
+        }
+        out.extend_from_slice(wire.get(from..).unwrap_or_default());
+    }
+
+    fn record(&mut self, format: Format, found: &[Spot], wire: &[u8], out: &mut Vec<u8>) {
+        let mut from = 0;
+        for spot in found {
+            out.extend_from_slice(wire.get(from..spot.token.start).unwrap_or_default());
+            from = spot.token.end;
+            let is_cell = in_record(format, spot, wire).is_some();
+            let oid = self.leaves[spot.leaf].data_type.oid();
+            let value = if is_cell { self.take(spot.leaf) } else { None };
+            match (format, value) {
+                (Format::Binary, value) => record::write_binary(oid, value, out),
+                (Format::Text, Some(value)) => record::write_text(value, out),
+                (Format::Text, None) if is_cell => {}
+                // What is no cell stays.
+                (Format::Text, None) => {
+                    out.extend_from_slice(wire.get(spot.token.clone()).unwrap_or_default());
+                }
+            }
+        }
+        out.extend_from_slice(wire.get(from..).unwrap_or_default());
+    }
 }
 
 /// The cells of one value, to those of their leaves that show something.
@@ -169,6 +240,15 @@ fn collect(column: &OpenColumn, value: &Taken, wire: &[u8], sealed: &mut [Cells]
                 }
             }
         }
+        Taken::Record(format, found) => {
+            for spot in found.iter().filter(|spot| leaves[spot.leaf].discloses()) {
+                match in_record(*format, spot, wire) {
+                    Some(Found::Hex(digits)) => push(spot.leaf, Some(digits), digits)?,
+                    Some(Found::Raw(cell)) => push(spot.leaf, None, cell)?,
+                    None => {}
+                }
+            }
+        }
     }
     Ok(())
 }
@@ -190,7 +270,7 @@ fn open(
     // Six bytes of JSON at most for one of text, and room for numbers and dates.
     let longest = |bytes: usize| 6 * bytes + 64;
     leaf.show(sealed, fingerprint_key, room, longest, |canonical, out| match inside {
-        Inside::Array => leaf.data_type.write(canonical, leaf.format, style, out),
+        Inside::Array | Inside::Record(_) => leaf.data_type.write(canonical, leaf.format, style, out),
         Inside::Document(_) => leaf.data_type.write_json(canonical, style, out),
     })?;
     Ok(shown)

@@ -214,6 +214,7 @@ impl RowOpener {
                 ColumnSlot::Open(slot) => Some(leaf(slot)),
                 ColumnSlot::Array(slot) => nested(Inside::Array, std::slice::from_ref(slot)),
                 ColumnSlot::Document { node, leaves } => nested(Inside::Document(node.clone()), leaves),
+                ColumnSlot::Record { node, leaves } => nested(Inside::Record(node.clone()), leaves),
             });
         }
         let shown = open.iter().map(|_| Cells::new()).collect();

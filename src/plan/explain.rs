@@ -100,6 +100,7 @@ fn columns(plan: &StatementPlan, out: &mut Formatter<'_>) -> fmt::Result {
             ColumnSlot::Open(leaf) => ("open", std::slice::from_ref(leaf)),
             ColumnSlot::Array(leaf) => ("open each element", std::slice::from_ref(leaf)),
             ColumnSlot::Document { node: _, leaves } => ("open in JSON", leaves.as_slice()),
+            ColumnSlot::Record { node: _, leaves } => ("open in a row", leaves.as_slice()),
         };
         for OpenSlot { domain, data_type, ruling, column_names } in leaves {
             let ruling = plan.rulings.get(*ruling);

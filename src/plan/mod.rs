@@ -104,6 +104,11 @@ pub enum ColumnSlot {
         node: Node,
         leaves: Vec<OpenSlot>,
     },
+    /// A row value: which of its fields are cells.
+    Record {
+        node: Node,
+        leaves: Vec<OpenSlot>,
+    },
 }
 
 /// Cells that are opened.
@@ -347,6 +352,10 @@ fn column(output: &Output, uses: &[Use]) -> ColumnSlot {
         Output::Sealed(opened) => ColumnSlot::Open(open_slot(opened, uses)),
         Output::Array(opened) => ColumnSlot::Array(open_slot(opened, uses)),
         Output::Document(OpenedDocument { node, leaves }) => ColumnSlot::Document {
+            node: node.clone(),
+            leaves: leaves.iter().map(|leaf| open_slot(leaf, uses)).collect(),
+        },
+        Output::Record(OpenedDocument { node, leaves }) => ColumnSlot::Record {
             node: node.clone(),
             leaves: leaves.iter().map(|leaf| open_slot(leaf, uses)).collect(),
         },

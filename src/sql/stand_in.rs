@@ -2,7 +2,7 @@
 //! them, and in what is printed they stand again.
 //!
 //! Only parts that hold neither a value nor a column of a table: row locks (`FOR NO KEY UPDATE OF a, b`), `CURRENT OF`,
-//! `TABLE t`, the `LIKE t INCLUDING …` of a new table, and actions of ALTER TABLE on storage and the like. Guarantees: a
+//! `TABLE t`, `(c).*`, the `LIKE t INCLUDING …` of a new table, and actions of ALTER TABLE on storage and the like. Guarantees: a
 //! stand-in is marked by a character that the text does not have, so nothing of the client's is taken for one; what a
 //! part names (the table of LIKE) is handed to lineage, which resolves it. Deliberately absent: expressions.
 
@@ -66,14 +66,21 @@ impl StandIns {
 struct Found {
     length: usize,
     tokens: Vec<Theirs>,
+    /// What the print has for it, to be replaced.
     phrase: Option<String>,
+    /// What is printed in its place for good: another spelling of the same.
+    same: String,
     column: Option<String>,
     like: Option<Like>,
 }
 
 impl Found {
     fn new(length: usize, tokens: Vec<Theirs>, phrase: String) -> Found {
-        Found { length, tokens, phrase: Some(phrase), column: None, like: None }
+        Found { length, tokens, phrase: Some(phrase), same: String::new(), column: None, like: None }
+    }
+
+    fn same(length: usize, tokens: Vec<Theirs>, same: String) -> Found {
+        Found { length, tokens, phrase: None, same, column: None, like: None }
     }
 }
 
@@ -99,7 +106,7 @@ pub(super) fn stand_in(sql: &str, tokens: &[Token], theirs: &[TokenWithSpan]) ->
             replaced.tokens.push(TokenWithSpan { token, span: first });
         }
         replaced.text.push_str(sql.get(copied..span.start)?);
-        replaced.text.push_str(found.phrase.as_deref().unwrap_or("SELECT * FROM"));
+        replaced.text.push_str(found.phrase.as_deref().unwrap_or(&found.same));
         copied = span.end;
         if let Some(phrase) = found.phrase {
             let part = sql.get(span)?.to_owned();
@@ -186,6 +193,7 @@ impl Text<'_> {
         self.lock(at, marker)
             .or_else(|| self.current_of(at, marker))
             .or_else(|| self.table(at))
+            .or_else(|| self.star(at))
             .or_else(|| self.like(at, marker))
             .or_else(|| self.action(at, marker))
     }
@@ -234,13 +242,24 @@ impl Text<'_> {
         let labels = ["from", "where", "union", "except", "intersect", "order", "limit", "group"];
         let fits = place && self.is(at, "table") && !labels.iter().any(|word| self.is(at + 1, word));
         let named = self.name(at + 1) > 0 && !self.is(at + 2, "(");
-        (fits && named && !self.is(at + 1, "function")).then(|| Found {
-            length: 1,
-            tokens: vec![word("SELECT"), Theirs::Mul, word("FROM")],
-            phrase: None,
-            column: None,
-            like: None,
-        })
+        let query = vec![word("SELECT"), Theirs::Mul, word("FROM")];
+        (fits && named && !self.is(at + 1, "function"))
+            .then(|| Found::same(1, query, "SELECT * FROM".to_owned()))
+    }
+
+    /// `(c).*` in a select list: `c.*`.
+    fn star(&self, at: usize) -> Option<Found> {
+        let place = self.before(at, &["select", ",", "distinct", "all", "returning"]);
+        if !place || !self.is(at, "(") || self.name(at + 1) != 1 || !self.are(at + 2, &[")", ".", "*"]) {
+            return None;
+        }
+        let name = self.tokens.get(at + 1)?;
+        let token = match name.kind {
+            Kind::QuotedIdent => Theirs::make_word(&fold_identifier(name.text(self.sql)), Some('"')),
+            _ => word(name.text(self.sql)),
+        };
+        let same = format!("{}.*", name.text(self.sql));
+        Some(Found::same(5, vec![token, Theirs::Period, Theirs::Mul], same))
     }
 
     /// `LIKE t INCLUDING …` among the columns of CREATE TABLE (`TableLikeClause`).
@@ -268,6 +287,7 @@ impl Text<'_> {
             tokens: vec![word(marker), word("TEXT")],
             phrase: Some(format!("{marker} TEXT")),
             column: Some(marker.to_owned()),
+            same: String::new(),
             like: Some(Like { name: parts.iter().step_by(2).map(text).collect(), options }),
         })
     }

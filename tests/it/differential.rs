@@ -377,6 +377,30 @@ fn generated_statements_mean_the_same_on_a_plain_twin() {
     run(1, 2000);
 }
 
+/// The statements of `tests/corpus/twin.sql`, each in every manner: none is refused.
+#[test]
+fn written_statements_mean_the_same_on_a_plain_twin() {
+    let mut twin = Twin::start();
+    twin.reset();
+    let mut refused = Vec::new();
+    let corpus = include_str!("../corpus/twin.sql");
+    for sql in corpus.lines().filter(|line| !line.is_empty() && !line.starts_with("--")) {
+        let statement = Statement { sql: sql.to_owned(), ordered: true, ..Statement::default() };
+        for manner in [Manner::Simple, Manner::Extended([0, 0]), Manner::Extended([0, 1])] {
+            twin.both("begin");
+            let before = (twin.tally.refused, twin.tally.failed, twin.tally.lenient);
+            twin.compare(&statement, manner, 0, 0);
+            if (twin.tally.refused, twin.tally.failed, twin.tally.lenient) != before {
+                refused.push(format!("{manner:?} {sql} {:?}", twin.tally.reasons));
+                twin.tally.reasons.clear();
+            }
+            twin.both("rollback");
+        }
+    }
+    assert!(refused.is_empty(), "refused or failed:\n{}", refused.join("\n"));
+    assert!(twin.differences.is_empty(), "differences:\n{}", twin.differences.join("\n"));
+}
+
 #[test]
 #[ignore = "takes minutes: PGVEIL_TWIN_SEED, PGVEIL_TWIN_STATEMENTS"]
 fn very_many_generated_statements_mean_the_same() {

@@ -3,6 +3,7 @@
 use super::deferred::Meets;
 use super::print::{Mark, cast, mismatch, sealed_type, type_by_text, verbatim};
 use super::query::expression_at;
+use super::row::row_items;
 use super::scope::Scope;
 use super::{Analyst, LiteralSlot, ParameterUse, Recipe, SealedShape, Shape, logical};
 use crate::catalog::Action;
@@ -26,7 +27,8 @@ impl Analyst<'_> {
         Ok(Shape::Plain)
     }
 
-    fn pair(
+    /// As [`Analyst::comparison`], of operands that have been read.
+    pub(super) fn pair(
         &mut self,
         left: &mut Expr,
         left_shape: Shape,
@@ -53,8 +55,8 @@ impl Analyst<'_> {
                 let (Some(lefts), Some(rights)) = (row_items(left), row_items(right)) else {
                     return Err(Problem::not_understood("this row comparison"));
                 };
-                let lefts = lefts.iter_mut().zip(left_shapes);
-                let rights = rights.iter_mut().zip(right_shapes);
+                let lefts = lefts.into_iter().zip(left_shapes);
+                let rights = rights.into_iter().zip(right_shapes);
                 for ((left, left_shape), (right, right_shape)) in lefts.zip(rights) {
                     self.pair(left, left_shape, right, right_shape, operator)?;
                 }
@@ -120,7 +122,20 @@ impl Analyst<'_> {
                 Ok(())
             }
             Shape::Row(shapes) => shapes.iter().try_for_each(|inner| self.compared(inner, construct, at)),
-            Shape::WholeRow(row) => Err(Problem::whole_row(&row.name)),
+            Shape::WholeRow(row) => {
+                let mut columns = row.columns.iter();
+                columns.try_for_each(|out| match &out.shape {
+                    // Rows that are equal or not tell of it.
+                    Shape::Clear(column) => {
+                        self.note(column, Action::Read, self.in_view > 0);
+                        match (self.context.guard)(column.id, column.name()) {
+                            Some(_) => Err(Problem::whole_row(&row.name)),
+                            None => Ok(()),
+                        }
+                    }
+                    shape => self.compared(shape, construct, at),
+                })
+            }
             Shape::Deferred(slots) => self.used_plain(slots, construct),
             Shape::Array(_) | Shape::Document(_) => self.refuse_sealed(shape, construct, at),
             Shape::Plain | Shape::Adaptable | Shape::Clear(_) => Ok(()),
@@ -169,7 +184,7 @@ impl Analyst<'_> {
             let Some(items) = row_items(operand) else {
                 return Err(Problem::not_understood("this row comparison"));
             };
-            for ((item, own), out) in items.iter_mut().zip(shapes).zip(outputs) {
+            for ((item, own), out) in items.into_iter().zip(shapes).zip(outputs) {
                 self.against_subquery(item, own, std::slice::from_ref(out), operator)?;
             }
             return Ok(());
@@ -466,7 +481,7 @@ fn is_text(data_type: &DataType) -> bool {
 }
 
 fn same_family(a: &DataType, b: &DataType) -> bool {
-    widest(*a) == widest(*b)
+    uncut(widest(*a)) == uncut(widest(*b))
 }
 
 /// A quoted literal or NULL.
@@ -493,14 +508,6 @@ fn is_number(expr: &Expr) -> bool {
         Expr::Value(value) => matches!(value.value, Value::Number(_, _)),
         Expr::UnaryOp { expr, .. } | Expr::Nested(expr) => is_number(expr),
         _ => false,
-    }
-}
-
-fn row_items(expr: &mut Expr) -> Option<&mut Vec<Expr>> {
-    match expr {
-        Expr::Tuple(items) => Some(items),
-        Expr::Nested(inner) => row_items(inner),
-        _ => None,
     }
 }
 

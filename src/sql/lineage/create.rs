@@ -44,7 +44,8 @@ impl Analyst<'_> {
         }
         self.touched = true;
         create.name = ObjectName(vec![quoted(&schema), quoted(&table)]);
-        let entry = Entry { alias: table, schema: Some(schema), columns, complete: true, row: None };
+        let entry =
+            Entry { alias: table, schema: Some(schema), columns, complete: true, row: None, table: false };
         let scope = Scope { entries: vec![entry], ..Scope::default() };
         for (column, at) in defined {
             let shape = scope.entries[0].columns[at].shape.clone();
@@ -315,6 +316,7 @@ impl Analyst<'_> {
                     columns,
                     complete: true,
                     row: None,
+                    table: false,
                 };
                 Ok(Scope { entries: vec![entry], ..Scope::default() })
             }

@@ -42,8 +42,14 @@ impl Analyst<'_> {
             Some(TableAliasWithoutColumns { explicit: _, alias }) => fold(alias),
             None => relation.name.clone(),
         };
-        let own =
-            Entry { alias, schema: Some(relation.schema.clone()), columns: outs, complete: true, row: None };
+        let own = Entry {
+            alias,
+            schema: Some(relation.schema.clone()),
+            columns: outs,
+            complete: true,
+            row: None,
+            table: relation.kind == crate::catalog::RelationKind::Table,
+        };
         let mut scope = Scope { outer, ctes: ctes.clone(), entries: vec![own.clone()], ..Scope::default() };
         match on {
             None => {}
@@ -318,6 +324,7 @@ fn excluded(own: &Entry) -> Entry {
         columns: columns.collect(),
         complete: true,
         row: None,
+        table: false,
     }
 }
 

@@ -2,21 +2,29 @@
 //! document the cells are.
 //!
 //! Guarantees: a place is known because lineage put it there, never because its text looks like a cell; what would lose
-//! the place (operators, casts, another function) is refused; a whole row with a masked clear column is refused, for the
+//! the place (another operator, cast or function) is refused; a whole row with a masked clear column is refused, for the
 //! server would put the clear value in.
 
 use super::scope::{Out, WholeRow};
 use super::{Analyst, Node, OpenedDocument, SealedShape, Shape};
 use crate::sql::problem::Problem;
 use crate::value::DataType;
-use sqlparser::ast::{Expr, Value};
+use sqlparser::ast::{BinaryOperator, Expr, Value};
 use std::rc::Rc;
 
-/// A document: `json` or `jsonb`.
+/// A document, as a value of one of these types.
 #[derive(Debug)]
 pub(in crate::sql) struct Document {
-    jsonb: bool,
+    form: Form,
     value: Part,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Json,
+    Jsonb,
+    /// The document spelled out.
+    Text,
 }
 
 /// As [`Node`], with the cells' shapes in their places.
@@ -45,28 +53,31 @@ pub(super) enum Maker {
     Map,
     /// `json_strip_nulls(x)`: what is left is where it was.
     Stripped,
+    /// `jsonb_pretty(x)`: the same with white space.
+    Spelled,
 }
 
 /// To add a maker: one line here, and a golden case.
-const MAKERS: &[(&str, Maker, bool)] = &[
-    ("array_to_json", Maker::Of, false),
-    ("json_agg", Maker::Each, false),
-    ("json_build_array", Maker::Array, false),
-    ("json_build_object", Maker::Object, false),
-    ("json_object_agg", Maker::Map, false),
-    ("json_strip_nulls", Maker::Stripped, false),
-    ("jsonb_agg", Maker::Each, true),
-    ("jsonb_build_array", Maker::Array, true),
-    ("jsonb_build_object", Maker::Object, true),
-    ("jsonb_object_agg", Maker::Map, true),
-    ("jsonb_strip_nulls", Maker::Stripped, true),
-    ("row_to_json", Maker::Of, false),
-    ("to_json", Maker::Of, false),
-    ("to_jsonb", Maker::Of, true),
+const MAKERS: &[(&str, Maker, Form)] = &[
+    ("array_to_json", Maker::Of, Form::Json),
+    ("json_agg", Maker::Each, Form::Json),
+    ("json_build_array", Maker::Array, Form::Json),
+    ("json_build_object", Maker::Object, Form::Json),
+    ("json_object_agg", Maker::Map, Form::Json),
+    ("json_strip_nulls", Maker::Stripped, Form::Json),
+    ("jsonb_agg", Maker::Each, Form::Jsonb),
+    ("jsonb_build_array", Maker::Array, Form::Jsonb),
+    ("jsonb_build_object", Maker::Object, Form::Jsonb),
+    ("jsonb_object_agg", Maker::Map, Form::Jsonb),
+    ("jsonb_pretty", Maker::Spelled, Form::Text),
+    ("jsonb_strip_nulls", Maker::Stripped, Form::Jsonb),
+    ("row_to_json", Maker::Of, Form::Json),
+    ("to_json", Maker::Of, Form::Json),
+    ("to_jsonb", Maker::Of, Form::Jsonb),
 ];
 
-pub(super) fn maker(function: &str) -> Option<(Maker, bool)> {
-    MAKERS.iter().find(|(name, _, _)| *name == function).map(|(_, maker, jsonb)| (*maker, *jsonb))
+pub(super) fn maker(function: &str) -> Option<(Maker, Form)> {
+    MAKERS.iter().find(|(name, _, _)| *name == function).map(|(_, maker, form)| (*maker, *form))
 }
 
 impl Document {
@@ -75,13 +86,43 @@ impl Document {
         self.value.first_leaf()
     }
 
-    /// As the other of `json` and `jsonb`.
-    pub(super) fn cast(&self, jsonb: bool) -> Result<Document, Problem> {
-        if jsonb && !self.jsonb {
+    /// As a value of another type; `None`: not of this one.
+    pub(super) fn cast(&self, to: Option<DataType>) -> Result<Option<Document>, Problem> {
+        let form = match to {
+            Some(DataType::Json) => Form::Json,
+            Some(DataType::Jsonb) => Form::Jsonb,
+            Some(DataType::Text | DataType::Varchar(None)) => Form::Text,
+            _ => return Ok(None),
+        };
+        if form == Form::Jsonb && self.form != Form::Jsonb {
             // Members of one name are one in jsonb.
             self.value.check(true)?;
         }
-        Ok(Document { jsonb, value: self.value.clone() })
+        Ok(Some(Document { form, value: self.value.clone() }))
+    }
+
+    /// `document -> name`, `document -> 0`: a part of it. `None`: which one is not certain.
+    fn part(&self, key: &Expr) -> Option<Part> {
+        match &self.value {
+            Part::Plain => Some(Part::Plain),
+            Part::Leaf(_) => None,
+            Part::Object(members) => {
+                let name = constant_text(key)?;
+                // Of two members of one name, the last one counts: what is made of them was refused.
+                Some(
+                    members
+                        .iter()
+                        .rev()
+                        .find(|(own, _)| *own == name)
+                        .map_or(Part::Plain, |(_, part)| part.clone()),
+                )
+            }
+            Part::Tuple(parts) => {
+                let index: usize = constant_number(key)?.parse().ok()?;
+                Some(parts.get(index).cloned().unwrap_or(Part::Plain))
+            }
+            Part::Each(part) | Part::Map(part) => Some((**part).clone()),
+        }
     }
 }
 
@@ -163,7 +204,7 @@ impl Analyst<'_> {
     pub(super) fn made_document(
         &mut self,
         function: &str,
-        (maker, jsonb): (Maker, bool),
+        (maker, form): (Maker, Form),
         operands: &[(&Expr, Shape)],
         distinct: bool,
     ) -> Result<Shape, Problem> {
@@ -174,7 +215,7 @@ impl Analyst<'_> {
         let first = || parts.first().cloned().unwrap_or(Part::Plain);
         let value = match maker {
             // A second operand says how to print.
-            Maker::Of | Maker::Stripped => first(),
+            Maker::Of | Maker::Stripped | Maker::Spelled => first(),
             Maker::Array => Part::Tuple(parts),
             Maker::Each => Part::Each(Box::new(first())),
             Maker::Object => Part::Object(members(operands, parts, function)?),
@@ -192,8 +233,56 @@ impl Analyst<'_> {
         if self.in_view > 0 && maker == Maker::Of && matches!(value, Part::Leaf(_)) {
             return Err(Problem::sealed_use(sealed.column(), &format!("{function} in a view")));
         }
-        value.check(jsonb)?;
-        Ok(Shape::Document(Rc::new(Document { jsonb, value })))
+        value.check(form == Form::Jsonb)?;
+        Ok(Shape::Document(Rc::new(Document { form, value })))
+    }
+
+    /// An operator with a document on its left: what is left of its places. `None`: it has none such.
+    pub(super) fn document_operator(
+        &mut self,
+        document: &Document,
+        op: &BinaryOperator,
+        right: &Expr,
+        shape: &Shape,
+    ) -> Result<Option<Shape>, Problem> {
+        let constant = matches!(shape, Shape::Adaptable | Shape::Plain);
+        let (form, value) = match op {
+            BinaryOperator::Arrow if constant && document.form != Form::Text => {
+                let Some(part) = document.part(right) else { return Ok(None) };
+                (document.form, part)
+            }
+            BinaryOperator::LongArrow if constant && document.form != Form::Text => {
+                // A cell as text is no JSON any more.
+                match document.part(right) {
+                    None | Some(Part::Leaf(_)) => return Ok(None),
+                    Some(part) => (Form::Text, part),
+                }
+            }
+            BinaryOperator::Minus if constant && document.form == Form::Jsonb => match &document.value {
+                // Of an array what follows would move up.
+                Part::Object(_) | Part::Map(_) | Part::Each(_) => (Form::Jsonb, document.value.clone()),
+                Part::Plain | Part::Leaf(_) | Part::Tuple(_) => return Ok(None),
+            },
+            BinaryOperator::StringConcat if document.form == Form::Jsonb => {
+                let Part::Object(members) = &document.value else { return Ok(None) };
+                let more = match shape {
+                    Shape::Document(other) if other.form == Form::Jsonb => match &other.value {
+                        Part::Object(more) => more.clone(),
+                        _ => return Ok(None),
+                    },
+                    // It may put something else in a cell's place: no cell stands there then.
+                    Shape::Adaptable | Shape::Plain => vec![],
+                    _ => return Ok(None),
+                };
+                let kept = members.iter().filter(|(name, _)| !more.iter().any(|(other, _)| other == name));
+                (Form::Jsonb, Part::Object(kept.cloned().chain(more.iter().cloned()).collect()))
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(match value.first_leaf() {
+            Some(_) => Shape::Document(Rc::new(Document { form, value })),
+            None => Shape::Plain,
+        }))
     }
 
     fn part(&mut self, shape: &Shape, function: &str) -> Result<Part, Problem> {
@@ -205,6 +294,11 @@ impl Analyst<'_> {
             },
             Shape::Sealed(sealed) => Ok(Part::Leaf(sealed.clone())),
             Shape::Array(sealed) => Ok(Part::Each(Box::new(Part::Leaf(sealed.clone())))),
+            // JSON of a text is a string.
+            Shape::Document(document) if document.form == Form::Text => {
+                self.refuse_sealed(shape, &format!("function {function} of text"), None)?;
+                Ok(Part::Plain)
+            }
             Shape::Document(document) => Ok(document.value.clone()),
             // The members of ROW(…) are called f1, f2, …
             Shape::Row(shapes) => {
@@ -270,6 +364,18 @@ fn members(
                 .hint("Write the names as constants."))
         }
         _ => Ok(members),
+    }
+}
+
+/// The digits of a constant position, from 0 on.
+fn constant_number(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Nested(inner) => constant_number(inner),
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => Some(digits),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

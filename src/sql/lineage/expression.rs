@@ -4,6 +4,7 @@ use super::compare::moved;
 use super::deferred::Meets;
 use super::print::{Mark, cast, type_by_text, verbatim};
 use super::query::expression_at;
+use super::row::is_row;
 use super::scope::{Resolved, Scope, fold, parts};
 use super::{Analyst, ParameterUse, SealedShape, Shape, Tagged, logical};
 use crate::catalog::Action;
@@ -70,9 +71,13 @@ impl Analyst<'_> {
                         *expr = inner;
                         Ok(Shape::Deferred(slots))
                     }
-                    Shape::Document(document) if matches!(to, Some(DataType::Json | DataType::Jsonb)) => {
-                        Ok(Shape::Document(Rc::new(document.cast(to == Some(DataType::Jsonb))?)))
-                    }
+                    Shape::Document(document) => match document.cast(to)? {
+                        Some(cast) => Ok(Shape::Document(Rc::new(cast))),
+                        None => {
+                            self.refuse_sealed(&Shape::Document(document), "a cast", None)?;
+                            Ok(Shape::Plain)
+                        }
+                    },
                     other => {
                         self.refuse_sealed(&other, "a cast", None)?;
                         Ok(Shape::Plain)
@@ -80,7 +85,7 @@ impl Analyst<'_> {
                 }
             }
             Expr::IsNull(operand) | Expr::IsNotNull(operand) => match self.expr(operand, scope)? {
-                Shape::WholeRow(row) => Err(Problem::whole_row(&row.name)),
+                Shape::WholeRow(row) => self.whole_row(operand, row).map(|_| Shape::Plain),
                 _ => Ok(Shape::Plain),
             },
             Expr::IsTrue(operand)
@@ -106,6 +111,7 @@ impl Analyst<'_> {
             Expr::Case { case_token: _, end_token: _, operand, conditions, else_result } => {
                 self.case(operand.as_deref_mut(), conditions, else_result.as_deref_mut(), scope)
             }
+            Expr::Function(function) if is_row(function) => self.row(function, scope),
             Expr::Function(function) if is_pg_typeof(function) => self.type_of(expr, scope),
             Expr::Function(function) => self.function(function, scope),
             Expr::Exists { subquery, negated: _ } => {
@@ -124,6 +130,10 @@ impl Analyst<'_> {
                 let shapes = items.iter_mut().map(|item| self.expr(item, scope)).collect::<Result<_, _>>()?;
                 Ok(Shape::Row(shapes))
             }
+            Expr::CompoundFieldAccess { .. } => match self.field(expr, scope)? {
+                Some(shape) => Ok(shape),
+                None => self.ciphertext_blind(expr, scope),
+            },
             other => self.ciphertext_blind(other, scope),
         }
     }
@@ -170,8 +180,8 @@ impl Analyst<'_> {
             Expr::IsJson { expr, kind: _, unique_keys: _, negated: _ } => all("IS JSON", vec![Some(expr)]),
             Expr::IsNormalized { expr, form: _, negated: _ } => all("IS NORMALIZED", vec![Some(expr)]),
             Expr::Array(array) => {
-                let operands = array.elem.iter_mut().collect();
-                self.blind("ARRAY", operands, scope)
+                let shaped = self.shapes(array.elem.iter_mut().collect(), scope)?;
+                self.array(shaped)
             }
             Expr::CompoundFieldAccess { root, access_chain } => self.access(root, access_chain, scope),
             other => {
@@ -188,11 +198,15 @@ impl Analyst<'_> {
         operands: Vec<&mut Expr>,
         scope: &Scope<'_>,
     ) -> Result<Shape, Problem> {
+        let shaped = self.shapes(operands, scope)?;
+        self.blind_shapes(construct, shaped)
+    }
+
+    fn blind_shapes(&mut self, construct: &str, operands: Vec<(&mut Expr, Shape)>) -> Result<Shape, Problem> {
         let mut clear: Option<Arc<Tagged>> = None;
         let mut constants: Vec<&mut Expr> = vec![];
-        for operand in operands {
+        for (operand, shape) in operands {
             let at = expression_at(self, operand);
-            let shape = self.expr(operand, scope)?;
             self.refuse_sealed(&shape, construct, at)?;
             match shape {
                 Shape::Clear(column) => clear = Some(column),
@@ -208,6 +222,17 @@ impl Analyst<'_> {
         Ok(Shape::Plain)
     }
 
+    /// `ARRAY[…]` of these elements.
+    pub(super) fn array(&mut self, elements: Vec<(&mut Expr, Shape)>) -> Result<Shape, Problem> {
+        if !elements.iter().any(|(_, shape)| matches!(shape, Shape::Sealed(_))) {
+            return self.blind_shapes("ARRAY", elements);
+        }
+        match self.unify_shapes(elements, "ARRAY")? {
+            Shape::Sealed(sealed) => Ok(Shape::Array(sealed.unmodified())),
+            _ => Err(Problem::not_understood("this ARRAY")),
+        }
+    }
+
     fn access(
         &mut self,
         root: &mut Expr,
@@ -215,7 +240,16 @@ impl Analyst<'_> {
         scope: &Scope<'_>,
     ) -> Result<Shape, Problem> {
         let shape = self.expr(root, scope)?;
-        self.refuse_sealed(&shape, "a subscript or field selection", None)?;
+        let taken = match (&shape, &*chain) {
+            (Shape::Array(sealed), [AccessExpr::Subscript(Subscript::Index { .. })]) => {
+                Some(Shape::Sealed(sealed.clone()))
+            }
+            (Shape::Array(_), [AccessExpr::Subscript(Subscript::Slice { .. })]) => Some(shape.clone()),
+            _ => None,
+        };
+        if taken.is_none() {
+            self.refuse_sealed(&shape, "a subscript or field selection", None)?;
+        }
         for access in chain {
             match access {
                 // A field name after a value; a whole tagged row was refused above.
@@ -230,7 +264,7 @@ impl Analyst<'_> {
                 }
             }
         }
-        Ok(Shape::Plain)
+        Ok(taken.unwrap_or(Shape::Plain))
     }
 
     /// An expression that may not be sealed; its shape is plain.
@@ -363,8 +397,27 @@ impl Analyst<'_> {
             BinaryOperator::PGCustomBinaryOperator(path) if is_equality(path) => {
                 self.comparison(left, right, scope, path.last().map_or("=", String::as_str))
             }
+            BinaryOperator::Arrow
+            | BinaryOperator::LongArrow
+            | BinaryOperator::Minus
+            | BinaryOperator::StringConcat => {
+                let (own, other) = (self.expr(left, scope)?, self.expr(right, scope)?);
+                if let Shape::Document(document) = &own
+                    && let Some(shape) = self.document_operator(document, op, right, &other)?
+                {
+                    return Ok(shape);
+                }
+                let construct = format!("operator {op}");
+                if *op == BinaryOperator::Minus {
+                    // As for plus, below.
+                    self.refuse_sealed(&own, &construct, expression_at(self, left))?;
+                    self.refuse_sealed(&other, &construct, expression_at(self, right))?;
+                    return Ok(Shape::Plain);
+                }
+                self.blind_shapes(&construct, vec![(left, own), (right, other)])
+            }
             // The server finds what a constant is by the operator: of a time it takes an interval.
-            BinaryOperator::Plus | BinaryOperator::Minus => {
+            BinaryOperator::Plus => {
                 let construct = format!("operator {op}");
                 self.unsealed(left, scope, &construct)?;
                 self.unsealed(right, scope, &construct)
@@ -383,8 +436,12 @@ impl Analyst<'_> {
         let mut results: Vec<&mut Expr> = vec![];
         match operand {
             Some(operand) => {
+                let at = expression_at(self, operand);
+                let shape = self.expr(operand, scope)?;
                 for CaseWhen { condition, result } in conditions {
-                    self.comparison(operand, condition, scope, "CASE")?;
+                    let other = self.expr(condition, scope)?;
+                    self.pair(operand, shape.clone(), condition, other, "CASE")
+                        .map_err(|problem| problem.at(at))?;
                     results.push(result);
                 }
             }
@@ -411,13 +468,36 @@ impl Analyst<'_> {
         scope: &Scope<'_>,
         construct: &str,
     ) -> Result<Shape, Problem> {
+        let shaped = self.shapes(alternatives, scope)?;
+        self.unify_shapes(shaped, construct)
+    }
+
+    /// Each operand with its shape. Read once: what is read twice at each depth takes for ever.
+    pub(super) fn shapes<'e>(
+        &mut self,
+        operands: Vec<&'e mut Expr>,
+        scope: &Scope<'_>,
+    ) -> Result<Vec<(&'e mut Expr, Shape)>, Problem> {
+        let mut shaped = vec![];
+        for operand in operands {
+            let shape = self.expr(operand, scope)?;
+            shaped.push((operand, shape));
+        }
+        Ok(shaped)
+    }
+
+    fn unify_shapes(
+        &mut self,
+        alternatives: Vec<(&mut Expr, Shape)>,
+        construct: &str,
+    ) -> Result<Shape, Problem> {
         let mut united: Option<SealedShape> = None;
         let mut constants: Vec<&mut Expr> = vec![];
         let mut deferred: Vec<usize> = vec![];
         let mut whole: Option<Shape> = None;
         let mut plain = false;
-        for alternative in alternatives {
-            match self.expr(alternative, scope)? {
+        for (alternative, shape) in alternatives {
+            match shape {
                 Shape::Sealed(sealed) => {
                     united = Some(match united {
                         None => sealed,

@@ -1,6 +1,8 @@
 //! Functions: a table of what is understood over sealed operands; every other function takes none.
 
-use super::document::{Maker, maker};
+use super::compare::{compared_with, is_null};
+use super::document::{Form, Maker, maker};
+use super::print::{cast, sealed_type};
 use super::query::expression_at;
 use super::scope::{Scope, parts};
 use super::{Analyst, Shape};
@@ -8,7 +10,7 @@ use crate::sql::problem::Problem;
 use crate::value::DataType;
 use sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, WindowType,
+    FunctionArgumentList, FunctionArguments, Value, WindowType,
 };
 
 /// What a function does with sealed operands.
@@ -24,14 +26,21 @@ enum Power {
     FirstMoved,
     /// `array_agg(x)`: all of them.
     Elements,
-    /// JSON with them in it; `true` for `jsonb`.
-    Document(Maker, bool),
+    /// `unnest(x)`: each of them.
+    Each,
+    /// `array_remove(x, NULL)`: those of them that are not the constant.
+    Without,
+    /// JSON with them in it.
+    Document(Maker, Form),
 }
 
 /// To add a function: one line here, and a golden case.
 const OVER_SEALED: &[(&str, Power)] = &[
     ("any_value", Power::FirstMoved),
     ("array_agg", Power::Elements),
+    ("array_length", Power::Test),
+    ("array_remove", Power::Without),
+    ("cardinality", Power::Test),
     ("coalesce", Power::Alternatives),
     ("count", Power::Test),
     ("first_value", Power::FirstMoved),
@@ -42,6 +51,7 @@ const OVER_SEALED: &[(&str, Power)] = &[
     ("nullif", Power::NullIf),
     ("num_nonnulls", Power::Test),
     ("num_nulls", Power::Test),
+    ("unnest", Power::Each),
 ];
 
 impl Analyst<'_> {
@@ -68,7 +78,7 @@ impl Analyst<'_> {
         let display = name_parts.join(".");
         let power = built_in.and_then(|own| {
             let listed = OVER_SEALED.iter().find(|(known, _)| *known == own).map(|(_, power)| *power);
-            listed.or_else(|| maker(&own).map(|(maker, jsonb)| Power::Document(maker, jsonb)))
+            listed.or_else(|| maker(&own).map(|(maker, form)| Power::Document(maker, form)))
         });
         if let Some(filter) = filter {
             self.condition(filter, scope, "FILTER")?;
@@ -84,6 +94,11 @@ impl Analyst<'_> {
             FunctionArguments::None => Ok(Shape::Plain),
             FunctionArguments::Subquery(query) => {
                 let outputs = self.query(query, Some(scope), &scope.ctes, None)?;
+                if let ("array", [super::scope::Out { name: _, shape: Shape::Sealed(sealed) }]) =
+                    (display.as_str(), outputs.as_slice())
+                {
+                    return Ok(Shape::Array(sealed.clone().unmodified()));
+                }
                 for out in outputs {
                     self.refuse_sealed(&out.shape, &format!("function {display}"), None)?;
                 }
@@ -142,13 +157,21 @@ impl Analyst<'_> {
             Power::NullIf => self.null_if(operands, scope),
             Power::FirstMoved => self.moved_from_row(name, operands, scope),
             Power::Elements => self.collected(name, operands, distinct, scope),
-            Power::Document(maker, jsonb) => {
+            Power::Each => match operands.as_mut_slice() {
+                [array] => self.array_elements(array, scope),
+                _ => Err(Problem::not_understood("unnest of several arrays in a select list")),
+            },
+            Power::Without => self.array_without(name, operands, scope),
+            Power::Document(maker, form) => {
                 let mut shaped = vec![];
                 for operand in operands {
-                    let shape = self.expr(operand, scope)?;
+                    let shape = match self.expr(operand, scope)? {
+                        Shape::WholeRow(row) => self.whole_row(operand, row)?,
+                        shape => shape,
+                    };
                     shaped.push((&*operand, shape));
                 }
-                self.made_document(name, (maker, jsonb), &shaped, distinct)
+                self.made_document(name, (maker, form), &shaped, distinct)
             }
         }
     }
@@ -159,7 +182,7 @@ impl Analyst<'_> {
         };
         let first_shape = self.expr(first, scope)?;
         let second_shape = self.expr(second, scope)?;
-        self.comparison(first, second, scope, "NULLIF")?;
+        self.pair(first, first_shape.clone(), second, second_shape.clone(), "NULLIF")?;
         // A constant that was sealed to be compared comes out sealed, too.
         Ok(match (first_shape, second_shape) {
             (Shape::Sealed(mut sealed), _) | (Shape::Adaptable, Shape::Sealed(mut sealed)) => {
@@ -195,6 +218,34 @@ impl Analyst<'_> {
             }
         }
         Ok(result)
+    }
+
+    /// `array_remove(x, constant)`.
+    fn array_without(
+        &mut self,
+        name: &str,
+        mut operands: Vec<&mut Expr>,
+        scope: &Scope<'_>,
+    ) -> Result<Shape, Problem> {
+        let [array, removed] = operands.as_mut_slice() else {
+            return Err(Problem::not_understood(&format!("this form of {name}")));
+        };
+        let construct = format!("function {name}");
+        let (array, shape) = (self.expr(array, scope)?, self.expr(removed, scope)?);
+        let Shape::Array(sealed) = array else {
+            self.refuse_sealed(&array, &construct, None)?;
+            self.refuse_sealed(&shape, &construct, None)?;
+            return Ok(Shape::Plain);
+        };
+        match shape {
+            Shape::Adaptable if is_null(removed) => {
+                let null = Expr::Value(Value::Null.into());
+                **removed = cast(null, sealed_type(&compared_with(&sealed)));
+            }
+            Shape::Adaptable => self.seal_compared(removed, &sealed, name, false)?,
+            _ => return Err(Problem::sealed_use(sealed.column(), &construct)),
+        }
+        Ok(Shape::Array(sealed))
     }
 
     /// `lag(x, 1, default)`: the first operand's shape; the offset is plain, the default one of the alternatives.

@@ -48,8 +48,14 @@ impl Analyst<'_> {
             out.name = Some(fold(&renamed.name));
         }
         self.touched = true;
-        let entry =
-            Entry { alias: fold(&alias.name), schema: None, columns: outs, complete: true, row: None };
+        let entry = Entry {
+            alias: fold(&alias.name),
+            schema: None,
+            columns: outs,
+            complete: true,
+            row: None,
+            table: false,
+        };
         Some((entry, TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None }))
     }
 }

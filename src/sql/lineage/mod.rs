@@ -25,6 +25,7 @@ mod named;
 mod print;
 mod query;
 mod relation;
+mod row;
 mod scope;
 mod table_as;
 mod view;
@@ -142,6 +143,8 @@ pub enum Output {
     /// A one-dimensional array of cells.
     Array(Opened),
     Document(OpenedDocument),
+    /// A row value: the node is a `Tuple` of its fields, each a cell or plain.
+    Record(OpenedDocument),
 }
 
 /// Sealed cells of `domain`; `reads` are indexes of the `Read` uses of its columns (one for each).
@@ -368,6 +371,8 @@ pub(super) struct Analyst<'a> {
     substitutions: usize,
     /// Inside a view's definition: nothing can be rewritten there.
     in_view: u32,
+    /// Inside of terms that are read for their shapes only.
+    dry_runs: u32,
 }
 
 /// Analyses one parsed statement. `lines` maps the parser's locations to byte offsets of the client's whole text.
@@ -465,6 +470,7 @@ impl<'a> Analyst<'a> {
             defines: None,
             substitutions: 0,
             in_view: 0,
+            dry_runs: 0,
         }
     }
 }
@@ -617,13 +623,11 @@ impl Analyst<'_> {
                 Some(sealed) => self.output(&Shape::Sealed(sealed)),
                 None => Ok(Output::Verbatim),
             },
-            Shape::Row(shapes) => {
-                for inner in shapes {
-                    self.refuse_sealed(inner, "a row value in the select list", None)?;
-                }
-                Ok(Output::Verbatim)
+            Shape::Row(shapes) => self.record("row", shapes),
+            Shape::WholeRow(row) => {
+                let fields: Vec<Shape> = row.columns.iter().map(|out| out.shape.clone()).collect();
+                self.record(&row.name, &fields)
             }
-            Shape::WholeRow(row) => Err(Problem::whole_row(&row.name)),
             Shape::Array(sealed) => Ok(Output::Array(self.opened(sealed))),
             Shape::Document(document) => Ok(Output::Document(self.opened_document(document))),
         }

@@ -77,6 +77,11 @@ pub(super) fn type_by_text(text: &str) -> ast::DataType {
     ast::DataType::Custom(ObjectName(vec![ObjectNamePart::Identifier(Ident::new(text))]), vec![])
 }
 
+/// A name that prints as `text`: read again, it resolves to nothing tagged.
+pub(super) fn verbatim_name(text: String) -> Expr {
+    Expr::Identifier(Ident::new(text))
+}
+
 /// An expression that prints as `text`.
 pub(super) fn verbatim(text: String) -> Expr {
     Expr::Value(Value::Placeholder(text).into())

@@ -9,11 +9,15 @@ use super::scope::{Ctes, Out, Scope, fold, parts};
 use super::{Analyst, Shape};
 use crate::sql::problem::{Problem, Trouble};
 use sqlparser::ast::{
-    Cte, Distinct, Expr, GroupByExpr, GroupByWithModifier, Ident, LimitClause, NamedWindowDefinition,
-    NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectFlavor, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Statement, Value, Values, With,
+    AccessExpr, Cte, Distinct, Expr, GroupByExpr, GroupByWithModifier, Ident, LimitClause,
+    NamedWindowDefinition, NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, Query, Select,
+    SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier,
+    Statement, Value, Values, With,
 };
 use std::rc::Rc;
+
+/// Each one inside of another doubles the work.
+const DRY_RUNS_MAX: u32 = 4;
 
 /// Whether a query writes somewhere (data-modifying CTEs).
 pub(super) fn writes(query: &Query) -> bool {
@@ -97,9 +101,14 @@ impl Analyst<'_> {
 
     /// Runs an analysis for its shapes only: the slots and uses that it met do not count.
     pub(super) fn dry<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Problem>) -> Result<T, Problem> {
+        if self.dry_runs >= DRY_RUNS_MAX {
+            return Err(Problem::not_understood("WITH RECURSIVE inside of so many others"));
+        }
+        self.dry_runs += 1;
         let (literals, uses) = (self.literals.len(), self.uses.len());
         let (parameters, deferred) = (self.parameters.clone(), self.deferred.clone());
         let result = run(self);
+        self.dry_runs -= 1;
         self.literals.truncate(literals);
         (self.parameters, self.deferred) = (parameters, deferred);
         self.uses.truncate(uses);
@@ -327,10 +336,10 @@ impl Analyst<'_> {
                     }
                     shape
                 }
-                None => {
-                    let shape = self.expr(expr, scope)?;
-                    self.defer(expr, shape, false)
-                }
+                None => match self.expr(expr, scope)? {
+                    Shape::WholeRow(row) => self.whole_row(expr, row)?,
+                    shape => self.defer(expr, shape, false),
+                },
             };
             if self.substitutions != substitutions && !aliased {
                 // A mask in place of the column would change the column's name.
@@ -344,7 +353,11 @@ impl Analyst<'_> {
 
     /// Writes `*` and `t.*` out where a tagged relation is among what they mean, so that a column that comes or goes
     /// later cannot shift what is opened.
-    fn expand_wildcards(&mut self, items: &mut Vec<SelectItem>, scope: &Scope<'_>) -> Result<(), Problem> {
+    pub(super) fn expand_wildcards(
+        &mut self,
+        items: &mut Vec<SelectItem>,
+        scope: &Scope<'_>,
+    ) -> Result<(), Problem> {
         let mut expanded = Vec::with_capacity(items.len());
         for item in items.drain(..) {
             if matches!(&item, SelectItem::Wildcard(_)) && items_of_function(scope).is_some() {
@@ -558,6 +571,14 @@ pub(super) fn output_name(expr: &Expr) -> Option<String> {
         }
         Expr::Exists { .. } => Some("exists".to_owned()),
         Expr::Array(_) => Some("array".to_owned()),
+        Expr::Tuple(_) => Some("row".to_owned()),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let field = access_chain.iter().rev().find_map(|access| match access {
+                AccessExpr::Dot(Expr::Identifier(field)) => Some(fold(field)),
+                _ => None,
+            });
+            field.or_else(|| output_name(root))
+        }
         _ => None,
     }
 }

@@ -1,15 +1,16 @@
 //! FROM: relations become entries of the scope, printed schema-qualified; joins compare what they join by.
 
-use super::print::quoted;
+use super::print::{cast, quoted};
 use super::scope::{Entry, Found, Out, Scope, fold, parts, span_of};
 use super::{Analyst, Shape};
-use crate::catalog::Action;
+use crate::catalog::{Action, RelationKind};
 use crate::sql::problem::{Problem, Trouble};
 use sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, TableAlias,
-    TableAliasColumnDef, TableFactor, TableSample, TableSampleKind, TableSampleModifier, TableSampleQuantity,
-    TableWithJoins,
+    ArrayElemTypeDef, DataType, Expr, FunctionArg, FunctionArgExpr, Ident, Join, JoinConstraint,
+    JoinOperator, ObjectName, TableAlias, TableAliasColumnDef, TableFactor, TableSample, TableSampleKind,
+    TableSampleModifier, TableSampleQuantity, TableWithJoins, Value,
 };
+use std::rc::Rc;
 
 /// Functions whose result in FROM is one column for certain, named like the alias.
 const ONE_COLUMN: &[&str] = &[
@@ -191,7 +192,14 @@ impl Analyst<'_> {
                     self.query(subquery, scope.outer, &ctes, None)?
                 };
                 let (name, columns) = aliased(alias.as_ref(), "", outputs)?;
-                scope.entries.push(Entry { alias: name, schema: None, columns, complete: true, row: None });
+                scope.entries.push(Entry {
+                    alias: name,
+                    schema: None,
+                    columns,
+                    complete: true,
+                    row: None,
+                    table: false,
+                });
                 Ok(())
             }
             TableFactor::Function { lateral: _, name, args, with_ordinality, alias } => {
@@ -233,7 +241,7 @@ impl Analyst<'_> {
         let own = inner.entries.iter().flat_map(|entry| &entry.columns).filter(|out| !merged(out));
         let columns: Vec<Out> = inner.merged.iter().chain(own).cloned().collect();
         let (name, columns) = aliased(Some(alias), "", columns)?;
-        scope.entries.push(Entry { alias: name, schema: None, columns, complete, row: None });
+        scope.entries.push(Entry { alias: name, schema: None, columns, complete, row: None, table: false });
         Ok(())
     }
 
@@ -272,7 +280,14 @@ impl Analyst<'_> {
             Found::Cte(outputs) => {
                 let own = parts(name)?.pop().unwrap_or_default();
                 let (alias, columns) = aliased(alias, &own, (*outputs).clone())?;
-                scope.entries.push(Entry { alias, schema: None, columns, complete: true, row: None });
+                scope.entries.push(Entry {
+                    alias,
+                    schema: None,
+                    columns,
+                    complete: true,
+                    row: None,
+                    table: false,
+                });
                 Ok(None)
             }
             Found::Relation(relation) => {
@@ -287,7 +302,8 @@ impl Analyst<'_> {
                 if self.in_view == 0 {
                     *name = ObjectName(vec![quoted(&relation.schema), quoted(&relation.name)]);
                 }
-                scope.entries.push(Entry { alias, schema, columns, complete: true, row });
+                let table = matches!(relation.kind, RelationKind::Table | RelationKind::Partitioned);
+                scope.entries.push(Entry { alias, schema, columns, complete: true, row, table });
                 Ok(None)
             }
             Found::Unknown => Err(Problem::unresolved(&parts(name)?.join(".")).at(at)),
@@ -323,14 +339,47 @@ impl Analyst<'_> {
     }
 
     /// The column that `unnest` makes of an array: a parameter's elements take the form of what they meet.
-    fn array_elements(&mut self, array: &mut Expr, scope: &Scope<'_>) -> Result<Shape, Problem> {
+    pub(super) fn array_elements(&mut self, array: &mut Expr, scope: &Scope<'_>) -> Result<Shape, Problem> {
+        if let Some(shape) = self.listed_elements(array, scope)? {
+            return Ok(shape);
+        }
         match self.expr(array, scope)? {
             Shape::Adaptable => Ok(self.defer(array, Shape::Adaptable, true)),
+            Shape::Array(sealed) => Ok(Shape::Sealed(sealed.unmodified())),
             shape => {
                 self.refuse_sealed(&shape, "unnest", None)?;
                 Ok(Shape::Plain)
             }
         }
+    }
+
+    /// `ARRAY['a', 'b']` of constants only: each takes the form of what the column meets.
+    fn listed_elements(&mut self, array: &mut Expr, scope: &Scope<'_>) -> Result<Option<Shape>, Problem> {
+        if let Expr::Cast { expr: inner, data_type: DataType::Array(of), .. } = array
+            && let (Expr::Array(list), ArrayElemTypeDef::SquareBracket(of, None)) = (&mut **inner, of)
+        {
+            for element in &mut list.elem {
+                let constant = std::mem::replace(element, Expr::Value(Value::Null.into()));
+                *element = cast(constant, (**of).clone());
+            }
+            let inner = std::mem::replace(&mut **inner, Expr::Value(Value::Null.into()));
+            *array = inner;
+        }
+        let Expr::Array(list) = array else { return Ok(None) };
+        let shaped = self.shapes(list.elem.iter_mut().collect(), scope)?;
+        if shaped.iter().any(|(_, shape)| !matches!(shape, Shape::Adaptable)) {
+            return match self.array(shaped)? {
+                Shape::Array(sealed) => Ok(Some(Shape::Sealed(sealed))),
+                shape => Ok(Some(shape)),
+            };
+        }
+        let mut slots = vec![];
+        for (constant, shape) in shaped {
+            if let Shape::Deferred(own) = self.defer(constant, shape, false) {
+                slots.extend(&*own);
+            }
+        }
+        Ok(Some(Shape::Deferred(Rc::new(slots))))
     }
 
     fn push_function(
@@ -355,7 +404,7 @@ impl Analyst<'_> {
             columns.resize_with(count, || Out { name: own.clone(), shape: next() });
         }
         let complete = typed || count.is_some_and(|count| count == columns.len());
-        scope.entries.push(Entry { alias: name, schema: None, columns, complete, row: None });
+        scope.entries.push(Entry { alias: name, schema: None, columns, complete, row: None, table: false });
         Ok(())
     }
 }

@@ -86,6 +86,8 @@ pub(super) struct Entry {
     pub(super) complete: bool,
     /// The columns as a value of the relation's row type has them, where an alias gives them other names.
     pub(super) row: Option<Vec<Out>>,
+    /// A stored table: its rows have system columns.
+    pub(super) table: bool,
 }
 
 impl Entry {
@@ -123,6 +125,8 @@ pub(in crate::sql) struct WholeRow {
     /// The name it was referred to by.
     pub(super) name: String,
     pub(super) columns: Vec<Out>,
+    /// Of a stored table, whose columns have the names given here.
+    pub(super) table: bool,
 }
 
 impl WholeRow {
@@ -166,7 +170,8 @@ impl Scope<'_> {
         }
         if let Some(entry) = self.entries.iter().find(|entry| entry.alias == name) {
             let columns = entry.row.as_ref().unwrap_or(&entry.columns).clone();
-            let row = WholeRow { name: entry.alias.clone(), columns };
+            let table = entry.table && entry.row.is_none();
+            let row = WholeRow { name: entry.alias.clone(), columns, table };
             return Ok(Resolved::WholeRow(Rc::new(row)));
         }
         self.outer.map_or(Ok(Resolved::Nothing), |outer| outer.column(name))
