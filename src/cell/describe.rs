@@ -72,7 +72,7 @@ pub fn parameter_description(
     for (slot, server) in plan.parameters.iter().zip(server).rev() {
         let logical = match &slot.what {
             ParameterUse::Pass => *server,
-            ParameterUse::Seal(recipe) => recipe.untyped.oid(),
+            ParameterUse::Seal(recipe) => recipe.as_text.unwrap_or(recipe.untyped).oid(),
             ParameterUse::SealElements(recipe) => recipe.untyped.array_oid(),
         };
         if let Some(known) = types.get_mut(slot.client) {

@@ -61,6 +61,7 @@ impl<'a> Sealer<'a> {
         format: Format,
         wire: &[u8],
     ) -> Result<(), Refusal> {
+        let (sent, format, wire) = cast(recipe, sent, format, wire);
         let own = if sent.is_some() { recipe.data_type } else { recipe.untyped };
         let sent = sent.unwrap_or(&own);
         if recipe.action == Action::Compare {
@@ -72,7 +73,9 @@ impl<'a> Sealer<'a> {
         let read = self.plain.push_with(|canonical| own.read(sent, format, wire, style, canonical));
         read.map_err(|error| value_refusal(&error, recipe))?;
         let canonical = self.plain.get(self.plain.len() - 1);
-        if recipe.action == Action::Compare && matches!(own, DataType::Numeric(Some(_))) {
+        // A cast that the statement writes rounds there, too.
+        let rounds = matches!(recipe.cast, Some(DataType::Numeric(Some(_))));
+        if recipe.action == Action::Compare && matches!(own, DataType::Numeric(Some(_))) && !rounds {
             exact(recipe, sent, format, wire, style, canonical)?;
         }
         if recipe.domain.seal == Seal::Deterministic && canonical.len() > DETERMINISTIC_BYTES_MAX {
@@ -150,6 +153,31 @@ impl<'a> Sealer<'a> {
         }
         array.push(b'}');
         Ok(array)
+    }
+}
+
+/// Applies the cast that the statement writes, as far as it does more than an assignment: text is the input form of any
+/// type, and what is cast to `varchar(n)` is cut.
+fn cast<'s, 'w>(
+    recipe: &Recipe,
+    sent: Option<&'s DataType>,
+    format: Format,
+    wire: &'w [u8],
+) -> (Option<&'s DataType>, Format, &'w [u8]) {
+    let text = |data_type: &DataType| matches!(data_type, DataType::Text | DataType::Varchar(_));
+    match recipe.cast {
+        Some(DataType::Varchar(Some(length))) if sent.is_none_or(text) => {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let end = std::str::from_utf8(wire)
+                .ok()
+                .and_then(|text| text.char_indices().nth(length))
+                .map_or(wire.len(), |(end, _)| end);
+            (sent, format, wire.get(..end).unwrap_or(wire))
+        }
+        Some(to) if !text(&to) && (recipe.as_text.is_some() || sent.is_some_and(text)) => {
+            (None, Format::Text, wire)
+        }
+        _ => (sent, format, wire),
     }
 }
 

@@ -7,6 +7,9 @@ use crate::postgres;
 use crate::proxy::Proxy;
 use crate::raw::{Raw, Reply};
 
+const TEXT: u32 = 25;
+const VARCHAR: u32 = 1043;
+
 struct Case {
     /// A name for columns and domains.
     name: &'static str,
@@ -235,6 +238,23 @@ impl Both {
         self.compare(what, both)
     }
 
+    /// With a parameter of a declared type (0: of none): the same.
+    fn declared(&mut self, what: &str, sql: &str, declared: u32, value: &str, format: i16) {
+        let both = self.both_declared(sql, declared, value, format);
+        self.found(what, both);
+    }
+
+    fn both_declared(&mut self, sql: &str, declared: u32, value: &str, format: i16) -> (Reply, Reply) {
+        for (raw, table) in [(&mut self.sealed, "twin"), (&mut self.plain, "plain_twin")] {
+            raw.parse("", &sql.replace("TWIN", table), &[declared]);
+            raw.bind("", "", &[Some(value.as_bytes())], [format, 0]);
+            raw.describe(b'S', "");
+            raw.execute("", 0);
+            raw.sync();
+        }
+        (self.sealed.reply(), self.plain.reply())
+    }
+
     /// A comparison with a value that no cell of the column could hold is refused where PostgreSQL finds nothing.
     fn found(&mut self, what: &str, both: (Reply, Reply)) -> Reply {
         let refused = both.0.errors.first().is_some_and(|error| error.starts_with("0A000 "));
@@ -346,4 +366,50 @@ fn every_type_reads_back_as_from_a_plain_table() {
     // Nothing of it is stored in clear. Only words that ciphertext in hexadecimal cannot spell by chance.
     let clear = "select count(*) from twin t where t::text ~ 'Reilly'";
     assert_eq!(postgres::query(proxy.direct(), clear), [[Some("0".to_owned())]]);
+}
+
+/// As drivers do that declare every string to be one (pgjdbc): the statement casts it.
+#[test]
+fn a_declared_text_is_what_the_statement_casts_it_to() {
+    let proxy = twins();
+    let mut both = Both::log_in(&proxy);
+    let mut id = 0;
+    for case in CASES {
+        for column in columns(case) {
+            for (value, declared) in case.good.iter().zip([TEXT, VARCHAR].into_iter().cycle()) {
+                for format in [0, 1] {
+                    id += 1;
+                    let what = format!("{column} {value:?} as {declared} in format {format}");
+                    let insert = format!(
+                        "insert into TWIN (id, {column}) values ({id}, $1::{}) returning {column}",
+                        case.sql
+                    );
+                    both.declared(&what, &insert, declared, value, format);
+                    let by_text = format!(
+                        "update TWIN set {column} = $1::text::{} where id = {id} returning {column}",
+                        case.sql
+                    );
+                    both.declared(&what, &by_text, 0, value, format);
+                    if column.ends_with("_d") {
+                        let find =
+                            format!("select id from TWIN where {column} = $1::{} order by id", case.sql);
+                        both.declared(&what, &find, declared, value, format);
+                    }
+                }
+            }
+            for bad in case.bad {
+                let insert = format!("insert into TWIN (id, {column}) values (0, $1::{})", case.sql);
+                let (sealed, plain) = both.both_declared(&insert, TEXT, bad, 0);
+                let state = |reply: &Reply| reply.errors.first().map(|error| error[..5].to_owned());
+                assert_eq!(state(&sealed), state(&plain), "{column} {bad:?}");
+            }
+            // PostgreSQL says so when it is prepared, pgveil when it is bound.
+            if !matches!(case.name, "text" | "varchar") {
+                let insert = format!("insert into TWIN (id, {column}) values (0, $1)");
+                let (sealed, plain) = both.both_declared(&insert, TEXT, case.good[0], 0);
+                assert_eq!([&sealed.errors[0][..5], &plain.errors[0][..5]], ["42804"; 2], "{column}");
+            }
+        }
+    }
+    assert!(both.differences.is_empty(), "the sealed twin differs:\n{}", both.differences.join("\n"));
 }

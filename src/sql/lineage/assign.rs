@@ -168,6 +168,8 @@ pub(super) fn assigned(target: &SealedShape) -> Recipe {
         domain: target.domain.clone(),
         data_type: column.data_type,
         untyped: column.data_type,
+        cast: None,
+        as_text: None,
         version: target.version,
         action: Action::Write,
         column: column.id,

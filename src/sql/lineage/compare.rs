@@ -344,12 +344,18 @@ impl Analyst<'_> {
             let own = |to: &DataType| *to == recipe.data_type || *to == sealed.data_type;
             // A length or scale that is not the column's would cut the value first.
             let cut = |to: &DataType| matches!(to, DataType::Varchar(Some(_)) | DataType::Numeric(Some(_)));
-            let fits = to.is_some_and(|to| own(&to) || same_family(&to, &recipe.data_type) && !cut(&to));
+            let as_text = to.filter(is_text);
+            let through_text = recipe.cast.is_some() && as_text.is_some();
+            let fits = to.is_some_and(|to| {
+                own(&to) || (same_family(&to, &recipe.data_type) || through_text) && !cut(&to)
+            });
             if !fits {
                 let construct = format!("a constant cast to {}", data_type.to_string().to_ascii_lowercase());
                 return Err(Problem::sealed_use(sealed.column(), &construct));
             }
             let mut recipe = recipe;
+            recipe.cast = recipe.cast.or(to);
+            recipe.as_text = as_text;
             if let Some(to @ (DataType::Smallint | DataType::Integer | DataType::Bigint)) = to
                 && recipe.action == Action::Compare
             {
@@ -451,6 +457,8 @@ fn recipe(sealed: &SealedShape, data_type: DataType, action: Action) -> Recipe {
         domain: sealed.domain.clone(),
         data_type,
         untyped,
+        cast: None,
+        as_text: None,
         version: sealed.version,
         action,
         column: column.id,

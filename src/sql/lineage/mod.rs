@@ -55,6 +55,10 @@ pub struct Recipe {
     /// What a constant without a type of its own is taken for (a quoted literal, a parameter that the client declares
     /// no type for), as the server would for the column: `data_type` or a narrower one of its family.
     pub untyped: DataType,
+    /// What the statement casts the constant to: text becomes that by its input form, and is cut to its length.
+    pub cast: Option<DataType>,
+    /// The text type that it is cast to first, if so (`$1::text::jsonb`).
+    pub as_text: Option<DataType>,
     /// Key version to seal with; `None`: the keyring's current one (randomized).
     pub version: Option<u16>,
     /// `Compare` slots under an oracle are counted.
