@@ -18,6 +18,7 @@ mod names;
 mod parse;
 pub mod problem;
 mod reach;
+mod routine;
 mod session;
 pub mod shape;
 pub mod spelling;
@@ -138,6 +139,7 @@ pub fn understand(
     if let Some(understood) = names::by_name(text, statement, &words, declared, effects, context)? {
         return Ok(understood);
     }
+    routine::check(&words, context.catalog)?;
     let sensitive = context.catalog.sensitive_names();
     // Behind an escape character of its own choice, a name could be any name.
     let disguised = statement.tokens.iter().any(|token| token.kind == Kind::UnicodeIdent)
@@ -161,7 +163,8 @@ pub fn understand(
     // The kind's own place, for a table may have any of these names.
     let modified = matches!(words.keyword(1).as_str(), "temp" | "temporary" | "unlogged");
     let kind = words.keyword(if first == "create" && modified { 2 } else { 1 });
-    let harmless = HARMLESS_KINDS.contains(&kind.as_str()) || first == "alter" && kind == "index";
+    let harmless = HARMLESS_KINDS.contains(&kind.as_str())
+        || first == "alter" && matches!(kind.as_str(), "index" | "trigger");
     if harmless && matches!(first.as_str(), "alter" | "create") {
         return Ok(Understood::Pass(effects));
     }
@@ -220,7 +223,8 @@ fn tree(text: &str, statement: &StatementText, words: &Words<'_>) -> Result<Pars
     let refuse = || {
         let mut name = words.keyword(0).to_ascii_uppercase();
         if matches!(name.as_str(), "CREATE" | "ALTER") {
-            name = format!("{name} {}", words.keyword(1).to_ascii_uppercase());
+            let kind = if words.keyword(1) == "or" { 3 } else { 1 };
+            name = format!("{name} {}", words.keyword(kind).to_ascii_uppercase());
         }
         Problem::not_understood(&format!("statement {name}"))
     };

@@ -2,7 +2,7 @@
 //! them, and in what is printed they stand again.
 //!
 //! Only parts that hold neither a value nor a column of a table: row locks (`FOR NO KEY UPDATE OF a, b`), `CURRENT OF`,
-//! `TABLE t`, `(c).*`, the `LIKE t INCLUDING …` of a new table, and actions of ALTER TABLE on storage and the like. Guarantees: a
+//! `TABLE t`, `(c).*`, the `LIKE t INCLUDING …` of a new table, and a trigger's constants, and actions of ALTER TABLE on storage and the like. Guarantees: a
 //! stand-in is marked by a character that the text does not have, so nothing of the client's is taken for one; what a
 //! part names (the table of LIKE) is handed to lineage, which resolves it. Deliberately absent: expressions.
 
@@ -195,6 +195,7 @@ impl Text<'_> {
             .or_else(|| self.table(at))
             .or_else(|| self.star(at))
             .or_else(|| self.like(at, marker))
+            .or_else(|| self.trigger_arguments(at, marker))
             .or_else(|| self.action(at, marker))
     }
 
@@ -290,6 +291,23 @@ impl Text<'_> {
             same: String::new(),
             like: Some(Like { name: parts.iter().step_by(2).map(text).collect(), options }),
         })
+    }
+
+    /// The constants that a trigger hands its function (`TriggerFuncArgs`).
+    fn trigger_arguments(&self, at: usize, marker: &str) -> Option<Found> {
+        let creates = self.is(0, "create") && (1..4).any(|at| self.is(at, "trigger"));
+        if !creates || !self.before(at, &["("]) || self.is(at, ")") {
+            return None;
+        }
+        // `EXECUTE FUNCTION name (`, with the name before the parenthesis.
+        let called = (2..8).any(|back| {
+            at > back + 1
+                && self.is(at - back - 2, "execute")
+                && (self.is(at - back - 1, "function") || self.is(at - back - 1, "procedure"))
+                && self.name(at - back) == back - 1
+        });
+        let constants = self.tokens.get(at..)?.iter().position(|token| token.is_symbol(self.sql, ")"))?;
+        called.then(|| Found::new(constants, vec![word(marker), word("INT")], format!("{marker} INT")))
     }
 
     /// An action of ALTER TABLE that is among [`ACTIONS`].

@@ -87,3 +87,12 @@ update customers set badge = case id when 1 then 17 when 2 then 18 end where id 
 update customers set note = (case when (id = 1) then 'a' else null end)::text, email = coalesce(null, 'new@x.org') where id = 1
 update orders set total = (case when id = 1 then 5 else 6.5 end)::numeric(12,2) where id < 3
 update customers set phone = case when id = 1 then '+0' else '+1' end, score = case id when 1 then 5 else 6 end where id < 3
+
+-- Triggers, policies, routines
+create policy p on orders for update to shop using (billing_email = 'ana@x.org') with check (billing_email is not null)
+create trigger t before update of billing_email on orders for each row when (old.billing_email is distinct from new.billing_email) execute function suppress_redundant_updates_trigger()
+create trigger t before update on payments_low for each row when (new.payer = 'ana@x.org') execute function suppress_redundant_updates_trigger('a', 1)
+do $$ begin update customers set note = 'x' where id = 3; end $$
+create function f() returns bigint language sql as 'select count(*) from customers'
+select a.id, b.id from orders a join orders b on a.* = b.* order by 1
+select a.id from orders a join orders b on a is not distinct from b order by 1

@@ -101,6 +101,14 @@ impl Analyst<'_> {
                 &format!("operator {operator} with a value of another kind"),
             )
             .at(at)),
+            (Shape::WholeRow(a), Shape::WholeRow(b)) => {
+                self.compared(left, operator, at)?;
+                self.compared(right, operator, at)?;
+                for (own, other) in a.columns.iter().zip(&b.columns) {
+                    self.compare_shapes(&own.shape, &other.shape, operator, at)?;
+                }
+                Ok(())
+            }
             (left, right) => {
                 self.refuse_sealed(left, operator, at)?;
                 self.refuse_sealed(right, operator, at)

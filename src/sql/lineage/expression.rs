@@ -130,6 +130,11 @@ impl Analyst<'_> {
                 let shapes = items.iter_mut().map(|item| self.expr(item, scope)).collect::<Result<_, _>>()?;
                 Ok(Shape::Row(shapes))
             }
+            // A row where a value may stand: `OLD.* IS DISTINCT FROM NEW.*`.
+            Expr::QualifiedWildcard(name, _) => match scope.entry_outwards(&parts(name)?) {
+                Some(entry) if entry.complete => Ok(Shape::WholeRow(Rc::new(entry.whole_row()))),
+                Some(_) | None => Err(Problem::not_understood("this row")),
+            },
             Expr::CompoundFieldAccess { .. } => match self.field(expr, scope)? {
                 Some(shape) => Ok(shape),
                 None => self.ciphertext_blind(expr, scope),

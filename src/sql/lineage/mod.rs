@@ -11,6 +11,7 @@
 
 mod alter;
 mod assign;
+mod attached;
 mod compare;
 pub(super) mod copy;
 mod create;
@@ -530,6 +531,15 @@ impl Analyst<'_> {
                 self.declare(stmts).map(|effects| ("declare", None, effects))
             }
             Statement::CreateView(create) => self.create_view(create).map(|()| ("create view", None, schema)),
+            Statement::CreatePolicy(create) => {
+                self.create_policy(create).map(|()| ("create policy", None, schema))
+            }
+            Statement::AlterPolicy(alter) => {
+                self.alter_policy(alter).map(|()| ("alter policy", None, schema))
+            }
+            Statement::CreateTrigger(create) => {
+                self.create_trigger(create).map(|()| ("create trigger", None, schema))
+            }
             other => Err(Problem::not_understood(&format!("statement {}", variant_name(other)))),
         }
     }
@@ -675,11 +685,13 @@ fn variant_name(node: &impl std::fmt::Debug) -> String {
     // The error is how writing stops after the variant's name.
     let _ = std::fmt::write(&mut head, format_args!("{node:?}"));
     let mut words = String::new();
+    let mut before = ' ';
     for c in head.0.chars() {
-        if c.is_ascii_uppercase() && !words.is_empty() && !words.ends_with(|p: char| p.is_ascii_uppercase()) {
+        if c.is_ascii_uppercase() && before.is_ascii_lowercase() {
             words.push(' ');
         }
         words.push(c.to_ascii_uppercase());
+        before = c;
     }
     words
 }

@@ -203,7 +203,7 @@ impl Analyst<'_> {
     }
 
     /// A mask that is part of the text would outlive the ruling that it came of.
-    fn unmasked(&self, construct: &str) -> Result<(), Problem> {
+    pub(super) fn unmasked(&self, construct: &str) -> Result<(), Problem> {
         if self.substitutions == 0 {
             return Ok(());
         }

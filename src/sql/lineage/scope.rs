@@ -94,6 +94,11 @@ impl Entry {
     fn find(&self, column: &str) -> Option<&Out> {
         self.columns.iter().find(|out| out.name.as_deref() == Some(column))
     }
+    /// A row of it as one value.
+    pub(super) fn whole_row(&self) -> WholeRow {
+        let columns = self.row.as_ref().unwrap_or(&self.columns).clone();
+        WholeRow { name: self.alias.clone(), columns, table: self.table && self.row.is_none() }
+    }
     /// A column whose name is not certain and that holds something tagged: a name that does not resolve may mean it.
     fn uncertain(&self) -> bool {
         self.columns.iter().any(|out| {
@@ -169,10 +174,7 @@ impl Scope<'_> {
                 .hint("Give the subquery's columns names with AS."));
         }
         if let Some(entry) = self.entries.iter().find(|entry| entry.alias == name) {
-            let columns = entry.row.as_ref().unwrap_or(&entry.columns).clone();
-            let table = entry.table && entry.row.is_none();
-            let row = WholeRow { name: entry.alias.clone(), columns, table };
-            return Ok(Resolved::WholeRow(Rc::new(row)));
+            return Ok(Resolved::WholeRow(Rc::new(entry.whole_row())));
         }
         self.outer.map_or(Ok(Resolved::Nothing), |outer| outer.column(name))
     }
