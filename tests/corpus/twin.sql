@@ -73,6 +73,7 @@ select to_jsonb(o) -> 'total' from orders o order by id
 select coalesce(json_agg(o order by id), '[]')::character varying as body from orders o
 select coalesce(json_agg(row_to_json(x)), '[]')::text from (select id, email, badge from customers order by id) x
 select to_jsonb(o) - 'total', to_jsonb(o) || '{"a":1}', to_jsonb(o) || jsonb_build_object('c', o.billing_email, 'd', null) from orders o order by id
+select jsonb_build_object('k', 1) || jsonb_build_object('l', billing_email) from orders order by id
 select jsonb_pretty(to_jsonb(o)), row_to_json(o)::jsonb::text from orders o order by id
 select json_agg(o order by id) -> 0 from orders o
 select json_build_object('p', json_build_object('payer', payer, 'amount', amount)) -> 'p' -> 'payer' from payments order by id
@@ -82,6 +83,8 @@ select (json_agg(json_build_array(id, email) order by id)) ->> 0 from customers
 select pg_typeof(email), pg_typeof(born) as b, pg_typeof(total), pg_typeof(billing_email) from customers c, orders o where c.id = 1 and o.id = 1
 
 -- Constants that alternate
+update customers set (name, badge, note) = row('n', 5, default) where id = 1
+select id from customers where email in (select distinct 'ana@x.org' from orders) order by id
 update customers set name = (case when (id = 1) then 'a' when id = 2 then 'b' else null end)::text where id in (1, 2, 3)
 update customers set badge = case id when 1 then 17 when 2 then 18 end where id in (1, 2)
 update customers set note = (case when (id = 1) then 'a' else null end)::text, email = coalesce(null, 'new@x.org') where id = 1

@@ -206,7 +206,9 @@ impl Twin {
             (ours, theirs)
                 if careless
                     && analysis(theirs)
-                    && ours.as_ref().is_none_or(|state| state.starts_with("23")) =>
+                    && ours
+                        .as_ref()
+                        .is_none_or(|state| state.starts_with("22") || state.starts_with("23")) =>
             {
                 self.tally.lenient += 1;
                 return false;

@@ -144,7 +144,7 @@ impl Analyst<'_> {
                     shape => self.compared(shape, construct, at),
                 })
             }
-            Shape::Deferred(slots) => self.used_plain(slots, construct),
+            Shape::Deferred(slots) => self.compared_alike(slots, construct),
             Shape::Array(_) | Shape::Document(_) => self.refuse_sealed(shape, construct, at),
             Shape::Plain | Shape::Adaptable | Shape::Clear(_) => Ok(()),
         }

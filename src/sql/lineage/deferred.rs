@@ -24,6 +24,8 @@ pub(super) struct Deferred {
     sealed: Option<SealedShape>,
     /// Used where only the value itself will do.
     plain: Cell<bool>,
+    /// Compared with its like (`DISTINCT`): what it is sealed for must compare, too.
+    compared: Cell<bool>,
 }
 
 /// What a deferred constant is sealed for.
@@ -56,7 +58,13 @@ impl Analyst<'_> {
         }
         let slot = self.deferred.len();
         let expr = std::mem::replace(expr, verbatim(self.markers.deferred(slot)));
-        self.deferred.push(Deferred { expr, elements, sealed: None, plain: Cell::new(false) });
+        self.deferred.push(Deferred {
+            expr,
+            elements,
+            sealed: None,
+            plain: Cell::new(false),
+            compared: Cell::new(false),
+        });
         Shape::Deferred(Rc::new(vec![slot]))
     }
 
@@ -81,6 +89,9 @@ impl Analyst<'_> {
                 }
                 None if known.plain.get() => return Err(otherwise(sealed)),
                 None => {}
+            }
+            if known.compared.get() {
+                self.comparable(sealed, "DISTINCT")?;
             }
             if known.elements
                 && let Expr::Cast { expr: inner, data_type, .. } = &mut expr
@@ -152,6 +163,18 @@ impl Analyst<'_> {
                     .detail("A constant that is compared with it or assigned to it is used here, too."));
             }
             deferred.plain.set(true);
+        }
+        Ok(())
+    }
+
+    /// Compared with its like, by equality.
+    pub(super) fn compared_alike(&self, slots: &[usize], construct: &str) -> Result<(), Problem> {
+        for slot in slots {
+            let deferred = &self.deferred[*slot];
+            match &deferred.sealed {
+                Some(sealed) => self.comparable(sealed, construct)?,
+                None => deferred.compared.set(true),
+            }
         }
         Ok(())
     }

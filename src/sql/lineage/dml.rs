@@ -3,6 +3,7 @@
 use super::assign::Target;
 use super::print::quoted;
 use super::relation::quoted_ident;
+use super::row::row_items;
 use super::scope::{Ctes, Entry, Found, Out, Scope, fold, parts, span_of};
 use super::{Analyst, Shape};
 use crate::catalog::{Action, Relation};
@@ -169,13 +170,15 @@ impl Analyst<'_> {
 
     /// `(a, b) = (1, 2)`, `(a, b) = (SELECT …)`, `(a, b) = ROW(…)`.
     fn assign_row(&mut self, value: &mut Expr, targets: &[Target], scope: &Scope<'_>) -> Result<(), Problem> {
-        match value {
-            Expr::Tuple(items) if items.len() == targets.len() => {
-                for (item, target) in items.iter_mut().zip(targets) {
-                    self.assign(item, target, scope)?;
-                }
-                Ok(())
+        if let Some(items) = row_items(value)
+            && items.len() == targets.len()
+        {
+            for (item, target) in items.into_iter().zip(targets) {
+                self.assign(item, target, scope)?;
             }
+            return Ok(());
+        }
+        match value {
             Expr::Nested(inner) if targets.len() == 1 => self.assign(inner, &targets[0], scope).map(|_| ()),
             Expr::Subquery(query) => self.query(query, Some(scope), &scope.ctes, Some(targets)).map(|_| ()),
             _ => Err(Problem::not_understood("this row assignment")),

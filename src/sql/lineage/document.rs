@@ -86,6 +86,11 @@ impl Document {
         self.value.first_leaf()
     }
 
+    /// Whether its members are places of their own, whatever is before them.
+    pub(super) fn is_jsonb_object(&self) -> bool {
+        self.form == Form::Jsonb && matches!(self.value, Part::Object(_))
+    }
+
     /// As a value of another type; `None`: not of this one.
     pub(super) fn cast(&self, to: Option<DataType>) -> Result<Option<Document>, Problem> {
         let form = match to {

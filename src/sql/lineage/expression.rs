@@ -412,6 +412,13 @@ impl Analyst<'_> {
                 {
                     return Ok(shape);
                 }
+                // Only `jsonb || jsonb`: what the left one has, the right one's members replace.
+                if let (Shape::Plain, BinaryOperator::StringConcat, Shape::Document(document)) =
+                    (&own, op, &other)
+                    && document.is_jsonb_object()
+                {
+                    return Ok(other);
+                }
                 let construct = format!("operator {op}");
                 if *op == BinaryOperator::Minus {
                     // As for plus, below.

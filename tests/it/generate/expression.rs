@@ -148,6 +148,7 @@ impl Generator {
             }
             92..93 if of.sealed() => self.sealed_misuse(column, of),
             93..96 => self.structured(scope, column, of),
+            96..98 => self.taken_out(scope, column, of),
             _ => (column, of),
         }
     }
@@ -283,50 +284,6 @@ impl Generator {
             (1, Kind::Date) => (format!("extract(year from {column})"), Type::plain(Kind::Int)),
             (2, Kind::Json) => (format!("{column} ->> 'a'"), text),
             _ => (format!("md5({column}::text)"), text),
-        }
-    }
-
-    /// Whole rows, arrays and documents. Their types are no columns' any more: nothing is built on them.
-    fn structured(&mut self, scope: &Scope, column: String, of: Type) -> (String, Type) {
-        let json = Type::plain(Kind::Json);
-        let whole = scope.sources.iter().map(|source| source.alias.clone()).collect::<Vec<_>>();
-        if self.depth > 0 || whole.is_empty() {
-            return (column, of);
-        }
-        let whole = self.pick(&whole).clone();
-        match self.below(8) {
-            0 => {
-                self.uses("json_build_object");
-                (format!("json_build_object('k', {column}, 'n', 1)"), json)
-            }
-            1 => {
-                self.uses("to_jsonb of a row");
-                (format!("to_jsonb({whole})"), json)
-            }
-            2 => {
-                self.uses("row_to_json");
-                (format!("row_to_json({whole})"), json)
-            }
-            3 => {
-                self.uses("ARRAY of columns");
-                (format!("array[{column}]"), json)
-            }
-            4 => {
-                self.uses("whole row");
-                (whole, json)
-            }
-            5 => {
-                self.uses("row of columns");
-                (format!("row({column}, 1)"), json)
-            }
-            6 => {
-                self.uses("to_json of a column");
-                (format!("to_json({column})"), json)
-            }
-            _ => {
-                self.uses("jsonb_build_array");
-                (format!("jsonb_build_array({column}, null)"), json)
-            }
         }
     }
 

@@ -8,6 +8,7 @@
 mod expression;
 mod predicate;
 mod query;
+mod structured;
 mod write;
 
 pub use write::binary;

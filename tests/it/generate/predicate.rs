@@ -23,7 +23,7 @@ impl Generator {
         let Some((column, of)) = self.column(scope, comparable) else { return "true".to_owned() };
         match self.below(100) {
             0..30 => {
-                let operator = if self.chance(75) { "=" } else { "<>" };
+                let operator = *self.pick(&["=", "=", "=", "<>", "!=", "operator(pg_catalog.=)"]);
                 self.uses("equality");
                 let other = self.alike(scope, of);
                 if self.chance(15) {
@@ -86,6 +86,16 @@ impl Generator {
             let name = format!("${}", self.statement.parameters.len());
             let cast = if self.chance(30) { format!("::{}[]", of.kind.sql()) } else { String::new() };
             return format!("{column} = any({name}{cast})");
+        }
+        if self.chance(25) {
+            self.uses("= ANY(array constant)");
+            let texts: Vec<String> = (0..self.below(3))
+                .map(|_| {
+                    format!("\"{}\"", self.pick(crate::shop::pool(of.domain, of.kind)).replace('"', "\\\""))
+                })
+                .collect();
+            let cast = if self.chance(30) { format!("::{}[]", of.kind.sql()) } else { String::new() };
+            return format!("{column} = any('{{{}}}'{cast})", texts.join(",").replace('\'', "''"));
         }
         self.uses("= ANY(array)");
         // A parameter without a type in ARRAY is text's.

@@ -552,7 +552,11 @@ impl Generator {
         let condition = self.condition(&scope);
         let lock =
             *self.pick(&["update", "share", "no key update", "key share skip locked", "update nowait"]);
-        let of = if self.chance(30) { format!(" of {}", scope.sources[0].alias) } else { String::new() };
+        let mut of = if self.chance(30) { format!(" of {}", scope.sources[0].alias) } else { String::new() };
+        if let (false, Some(other)) = (of.is_empty(), scope.sources.get(1).filter(|_| self.chance(50))) {
+            self.uses("FOR UPDATE OF several");
+            of = format!("{of}, {}", other.alias);
+        }
         let (lock, wait) =
             lock.split_once(" skip").or(lock.split_once(" now")).map_or((lock, ""), |(lock, rest)| {
                 (lock, if rest == "wait" { " nowait" } else { " skip locked" })
