@@ -190,5 +190,6 @@ need_promtool() {
 need_node() {
     if have node && have npm; then return; fi
     install_packages "apt:nodejs npm" "dnf:nodejs npm" "brew:node" || true
-    have node && have npm || fail "Node.js (node, npm) not found, and it could not be installed" "apt install nodejs npm or brew install node"
+    if have node && have npm; then return; fi
+    fail "Node.js (node, npm) not found, and it could not be installed" "apt install nodejs npm or brew install node"
 }
