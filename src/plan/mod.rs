@@ -302,29 +302,22 @@ fn decide(
     session: &Session<'_>,
 ) -> Result<StatementPlan, Refusal> {
     let rulings = judge::rulings(&lineage.uses, policy, session.principal, session.circumstances)?;
-    for (used, ruling) in lineage.uses.iter().zip(&rulings) {
-        let masked = !used.sealed && used.action == Action::Read && !ruling.disclosure.is_clear();
-        if masked && let Form::Masked(mask) = ruling.disclosure.form() {
-            let hidden = guards.hidden.get(&used.column).and_then(|hidden| hidden.as_ref());
-            let expressible = hidden.is_some_and(|(_, data_type)| mask.sql(data_type, "x").is_some());
-            if !expressible {
-                return Err(Refusal::new(
-                    Reason::NotUnderstood,
-                    "0A000",
-                    format!("mask of column {} of table {} needs a sealed column", used.name, used.table),
-                ));
-            }
-        }
-    }
-    if let Some(defines) = &lineage.defines {
+    expressible(&lineage.uses, &rulings, guards)?;
+    let mut defines = lineage.defines;
+    if let Some(defines) = &mut defines {
         // As Parse does: who may not use it learns so now.
-        judge::rulings(&defines.uses, policy, session.principal, session.circumstances)?;
+        let rulings = judge::rulings(&defines.uses, policy, session.principal, session.circumstances)?;
+        expressible(&defines.uses, &rulings, guards)?;
+        defines.shown = rulings.iter().map(|ruling| ruling.disclosure.name()).collect();
     }
-    let clear = |(used, ruling): (&Use, &Ruling)| {
-        used.sealed || used.action != Action::Read || ruling.disclosure.is_clear()
-    };
-    if lineage.named && !lineage.uses.iter().zip(&rulings).all(clear) {
-        return Err(Refusal::changed());
+    if let Some(shown) = &lineage.named {
+        let mut uses = lineage.uses.iter().zip(&rulings).zip(shown);
+        let same = uses.all(|((used, ruling), shown)| {
+            used.sealed || used.action != Action::Read || ruling.disclosure.name() == *shown
+        });
+        if !same || shown.len() != rulings.len() {
+            return Err(Refusal::changed());
+        }
     }
     let columns =
         lineage.columns.map(|outputs| outputs.iter().map(|output| column(output, &lineage.uses)).collect());
@@ -341,9 +334,28 @@ fn decide(
         effects: lineage.effects,
         copy: lineage.copy,
         catalog_generation: catalog.generation,
-        defines: lineage.defines.map(Arc::new),
+        defines: defines.map(Arc::new),
         compared: lineage.compared,
     })
+}
+
+/// Whether the masks of columns stored in clear can be written in SQL.
+fn expressible(uses: &[Use], rulings: &[Ruling], guards: &Guards) -> Result<(), Refusal> {
+    for (used, ruling) in uses.iter().zip(rulings) {
+        let masked = !used.sealed && used.action == Action::Read && !ruling.disclosure.is_clear();
+        if masked && let Form::Masked(mask) = ruling.disclosure.form() {
+            let hidden = guards.hidden.get(&used.column).and_then(|hidden| hidden.as_ref());
+            let expressible = hidden.is_some_and(|(_, data_type)| mask.sql(data_type, "x").is_some());
+            if !expressible {
+                return Err(Refusal::new(
+                    Reason::NotUnderstood,
+                    "0A000",
+                    format!("mask of column {} of table {} needs a sealed column", used.name, used.table),
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn column(output: &Output, uses: &[Use]) -> ColumnSlot {

@@ -47,7 +47,7 @@ const DYNAMIC: &[&str] = &[
 ];
 
 /// Statements whose text is not the SQL that runs.
-const OPAQUE: &[&str] = &["call", "do", "execute"];
+const OPAQUE: &[&str] = &["call", "do"];
 
 /// The first thing in a statement that could read a clear tagged column unseen, for a refusal's text.
 pub fn unguarded_call(text: &str, tokens: &[Token], catalog: &Catalog) -> Option<String> {

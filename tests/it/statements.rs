@@ -168,3 +168,52 @@ fn cursors_show_masks_to_those_who_see_masks() {
     );
     assert_eq!((out.as_str(), error.as_str()), ("a***g|1\na***g\n", ""));
 }
+
+#[test]
+fn names_over_masked_columns_hold_while_the_mask_does() {
+    let policy = r#"
+default = "refuse"
+[domain.phone]
+label = "pii.phone"
+type = "text"
+seal = "none"
+[roles]
+app = ["shop"]
+desk = ["alice"]
+[[rule]]
+name = "app"
+roles = ["app"]
+labels = ["*"]
+allow = ["read", "compare", "write"]
+show = "clear"
+[[rule]]
+name = "call"
+roles = ["desk"]
+labels = ["pii.phone"]
+allow = ["read"]
+show = "clear"
+purposes = ["call"]
+[[rule]]
+name = "desk"
+roles = ["desk"]
+labels = ["pii.phone"]
+allow = ["read"]
+show = "mask:partial"
+"#;
+    let proxy = Proxy::start(policy, "[columns]\n\"public.people.phone\" = \"phone\"\n");
+    let tables = "CREATE TABLE people (id int PRIMARY KEY, phone text); GRANT SELECT ON people TO alice;
+         INSERT INTO people VALUES (1, '+49 30 12'), (2, '+49 30 17');";
+    let quiet = ["--tuples-only", "--no-align", "--quiet"];
+    postgres::psql_with(&proxy.url("shop"), &quiet, tables);
+    let (out, error, _) = postgres::psql_with(
+        &proxy.url("alice"),
+        &quiet,
+        "BEGIN; DECLARE c CURSOR FOR SELECT phone FROM people WHERE phone LIKE '%2' OR id = 2 ORDER BY id; FETCH 1 FROM c;
+         PREPARE p AS SELECT phone FROM people WHERE id = $1; EXECUTE p (2);
+         COMMIT; BEGIN; DECLARE c CURSOR FOR SELECT phone FROM people;
+         SET pgveil.purpose = 'call'; SAVEPOINT s; FETCH c; ROLLBACK TO s; EXECUTE p (2); ROLLBACK;
+         DEALLOCATE p; PREPARE p AS SELECT phone FROM people WHERE id = $1; EXECUTE p (2);",
+    );
+    assert_eq!(out, "+***2\n+***7\n+49 30 17\n", "{error}");
+    assert_eq!(error.matches("ERROR:  cached plan must not change result type").count(), 2, "{error}");
+}

@@ -208,7 +208,7 @@ fn copied_into(
         effects: Effects { writes: true, ..Effects::default() },
         copy: Some(CopyRows { from: true, options: options.clone(), columns }),
         defines: None,
-        named: false,
+        named: None,
         compared: vec![],
     })
 }

@@ -230,7 +230,13 @@ pub(super) fn analyse_execute(
     let effects = Effects { path: true, ..definition.effects };
     let lineage = analyst.finish(statement, "execute", None, effects, declared)?;
     let (columns, uses) = (definition.columns.clone(), definition.uses.clone());
-    Ok(Lineage { columns, uses, named: true, compared: definition.compared.clone(), ..lineage })
+    Ok(Lineage {
+        columns,
+        uses,
+        named: Some(definition.shown.clone()),
+        compared: definition.compared.clone(),
+        ..lineage
+    })
 }
 
 /// `FETCH` from a known cursor: `text` as it is.
@@ -246,7 +252,7 @@ pub(super) fn fetched(text: &str, definition: &Definition) -> Lineage {
         effects: Effects::default(),
         copy: None,
         defines: None,
-        named: true,
+        named: Some(definition.shown.clone()),
         compared: vec![],
     }
 }
@@ -407,7 +413,7 @@ impl Analyst<'_> {
             effects,
             copy: None,
             defines: self.defines,
-            named: false,
+            named: None,
             compared: vec![],
         })
     }

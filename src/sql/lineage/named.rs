@@ -57,6 +57,9 @@ pub struct Definition {
     pub effects: Effects,
     /// (label, values) that its own literals compare at each use.
     pub compared: Vec<(String, u64)>,
+    /// How each of `uses` was disclosed when the name was given: masks of columns stored in clear are part of its text.
+    /// Filled by the plan.
+    pub shown: Vec<&'static str>,
 }
 
 impl Analyst<'_> {
@@ -74,7 +77,6 @@ impl Analyst<'_> {
             return Err(Problem::not_understood("this statement in PREPARE"));
         }
         let (_, outputs, effects) = self.statement(statement)?;
-        self.unmasked("PREPARE")?;
         let columns = self.columns(outputs)?;
         let (parameters, _, client_parameters) = self.number_parameters(types.len());
         let declared = std::mem::take(types);
@@ -101,6 +103,7 @@ impl Analyst<'_> {
             uses: self.uses.clone(),
             effects,
             compared: self.compared_literals(),
+            shown: vec![],
         });
         Ok(Effects { names: true, ..Effects::default() })
     }
@@ -127,7 +130,6 @@ impl Analyst<'_> {
             return Err(Problem::not_understood("a binary cursor"));
         }
         let outputs = self.query(query, None, &Ctes::default(), None)?;
-        self.unmasked("DECLARE")?;
         let columns = self.columns(Some(outputs))?;
         self.defines = Some(Definition {
             kind: NameKind::Cursor,
@@ -138,6 +140,7 @@ impl Analyst<'_> {
             uses: self.uses.clone(),
             effects: Effects::default(),
             compared: vec![],
+            shown: vec![],
         });
         Ok(Effects { names: true, ..Effects::default() })
     }

@@ -187,8 +187,8 @@ pub struct Lineage {
     pub copy: Option<CopyRows>,
     /// What it gives a name to.
     pub defines: Option<Definition>,
-    /// It uses a name: what it shows was settled when the name was given.
-    pub named: bool,
+    /// It uses a name, whose text was settled when the name was given: how each use was disclosed then.
+    pub named: Option<Vec<&'static str>>,
     /// (label, values) that the name's own literals compare.
     pub compared: Vec<(String, u64)>,
 }
