@@ -187,9 +187,24 @@ need_promtool() {
 }
 
 # Node.js and npm, whose clients the tests run (tests/tools/node).
+has_node() { have node && have npm; }
 need_node() {
-    if have node && have npm; then return; fi
+    if has_node; then return; fi
     install_packages "apt:nodejs npm" "dnf:nodejs npm" "brew:node" || true
-    if have node && have npm; then return; fi
-    fail "Node.js (node, npm) not found, and it could not be installed" "apt install nodejs npm or brew install node"
+    has_node || fail "Node.js (node, npm) not found, and it could not be installed" "apt install nodejs npm or brew install node"
+}
+
+# A JDK, pgjdbc and Hibernate, which the tests run (tests/tools/java): Debian's packages, or the folder that PGVEIL_JARS names.
+has_java() {
+    local jar jars=${PGVEIL_JARS:-/usr/share/java}
+    for jar in postgresql hibernate3 javassist; do
+        [ -f "$jars/$jar.jar" ] || return
+    done
+    have javac
+}
+need_java() {
+    if has_java; then return; fi
+    install_packages "apt:default-jdk-headless libpostgresql-jdbc-java libhibernate3-java libjavassist-java" || true
+    has_java || fail "no JDK, or no jars of pgjdbc, Hibernate 3 and Javassist, and they could not be installed" \
+        "apt install default-jdk-headless libpostgresql-jdbc-java libhibernate3-java libjavassist-java; or point PGVEIL_JARS at a folder with the jars"
 }

@@ -77,7 +77,12 @@ pub fn same(tool: &str, about: &str, command: impl Fn() -> Command) {
     let proxy = Proxy::start_before(Postgres::private_with(&settings), POLICY, TAGS, "");
     let name = postgres::database_name(proxy.direct()).to_owned();
     let twin = proxy.postgres.database("twin");
-    postgres::execute(&twin, "grant all on schema public to shop");
+    postgres::execute(
+        &twin,
+        "grant all on schema public to shop;
+         alter default privileges in schema public grant all on tables to shop;
+         alter default privileges for role shop in schema public grant all on tables to public",
+    );
     let twin = postgres::database_name(&twin);
     let plain = proxy.postgres.url_as("shop", &proxy::password("shop"), twin);
     let expected = run(tool, command().arg(format!("{plain}?sslmode=disable"))).replace(twin, &name);

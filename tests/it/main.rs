@@ -47,6 +47,7 @@ mod simulate;
 mod statements;
 mod strangers;
 mod tidy;
+mod tools_java;
 mod tools_node;
 mod transactions;
 mod twin;
