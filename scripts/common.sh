@@ -208,3 +208,12 @@ need_java() {
     has_java || fail "no JDK, or no jars of pgjdbc, Hibernate 3 and Javassist, and they could not be installed" \
         "apt install default-jdk-headless libpostgresql-jdbc-java libhibernate3-java libjavassist-java; or point PGVEIL_JARS at a folder with the jars"
 }
+
+# Go and pgx, which the tests run (tests/tools/go): Debian's packages, or the GOPATH that PGVEIL_GOPATH names.
+has_go() { have go && [ -d "${PGVEIL_GOPATH:-/usr/share/gocode}/src/github.com/jackc/pgx/v4" ]; }
+need_go() {
+    if has_go; then return; fi
+    install_packages "apt:golang-go golang-github-jackc-pgx-v4-dev" || true
+    has_go || fail "no Go, or no pgx v4, and they could not be installed" \
+        "apt install golang-go golang-github-jackc-pgx-v4-dev; or point PGVEIL_GOPATH at a GOPATH that has github.com/jackc/pgx/v4"
+}
