@@ -76,15 +76,8 @@ pub fn same(tool: &str, about: &str, command: impl Fn() -> Command) {
     let settings = [("log_statement", "all"), ("log_line_prefix", recorded::PREFIX)];
     let proxy = Proxy::start_before(Postgres::private_with(&settings), POLICY, TAGS, "");
     let name = postgres::database_name(proxy.direct()).to_owned();
-    let twin = proxy.postgres.database("twin");
-    postgres::execute(
-        &twin,
-        "grant all on schema public to shop;
-         alter default privileges in schema public grant all on tables to shop;
-         alter default privileges for role shop in schema public grant all on tables to public",
-    );
-    let twin = postgres::database_name(&twin);
-    let plain = proxy.postgres.url_as("shop", &proxy::password("shop"), twin);
+    let plain = plain_twin(&proxy);
+    let twin = postgres::database_name(&plain);
     let expected = run(tool, command().arg(format!("{plain}?sslmode=disable"))).replace(twin, &name);
     assert!(expected.lines().count() > 10, "{tool} did something:\n{expected}");
     let seen = run(tool, command().arg(proxy.url("shop")));
@@ -103,6 +96,18 @@ pub fn same(tool: &str, about: &str, command: impl Fn() -> Command) {
     if std::env::var_os("UPDATE").is_some() {
         recorded::write(tool, about, &recorded::statements(&proxy.postgres.log(), &format!("shop@{twin}")));
     }
+}
+
+/// A database without pgveil on the same server: its URL as `shop`, who may do there what he may behind the proxy.
+pub fn plain_twin(proxy: &Proxy) -> String {
+    let twin = proxy.postgres.database("twin");
+    postgres::execute(
+        &twin,
+        "grant all on schema public to shop;
+         alter default privileges in schema public grant all on tables to shop;
+         alter default privileges for role shop in schema public grant all on tables to public",
+    );
+    proxy.postgres.url_as("shop", &proxy::password("shop"), postgres::database_name(&twin))
 }
 
 fn run(tool: &str, command: &mut Command) -> String {

@@ -241,7 +241,7 @@ fn number(bytes: &[u8]) -> u32 {
 }
 
 /// Names, types and type modifiers.
-fn described(body: &[u8]) -> (Vec<String>, Vec<u32>, Vec<i32>) {
+pub fn described(body: &[u8]) -> (Vec<String>, Vec<u32>, Vec<i32>) {
     let mut rest = &body[2..];
     let (mut names, mut types, mut modifiers) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(end) = rest.iter().position(|byte| *byte == 0) {
@@ -253,7 +253,8 @@ fn described(body: &[u8]) -> (Vec<String>, Vec<u32>, Vec<i32>) {
     (names, types, modifiers)
 }
 
-fn cells(body: &[u8]) -> Vec<Option<Vec<u8>>> {
+/// The columns of a DataRow.
+pub fn cells(body: &[u8]) -> Vec<Option<Vec<u8>>> {
     let mut rest = &body[2..];
     let mut cells = Vec::new();
     while rest.len() >= 4 {

@@ -1,17 +1,18 @@
 //! The corpus of statements as real tools send them (`tests/corpus/tools/*.md`), and what becomes of each at the proxy.
 //!
 //! The tests that run a tool write its file from a plain server's log when `UPDATE=1` is set; each statement stands once,
-//! with the values it first had. The test here replays every file through the proxy, in order, and compares the verdicts.
-//! It judges verdicts, not answers: that the answers are PostgreSQL's is for the tests that run the tools.
+//! with the values it first had. What Metabase and Active Record send is written by hand, after their sources. The test here
+//! replays every file, in order, through the proxy and on a plain database, compares the answers and then the verdicts.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::foreign::{POLICY, TAGS};
+use crate::foreign::{POLICY, TAGS, plain_twin};
+use crate::postgres;
 use crate::proxy::Proxy;
-use crate::raw::{Raw, error};
+use crate::raw::{Raw, cells, described, error};
 
 /// `log_line_prefix` of a server whose log is to be read.
 pub const PREFIX: &str = "<%u@%d> ";
@@ -20,7 +21,7 @@ pub const PREFIX: &str = "<%u@%d> ";
 const READ_ME: &str = "
 Each statement as the tool sent it, with its parameters, and what pgveil makes of it: for one who may read, compare and write
 all (**clear**; executed in this order), for one who sees masks of the texts and for one without rights (**masks**, **none**; prepared
-at the end). `answered` as PostgreSQL answers; `refused` by the proxy; `error`: PostgreSQL's own. Which columns are sealed:
+at the end). `answered` as a plain database answers (`otherwise`: not quite); `refused` by the proxy; `error`: PostgreSQL's own. Which columns are sealed:
 tests/it/foreign.rs.
 ";
 
@@ -163,21 +164,64 @@ fn read(lines: &[String]) -> Vec<(Statement, usize)> {
     found
 }
 
-/// What became of a statement: reads up to ReadyForQuery, and ends a COPY that asks for rows.
-fn verdict(raw: &mut Raw, with_message: bool) -> String {
-    let mut failed = None;
+/// What became of a statement.
+#[derive(PartialEq)]
+struct Answer {
+    /// `SQLSTATE message`.
+    failed: Option<String>,
+    /// Everything that was said of rows, and the rows in any order; what differs between two databases left out.
+    told: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+/// Reads up to ReadyForQuery, and ends a COPY that asks for rows.
+fn answer(raw: &mut Raw, database: &str) -> Answer {
+    let mut answer = Answer { failed: None, told: vec![], rows: vec![] };
     while let Some((tag, body)) = raw.read() {
         match tag {
-            'E' => failed = failed.or(Some(error(&body))),
+            'E' => answer.failed = answer.failed.take().or(Some(error(&body))),
             'G' => raw.send(b"c\0\0\0\x04"),
+            'T' => {
+                let (names, types, modifiers) = described(&body);
+                answer.told.push(format!("{names:?} {types:?} {modifiers:?}"));
+            }
+            'C' => answer.told.push(String::from_utf8_lossy(&body).into_owned()),
+            'D' => answer.rows.push(cells(&body).into_iter().map(|cell| anywhere(cell, database)).collect()),
+            'd' => answer.rows.push(vec![String::from_utf8_lossy(&body).into_owned()]),
             'Z' => break,
             _ => {}
         }
     }
+    answer.rows.sort();
+    answer
+}
+
+/// A cell as it is in every database: the OIDs of what users made and the database's name differ.
+fn anywhere(cell: Option<Vec<u8>>, database: &str) -> String {
+    let Some(cell) = cell else { return "NULL".to_owned() };
+    let text = String::from_utf8_lossy(&cell).replace(database, "DATABASE");
+    if text.parse::<u32>().is_ok_and(|number| number >= 16384) { "OID".to_owned() } else { text }
+}
+
+fn verdict(Answer { failed, .. }: &Answer, with_message: bool) -> String {
     let Some(failed) = failed else { return "answered".to_owned() };
-    let (state, message) = failed.split_once(' ').unwrap_or((&failed, ""));
+    let (state, message) = failed.split_once(' ').unwrap_or((failed, ""));
     let what = if matches!(state, "42501" | "0A000" | "53400") { "refused" } else { "error" };
     if with_message { format!("{what} {state} ({message})") } else { format!("{what} {state}") }
+}
+
+/// The verdict beside what a plain database answers: `answered` is said of the same answer only.
+fn compared(sealed: &Answer, plain: &Answer) -> String {
+    let state = |answer: &Answer| answer.failed.as_ref().map(|failed| failed[..5].to_owned());
+    let verdict = verdict(sealed, true);
+    if sealed.failed.is_some() {
+        return if state(sealed) == state(plain) || verdict.starts_with("refused") {
+            verdict
+        } else {
+            format!("{verdict} otherwise")
+        };
+    }
+    if sealed == plain { verdict } else { format!("{verdict} otherwise") }
 }
 
 fn send(raw: &mut Raw, Statement { sql, values }: &Statement) {
@@ -190,16 +234,31 @@ fn send(raw: &mut Raw, Statement { sql, values }: &Statement) {
     raw.sync();
 }
 
+fn shown(Answer { failed, told, rows }: &Answer) -> String {
+    format!(
+        "{failed:?} {told:?}\n  {}",
+        rows.iter().map(|row| row.join("|")).collect::<Vec<_>>().join("\n  ")
+    )
+}
+
 /// The verdicts of a file: for one who may do all by executing the statements in order; for one who sees masks and one who
 /// has no right by preparing each, in the state that this left.
 fn verdicts(statements: &[(Statement, usize)]) -> Vec<String> {
     let proxy = Proxy::start(POLICY, TAGS);
-    let mut shop = Raw::log_in(&proxy.url("shop"));
+    let twin = plain_twin(&proxy);
+    let (mut shop, mut plain) = (Raw::log_in(&proxy.url("shop")), Raw::log_in(&twin));
+    let [name, twin] = [proxy.direct(), &twin].map(|url| postgres::database_name(url).to_owned());
     let mut all: Vec<String> = statements
         .iter()
         .map(|(statement, _)| {
             send(&mut shop, statement);
-            format!("clear {}", verdict(&mut shop, true))
+            send(&mut plain, statement);
+            let (sealed, plain) = (answer(&mut shop, &name), answer(&mut plain, &twin));
+            let verdict = compared(&sealed, &plain);
+            if verdict.ends_with("otherwise") {
+                eprintln!("{}\nPostgreSQL: {}\nproxy: {}", statement.sql, shown(&plain), shown(&sealed));
+            }
+            format!("clear {verdict}")
         })
         .collect();
     shop.query("rollback");
@@ -209,7 +268,7 @@ fn verdicts(statements: &[(Statement, usize)]) -> Vec<String> {
             raw.parse("", &statement.sql, &[]);
             raw.describe(b'S', "");
             raw.sync();
-            write!(all, ", {name} {}", verdict(&mut raw, false)).unwrap();
+            write!(all, ", {name} {}", verdict(&answer(&mut raw, ""), false)).unwrap();
         }
     }
     all

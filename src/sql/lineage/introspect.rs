@@ -170,17 +170,15 @@ fn columns(relation: &Relation, catalog: &Catalog, narrower: &[Narrower<'_>]) ->
     }
     let of_type = |function: &str, name: &str| {
         let computed = format!("information_schema.{function}(t.oid, coalesce(o.typmod, s.typmod))");
-        format!("CASE WHEN t.oid IS NULL THEN c.{name} ELSE {computed} END AS {name}")
+        format!("CASE WHEN t.oid IS NULL THEN c.{name} ELSE {computed} END")
     };
     let list: Vec<String> = relation
         .columns
         .iter()
         .map(|column| {
             let name = column.name.as_str();
-            match name {
-                "data_type" => {
-                    format!("coalesce(pg_catalog.format_type(t.oid, NULL), c.{name}) AS {name}")
-                }
+            let expression = match name {
+                "data_type" => format!("coalesce(pg_catalog.format_type(t.oid, NULL), c.{name})"),
                 "character_maximum_length" => of_type("_pg_char_max_length", name),
                 "character_octet_length" => of_type("_pg_char_octet_length", name),
                 "numeric_precision" => of_type("_pg_numeric_precision", name),
@@ -189,11 +187,13 @@ fn columns(relation: &Relation, catalog: &Catalog, narrower: &[Narrower<'_>]) ->
                 "datetime_precision" => of_type("_pg_datetime_precision", name),
                 "interval_type" => of_type("_pg_interval_type", name),
                 "domain_catalog" | "domain_schema" | "domain_name" => {
-                    format!("CASE WHEN t.oid IS NULL THEN c.{name} END AS {name}")
+                    format!("CASE WHEN t.oid IS NULL THEN c.{name} END")
                 }
-                "udt_name" => format!("coalesce(t.typname, c.{name}) AS {name}"),
-                _ => format!("c.\"{name}\""),
-            }
+                "udt_name" => format!("coalesce(t.typname, c.{name})"),
+                _ => return format!("c.\"{name}\""),
+            };
+            // The view's own types are domains, and the standard's.
+            format!("CAST({expression} AS {}) AS {name}", column.type_name)
         })
         .collect();
     Some(format!(
