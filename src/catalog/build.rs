@@ -39,6 +39,7 @@ pub fn build(
         sealed_types: sealed_types(&raw, tags),
         tags: tags_of(tags, database),
         domains: tags.domains.clone(),
+        keys: std::mem::take(&mut raw.keys).into_iter().collect(),
         clear: before.map(|before| before.clear.clone()).unwrap_or_default(),
         ..Catalog::default()
     };
@@ -51,10 +52,10 @@ pub fn build(
 
 /// `base` with what one transaction changed and no other sees yet: relations that it made or altered, whole.
 ///
-/// A relation that it dropped stays known: the server says that it is gone.
+/// A relation that it dropped stays known: the server says that it is gone. No key is known in it: it may have dropped one.
 pub fn amended(base: &Catalog, changes: RawCatalog, generation: u64) -> Catalog {
-    let mut catalog =
-        Catalog { generation, sensitive: OnceLock::new(), calling: OnceLock::new(), ..base.clone() };
+    let (sensitive, calling) = (OnceLock::new(), OnceLock::new());
+    let mut catalog = Catalog { generation, sensitive, calling, keys: HashMap::new(), ..base.clone() };
     let mut changes = changes;
     enter_functions(&mut catalog, std::mem::take(&mut changes.functions));
     enter(&mut catalog, changes);

@@ -181,6 +181,8 @@ pub struct Catalog {
     pub sealed_types: HashMap<u32, SealedType>,
     /// Every domain, also those whose type is in no column here.
     pub domains: Vec<Arc<Domain>>,
+    /// Primary keys, by relation: attribute numbers. Of tables without children only, whose key holds for all they show.
+    pub keys: HashMap<u32, Vec<i16>>,
     /// User-defined functions by name (any schema).
     pub functions: HashMap<String, Vec<Function>>,
     /// Tags that apply to this database, by (schema, table): also those whose table does not exist yet.

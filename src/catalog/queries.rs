@@ -11,6 +11,8 @@ pub struct RawCatalog {
     pub columns: Vec<RawColumn>,
     /// (child, parent): partitions and inheritance.
     pub parents: Vec<(u32, u32)>,
+    /// (relation, attribute numbers of its primary key).
+    pub keys: Vec<(u32, Vec<i16>)>,
     pub sealed_types: Vec<RawType>,
     pub functions: Vec<RawFunction>,
     /// (view, definition); `None` when it could not be had (its tables were locked for long).
@@ -90,6 +92,13 @@ pub const COLUMNS: &str = "\
 
 pub const PARENTS: &str = "SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i";
 
+/// A key that is checked late does not hold at every moment, and one of a parent not for its children.
+pub const KEYS: &str = "\
+    SELECT k.indrelid, k.indkey::int2[] \
+    FROM pg_catalog.pg_index k JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) k.indrelid \
+    WHERE k.indisprimary AND k.indimmediate AND k.indisvalid AND k.indrelid OPERATOR(pg_catalog.>=) 16384::oid \
+      AND (c.relkind OPERATOR(pg_catalog.=) 'p' OR NOT c.relhassubclass)";
+
 pub const SEALED_TYPES: &str = "\
     SELECT t.oid, t.typarray, t.typname::text \
     FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace \
@@ -133,6 +142,9 @@ pub const SIGNATURE: &str = "\
        FROM pg_catalog.pg_rewrite w JOIN relation r ON r.oid OPERATOR(pg_catalog.=) w.ev_class), \
       (SELECT pg_catalog.sum(pg_catalog.hashint8extended(i.inhrelid::int8, i.inhparent::int8)) \
        FROM pg_catalog.pg_inherits i), \
+      (SELECT pg_catalog.sum(pg_catalog.hashint8extended(k.indexrelid::int8, k.indrelid::int8)) \
+       FROM pg_catalog.pg_index k JOIN relation r ON r.oid OPERATOR(pg_catalog.=) k.indrelid \
+       WHERE k.indisprimary AND k.indimmediate AND k.indisvalid), \
       (SELECT pg_catalog.sum(pg_catalog.hashtextextended(n.nspname::text, n.oid::int8)) \
        FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.!~) '^pg_(toast_)?temp_'), \
       (SELECT pg_catalog.sum(pg_catalog.hashint8extended(t.oid::int8, t.xmin::text::int8)) \

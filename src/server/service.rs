@@ -302,6 +302,9 @@ async fn read_rows(client: &Transaction<'_>) -> Result<RawCatalog, ServiceError>
             altered: row.try_get(7)?,
         });
     }
+    for row in client.query(queries::KEYS, &[]).await? {
+        raw.keys.push((row.try_get(0)?, row.try_get(1)?));
+    }
     for row in client.query(queries::PARENTS, &[]).await? {
         raw.parents.push((row.try_get(0)?, row.try_get(1)?));
     }

@@ -45,6 +45,9 @@ pub fn shop() -> Shop {
                 .iter()
                 .find(|sealed| Some(sealed.name.as_str()) == type_name.strip_prefix("pgveil."));
             let known = pgveil::value::DataType::parse(type_name).map(|known| known.oid());
+            if name == "id" {
+                raw.keys.push((relation, vec![number]));
+            }
             raw.columns.push(RawColumn {
                 relation,
                 number,

@@ -26,6 +26,7 @@ mod golden;
 mod handshake;
 mod init;
 mod introspection;
+mod keyed;
 mod keys;
 mod leak;
 mod lexer;

@@ -21,6 +21,7 @@ mod document;
 mod expression;
 mod function;
 pub(super) mod introspect;
+mod keyed;
 mod merge;
 mod named;
 mod print;

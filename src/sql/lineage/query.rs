@@ -273,8 +273,11 @@ impl Analyst<'_> {
         match distinct {
             None | Some(Distinct::All) => {}
             Some(Distinct::Distinct) => {
-                for out in &outputs {
-                    self.compared(&out.shape, "DISTINCT", None)?;
+                let keyed = self.keyed_outputs(projection, &scope);
+                for (index, out) in outputs.iter().enumerate() {
+                    if keyed.get(index) != Some(&true) {
+                        self.compared(&out.shape, "DISTINCT", None)?;
+                    }
                 }
             }
             Some(Distinct::On(exprs)) => {
@@ -397,8 +400,13 @@ impl Analyst<'_> {
             GroupByExpr::All(_) => return Err(Problem::not_understood("GROUP BY ALL")),
             GroupByExpr::Expressions(exprs, modifiers) => (exprs, modifiers),
         };
-        for expr in exprs.iter_mut() {
-            self.group_key(expr, scope)?;
+        let keyed = self.keyed(&exprs.iter().collect::<Vec<_>>(), scope);
+        for (expr, keyed) in exprs.iter_mut().zip(keyed) {
+            if keyed {
+                self.sort_key(expr, scope, false)?;
+            } else {
+                self.group_key(expr, scope)?;
+            }
         }
         for modifier in modifiers {
             match modifier {

@@ -181,7 +181,7 @@ public class Hibernate {
     static void read(Session session) {
         say("found", session.createQuery("from Person where email in (:emails) order by id").setParameterList("emails", Arrays.asList("p1@example.org", "p3@example.org")).list());
         say("salary", session.createQuery("select p.id from Person p where p.salary = :salary").setBigDecimal("salary", new BigDecimal("402.00")).list());
-        say("joined", session.createQuery("from Person p left join fetch p.visits v where p.email = 'p1@example.org'").list());
+        say("joined", session.createQuery("select distinct p from Person p left join fetch p.visits v where p.email = 'p1@example.org'").list());
         say("by e-mail", session.createQuery("select v.page from Person p, Visit v where v.email = p.email order by v.id").list());
         say("exists", session.createQuery("select p.email from Person p where exists (from Visit v where v.person = p) order by p.id").list());
         say("counted", session.createQuery("select count(*), count(p.name), count(distinct p.email) from Person p").list().stream().map(row -> Arrays.toString((Object[]) row)).toArray()[0]);
