@@ -1,6 +1,7 @@
 //! The server's errors on their way to the client: positions mapped back, names ours to theirs, texts that could quote
 //! a value of a tagged column taken out.
 
+use super::align;
 use crate::wire::backend::ErrorFields;
 use std::sync::Arc;
 
@@ -16,9 +17,9 @@ impl Positions {
     pub(super) fn pieces(pieces: Vec<(usize, usize, usize)>) -> Positions {
         Positions(Some(pieces.into()))
     }
-    /// One rewritten statement: positions hold up to where it differs first.
-    pub(super) fn prefix(sent: &str, client: &str, client_offset: usize) -> Positions {
-        Positions::pieces(vec![(0, client_offset, common_characters(sent, client))])
+    /// One rewritten statement: positions hold where its tokens are the client's.
+    pub(super) fn rewritten(sent: &str, client: &str, client_offset: usize) -> Positions {
+        Positions::pieces(align::pieces(sent, client, client_offset))
     }
     /// The same pieces when the text stands `by` characters further on in what is sent.
     pub(super) fn shifted(&self, by: usize) -> impl Iterator<Item = (usize, usize, usize)> {
@@ -32,11 +33,6 @@ impl Positions {
         let piece = pieces.iter().find(|(start, _, length)| (*start..start + length).contains(&at))?;
         Some(piece.1 + (at - piece.0) + 1)
     }
-}
-
-/// How many characters two texts have in common at the start.
-pub(super) fn common_characters(one: &str, other: &str) -> usize {
-    one.chars().zip(other.chars()).take_while(|(left, right)| left == right).count()
 }
 
 /// Maps field P, or drops it where the client's text has no such place.
@@ -97,11 +93,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn positions_hold_in_the_unchanged_prefix_only() {
-        let positions = Positions::prefix("select é, f(x) from public.t", "select é, f(x) from t", 4);
+    fn positions_hold_where_the_text_is_the_clients() {
+        let positions = Positions::rewritten("select é, f(x) from public.t", "select é, f(x) from t", 4);
         assert_eq!(positions.map(1), Some(5));
         assert_eq!(positions.map(11), Some(15));
         assert_eq!(positions.map(24), None);
+        assert_eq!(positions.map(28), Some(25));
         assert_eq!(Positions::same().map(7), Some(7));
     }
 

@@ -88,7 +88,7 @@ impl Relay {
         let server_name = self.statements.name_for_parse(parse.name);
         let positions = match &sent {
             None => Positions::same(),
-            Some(sent) => Positions::prefix(sent, parse.sql, 0),
+            Some(sent) => Positions::rewritten(sent, parse.sql, 0),
         };
         match &sent {
             None if server_name.is_empty() => self.send(frame.clone()),

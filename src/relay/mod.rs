@@ -9,6 +9,7 @@
 //! `reply`, `rows`, `failed` (what comes back), `copy` (both ways), `refuse`, `run` (records, gates, limits), `settle` (what later plans
 //! depend on), `statement` (names), `cells` (the seam to `cell`).
 
+mod align;
 mod cells;
 mod client;
 mod convert;

@@ -225,7 +225,7 @@ impl Relay {
                 let class = if plan.effects.writes { Class::Writes } else { Class::Reads };
                 let mut part = Part::passing(plan.kind, class, plan.effects);
                 part.plan = Some(plan.clone());
-                part.positions = Positions::prefix(&sql, own, offset);
+                part.positions = Positions::rewritten(&sql, own, offset);
                 Ok(Sent { sql, part, judged: Some((judgement, compared)) })
             }
             Planned::Local(local) => {

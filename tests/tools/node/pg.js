@@ -20,7 +20,7 @@ const wrong = async (name, promise) => {
   const error = await promise.then(() => ({}), (error) => error)
   // The message of a wrong value quotes it; the proxy's does not.
   const message = /^22/.test(error.code) ? '' : error.message
-  say(name, [error.code, message, error.constraint, error.table])
+  say(name, [error.code, message, error.constraint, error.table, error.position])
 }
 
 const create = `
