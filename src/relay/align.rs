@@ -1,23 +1,19 @@
 //! Where the tokens of a rewritten statement stand in the client's text, so that an error points to where it was written.
 //!
 //! The print keeps the client's tokens in order and adds some (schemas, casts, columns of `*`); sealed constants stand for the
-//! client's. Tokens that agree, with their neighbours, are the same token. Deliberately absent: places within what was added,
-//! and long texts, of which only the unchanged beginning is known.
+//! client's. Tokens that agree, with their neighbours, are the same token. Deliberately absent: places within what was added.
 
 use crate::sql::lex::{Kind, Token, lex};
 
 /// Longer texts are data, most of them.
-const LONGEST: usize = 16 * 1024;
+pub(super) const LONGEST: usize = 16 * 1024;
 /// How many tokens may have been added in one place.
 const ADDED: usize = 256;
 
 /// (sent, client's, length) in characters from 0, of what the texts have in common.
 pub(super) fn pieces(sent: &str, client: &str, client_offset: usize) -> Vec<(usize, usize, usize)> {
-    let common = sent.chars().zip(client.chars()).take_while(|(left, right)| left == right).count();
+    let common = common(sent, client);
     let mut pieces = vec![(0, client_offset, common)];
-    if sent.len().max(client.len()) > LONGEST {
-        return pieces;
-    }
     let (Ok(ours), Ok(theirs)) = (lex(sent), lex(client)) else { return pieces };
     let same = |ours_at: usize, theirs_at: usize| match (ours.get(ours_at), theirs.get(theirs_at)) {
         (Some(one), Some(other)) => alike(one.text(sent), one, other.text(client), other),
@@ -45,6 +41,11 @@ pub(super) fn pieces(sent: &str, client: &str, client_offset: usize) -> Vec<(usi
         (at, own) = (at + 1, own + 1);
     }
     pieces
+}
+
+/// How many characters two texts have in common at the start.
+pub(super) fn common(one: &str, other: &str) -> usize {
+    one.chars().zip(other.chars()).take_while(|(left, right)| left == right).count()
 }
 
 /// One token written in two ways: constants for constants, names whatever their quotes and letters.

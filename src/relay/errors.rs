@@ -5,33 +5,67 @@ use super::align;
 use crate::wire::backend::ErrorFields;
 use std::sync::Arc;
 
-/// Where pieces of the sent text stand in the client's: (sent, client's, length), in characters from 0.
+/// Where pieces of the sent text stand in the client's.
 #[derive(Clone, Default)]
-pub(super) struct Positions(Option<Arc<[(usize, usize, usize)]>>);
+pub(super) struct Positions(Option<Arc<[Piece]>>);
+
+/// Holds texts with literals: no `Debug`.
+#[derive(Clone)]
+pub(super) enum Piece {
+    /// (sent, client's, length), in characters from 0.
+    Same(usize, usize, usize),
+    /// A rewritten statement: aligned when an error asks for a place in it.
+    Rewritten { sent: Arc<str>, sent_at: usize, client: Arc<str>, client_at: usize },
+}
+
+impl Piece {
+    fn shifted(&self, by: usize) -> Piece {
+        match self.clone() {
+            Piece::Same(sent, client, length) => Piece::Same(sent + by, client, length),
+            Piece::Rewritten { sent, sent_at, client, client_at } => {
+                Piece::Rewritten { sent, sent_at: sent_at + by, client, client_at }
+            }
+        }
+    }
+    fn map(&self, at: usize) -> Option<usize> {
+        let within = |at: usize, (sent, client, length): (usize, usize, usize)| {
+            (sent..sent + length).contains(&at).then(|| client + (at - sent))
+        };
+        match self {
+            Piece::Same(sent, client, length) => within(at, (*sent, *client, *length)),
+            Piece::Rewritten { sent, sent_at, client, client_at } => {
+                let at = at.checked_sub(*sent_at)?;
+                align::pieces(sent, client, *client_at).into_iter().find_map(|piece| within(at, piece))
+            }
+        }
+    }
+}
 
 impl Positions {
     /// The text was sent as it was.
     pub(super) fn same() -> Positions {
         Positions(None)
     }
-    pub(super) fn pieces(pieces: Vec<(usize, usize, usize)>) -> Positions {
+    pub(super) fn pieces(pieces: Vec<Piece>) -> Positions {
         Positions(Some(pieces.into()))
     }
     /// One rewritten statement: positions hold where its tokens are the client's.
-    pub(super) fn rewritten(sent: &str, client: &str, client_offset: usize) -> Positions {
-        Positions::pieces(align::pieces(sent, client, client_offset))
+    pub(super) fn rewritten(sent: &str, client: &str, client_at: usize) -> Positions {
+        Positions::pieces(vec![if sent.len().max(client.len()) > align::LONGEST {
+            Piece::Same(0, client_at, align::common(sent, client))
+        } else {
+            Piece::Rewritten { sent: sent.into(), sent_at: 0, client: client.into(), client_at }
+        }])
     }
     /// The same pieces when the text stands `by` characters further on in what is sent.
-    pub(super) fn shifted(&self, by: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-        let pieces = self.0.iter().flat_map(|pieces| pieces.iter());
-        pieces.map(move |(sent, client, length)| (sent + by, *client, *length))
+    pub(super) fn shifted(&self, by: usize) -> impl Iterator<Item = Piece> {
+        self.0.iter().flat_map(|pieces| pieces.iter()).map(move |piece| piece.shifted(by))
     }
     /// The client's 1-based position for a 1-based position of the sent text, where there is one.
     fn map(&self, sent: usize) -> Option<usize> {
         let Some(pieces) = &self.0 else { return Some(sent) };
         let at = sent.checked_sub(1)?;
-        let piece = pieces.iter().find(|(start, _, length)| (*start..start + length).contains(&at))?;
-        Some(piece.1 + (at - piece.0) + 1)
+        pieces.iter().find_map(|piece| piece.map(at)).map(|at| at + 1)
     }
 }
 

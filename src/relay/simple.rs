@@ -6,7 +6,7 @@
 
 use super::cells::{self, Compared};
 use super::convert::{Conversion, Rest};
-use super::errors::Positions;
+use super::errors::{Piece, Positions};
 use super::extended::no_second_factor;
 use super::queue::{Class, Expect, Owed, Part, QueryReply, Role};
 use super::run::check_comparisons;
@@ -236,7 +236,7 @@ impl Relay {
             }
             Planned::Pass(pass) => {
                 let mut part = Part::passing(kinds::kind(own), kinds::class(own, pass.effects), pass.effects);
-                part.positions = Positions::pieces(vec![(0, offset, own.chars().count())]);
+                part.positions = Positions::pieces(vec![Piece::Same(0, offset, own.chars().count())]);
                 Ok(Sent { sql: own.to_owned(), part, judged: None })
             }
             Planned::Refuse(refusal) => Err(refusal.clone()),
