@@ -45,7 +45,7 @@ pub fn echo(sql: &str, original: &[Token], printed: &str) -> Result<(), Lost> {
 type Rule = fn(&Pair<'_>) -> Option<(usize, usize)>;
 
 /// What may differ, by name.
-const HARMLESS: [(&str, Rule); 11] = [
+const HARMLESS: [(&str, Rule); 12] = [
     ("AS before an alias", |pair| pair.optional("as", |side, at| at > 0 && side.identifier(at + 1))),
     ("OUTER in LEFT OUTER JOIN", |pair| {
         let outer = |side: &Side<'_>, at: usize| {
@@ -93,6 +93,22 @@ const HARMLESS: [(&str, Rule); 11] = [
             && clause(&pair.echo, echo, "limit")
             && clause(&pair.echo, echo + 2, "offset");
         (swapped && pair.same_at(mine + 1, echo + 3) && pair.same_at(mine + 3, echo + 1)).then_some((4, 4))
+    }),
+    ("ON UPDATE before ON DELETE", |pair| {
+        // Both begin with ON.
+        let (mine, echo) = (pair.mine.at.checked_sub(1)?, pair.echo.at.checked_sub(1)?);
+        let clause = |side: &Side<'_>, at: usize, event: &str| {
+            let acts = side.word(at, "on") && side.word(at + 1, event);
+            let two = side.word(at + 2, "set") || side.word(at + 2, "no");
+            acts.then_some(if two { 4 } else { 3 })
+        };
+        let update = clause(&pair.mine, mine, "update")?;
+        let delete = clause(&pair.mine, mine + update, "delete")?;
+        clause(&pair.echo, echo, "delete").filter(|length| *length == delete)?;
+        clause(&pair.echo, echo + delete, "update").filter(|length| *length == update)?;
+        let same = (2..delete).all(|at| pair.same_at(mine + update + at, echo + at))
+            && (2..update).all(|at| pair.same_at(mine + at, echo + delete + at));
+        same.then_some((update + delete - 1, update + delete - 1))
     }),
     ("a comma between the modes of a transaction", |pair| {
         let transaction =
@@ -237,6 +253,10 @@ mod tests {
             // Odd to the eye, but the server cuts the operator in the same place.
             ("select a>-1", "SELECT a >- 1"),
             ("select 1 offset $1 limit 10", "SELECT 1 LIMIT 10 OFFSET $1"),
+            (
+                "create table t (a int references u on update cascade on delete set null)",
+                "CREATE TABLE t (a INT REFERENCES u ON DELETE SET NULL ON UPDATE CASCADE)",
+            ),
             ("select 1 fetch next 5 rows only", "SELECT 1 FETCH FIRST 5 ROWS ONLY"),
             ("begin read only", "BEGIN READ ONLY"),
             ("begin isolation level serializable read only", "BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY"),
@@ -253,6 +273,10 @@ mod tests {
             ("select a>-1", "SELECT a > 1"),
             ("fetch first from c", "FETCH NEXT FROM c"),
             ("select 1 offset 5 limit 10", "SELECT 1 LIMIT 5 OFFSET 10"),
+            (
+                "create table t (a int references u on update cascade on delete set null)",
+                "CREATE TABLE t (a INT REFERENCES u ON DELETE CASCADE ON UPDATE SET NULL)",
+            ),
             ("select - -1", "SELECT --1"),
             ("select 'a'", "SELECT 'b'"),
             ("select \"A\"", "SELECT A"),

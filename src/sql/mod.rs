@@ -11,6 +11,7 @@
 pub mod agree;
 mod copy;
 pub mod echo;
+mod kinds;
 pub mod lex;
 pub mod lineage;
 pub mod literal;
@@ -31,6 +32,7 @@ pub use problem::{Problem, Trouble};
 pub use reach::unguarded_call;
 pub use session::{Local, check_pinned};
 
+use crate::catalog::Catalog;
 use lex::{Kind, Token};
 use parse::{NotParsed, Parsed};
 use session::{Session, Words};
@@ -99,6 +101,7 @@ const HARMLESS_WITH_TAGGED_NAME: &[&str] = &[
     "lock",
     "notify",
     "reassign",
+    "refresh",
     "reindex",
     "release",
     "reset",
@@ -160,18 +163,24 @@ pub fn understand(
     if HARMLESS_WITH_TAGGED_NAME.contains(&first.as_str()) {
         return Ok(Understood::Pass(effects));
     }
-    // The kind's own place, for a table may have any of these names.
-    let modified = matches!(words.keyword(1).as_str(), "temp" | "temporary" | "unlogged");
-    let kind = words.keyword(if first == "create" && modified { 2 } else { 1 });
-    let harmless = HARMLESS_KINDS.contains(&kind.as_str())
-        || first == "alter" && matches!(kind.as_str(), "index" | "trigger");
-    if harmless && matches!(first.as_str(), "alter" | "create") {
+    if is_harmless(&words) {
         return Ok(Understood::Pass(effects));
     }
     if first == "copy" {
         return copied(text, statement, declared, effects, context);
     }
     parsed(text, statement, &words, declared, effects, context)
+}
+
+/// CREATE and ALTER that name a tagged table without touching its columns' types or values.
+fn is_harmless(words: &Words<'_>) -> bool {
+    let first = words.keyword(0);
+    // The kind's own place, for a table may have any of these names.
+    let modified = matches!(words.keyword(1).as_str(), "temp" | "temporary" | "unlogged");
+    let kind = words.keyword(if first == "create" && modified { 2 } else { 1 });
+    let harmless = HARMLESS_KINDS.contains(&kind.as_str())
+        || first == "alter" && matches!(kind.as_str(), "index" | "trigger");
+    harmless && matches!(first.as_str(), "alter" | "create")
 }
 
 /// COPY: its own syntax is ours to read, the query in it is read as every other.
@@ -245,6 +254,40 @@ fn tree(text: &str, statement: &StatementText, words: &Words<'_>) -> Result<Pars
                 None => refuse().at(at),
             }
         }
+    })
+}
+
+/// How one statement's text is read, were anything tagged in its reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// By its tokens: about the session, COPY, or harmless whatever it names.
+    Tokens,
+    /// Parsed; this is what would be sent, with nothing in it changed. It has the text's tokens.
+    Parsed(String),
+    /// Not: it passes where none of its words leads to a tagged relation, and is refused where one does.
+    Lexical,
+}
+
+/// Reads one statement by itself.
+///
+/// # Errors
+/// The server's scanner would not take it, or the session may not do what it does.
+pub fn read(text: &str) -> Result<Reading, Problem> {
+    let unreadable = |error: lex::LexError| Problem::new(Trouble::Mismatch, "42601", error.message);
+    let tokens = lex::lex(text).map_err(unreadable)?;
+    let words = Words { text, tokens: &tokens };
+    let first = words.keyword(0);
+    let by_tokens = matches!(session::read(&words, &Catalog::default())?, Session::Local(_));
+    if by_tokens
+        || first == "copy"
+        || HARMLESS_WITH_TAGGED_NAME.contains(&first.as_str())
+        || is_harmless(&words)
+    {
+        return Ok(Reading::Tokens);
+    }
+    Ok(match parse::one(text, true) {
+        Ok(parsed) => Reading::Parsed(parsed.stand_ins.restore(parsed.statement.to_string())),
+        Err(_) => Reading::Lexical,
     })
 }
 

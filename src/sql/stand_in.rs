@@ -2,6 +2,7 @@
 //! them, and in what is printed they stand again.
 //!
 //! Only parts that hold neither a value nor a column of a table: row locks (`FOR NO KEY UPDATE OF a, b`), `CURRENT OF`,
+//! what ends a definition (`WITH CHECK OPTION`),
 //! `TABLE t`, `(c).*`, the `LIKE t INCLUDING …` of a new table, and a trigger's constants, and actions of ALTER TABLE on storage and the like. Guarantees: a
 //! stand-in is marked by a character that the text does not have, so nothing of the client's is taken for one; what a
 //! part names (the table of LIKE) is handed to lineage, which resolves it. Deliberately absent: expressions.
@@ -12,7 +13,11 @@ use sqlparser::tokenizer::{Token as Theirs, TokenWithSpan};
 
 /// What stood in for what, in one statement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct StandIns(Vec<StandIn>);
+pub(super) struct StandIns {
+    parts: Vec<StandIn>,
+    /// What comes after all that is printed.
+    last: String,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StandIn {
@@ -44,17 +49,23 @@ pub(super) struct Replaced {
 impl StandIns {
     /// A printed statement, with the parts in their places.
     pub(super) fn restore(&self, printed: String) -> String {
-        self.0.iter().fold(printed, |printed, stand_in| printed.replace(&stand_in.phrase, &stand_in.part))
+        let parts = self.parts.iter();
+        let mut text = parts.fold(printed, |text, stand_in| text.replace(&stand_in.phrase, &stand_in.part));
+        if !self.last.is_empty() {
+            text.push(' ');
+            text.push_str(&self.last);
+        }
+        text
     }
 
     /// What the column of a new table stands for.
     pub(super) fn like(&self, column: &str) -> Option<&Like> {
-        self.0.iter().find(|stand_in| stand_in.column.as_deref() == Some(column))?.like.as_ref()
+        self.parts.iter().find(|stand_in| stand_in.column.as_deref() == Some(column))?.like.as_ref()
     }
 
     /// Names the table of a LIKE as the catalog does: `table` is quoted and qualified.
     pub(super) fn qualify_like(&mut self, column: &str, table: &str) {
-        for stand_in in self.0.iter_mut().filter(|stand_in| stand_in.column.as_deref() == Some(column)) {
+        for stand_in in self.parts.iter_mut().filter(|stand_in| stand_in.column.as_deref() == Some(column)) {
             if let Some(like) = &stand_in.like {
                 stand_in.part = format!("LIKE {table} {}", like.options).trim_end().to_owned();
             }
@@ -93,7 +104,13 @@ pub(super) fn stand_in(sql: &str, tokens: &[Token], theirs: &[TokenWithSpan]) ->
     let mut theirs = theirs.iter().filter(|token| !matches!(token.token, Theirs::Whitespace(_)));
     let (mut at, mut copied) = (0, 0);
     while at < tokens.len() {
-        let marker = format!("{fence}{}{fence}", replaced.stand_ins.0.len());
+        let marker = format!("{fence}{}{fence}", replaced.stand_ins.parts.len());
+        if text.is_last(at) {
+            let span = text.span(at, tokens.len() - at)?;
+            replaced.text.push_str(sql.get(copied..span.start)?);
+            replaced.stand_ins.last = sql.get(span)?.to_owned();
+            return Some(replaced);
+        }
         let Some(found) = text.found(at, &marker) else {
             replaced.tokens.extend(theirs.next().cloned());
             at += 1;
@@ -110,7 +127,7 @@ pub(super) fn stand_in(sql: &str, tokens: &[Token], theirs: &[TokenWithSpan]) ->
         copied = span.end;
         if let Some(phrase) = found.phrase {
             let part = sql.get(span)?.to_owned();
-            replaced.stand_ins.0.push(StandIn { phrase, part, column: found.column, like: found.like });
+            replaced.stand_ins.parts.push(StandIn { phrase, part, column: found.column, like: found.like });
         }
         at += found.length;
     }
@@ -132,6 +149,7 @@ const ACTIONS: &[&[&str]] = &[
     &["set", "tablespace"],
     &["set", "access", "method"],
     &["not", "of"],
+    &["alter", "constraint"],
     &["alter", "_", "set", "statistics"],
     &["alter", "_", "set", "storage"],
     &["alter", "_", "set", "compression"],
@@ -190,13 +208,16 @@ impl Text<'_> {
 
     /// The part at a token that needs a stand-in.
     fn found(&self, at: usize, marker: &str) -> Option<Found> {
-        self.lock(at, marker)
+        self.action(at, marker)
+            .or_else(|| self.lock(at, marker))
+            .or_else(|| self.on_only(at, marker))
             .or_else(|| self.current_of(at, marker))
             .or_else(|| self.table(at))
             .or_else(|| self.star(at))
+            .or_else(|| self.spelled_out(at))
+            .or_else(|| self.variadic(at, marker))
             .or_else(|| self.like(at, marker))
             .or_else(|| self.trigger_arguments(at, marker))
-            .or_else(|| self.action(at, marker))
     }
 
     /// `FOR NO KEY UPDATE`, `FOR KEY SHARE`, and any lock of several tables (`for_locking_item`).
@@ -261,6 +282,70 @@ impl Text<'_> {
         };
         let same = format!("{}.*", name.text(self.sql));
         Some(Found::same(5, vec![token, Theirs::Period, Theirs::Mul], same))
+    }
+
+    /// What may be left out, or is written in one word: `ALTER a SET NOT NULL`, `RENAME a TO b`, `a ISNULL`.
+    fn spelled_out(&self, at: usize) -> Option<Found> {
+        let alters = self.are(0, &["alter", "table"]);
+        let column = self.name(at + 1) == 1 && !self.is(at + 1, "column") && !self.is(at + 1, "constraint");
+        let changed = ["set", "drop", "type", "add"].iter().any(|word| self.is(at + 2, word));
+        if alters && at > 2 && self.is(at, "alter") && column && changed {
+            return Some(Found::same(1, vec![word("ALTER"), word("COLUMN")], "ALTER COLUMN".to_owned()));
+        }
+        if alters
+            && at > 2
+            && self.is(at, "rename")
+            && column
+            && self.is(at + 2, "to")
+            && !self.is(at + 1, "to")
+        {
+            return Some(Found::same(1, vec![word("RENAME"), word("COLUMN")], "RENAME COLUMN".to_owned()));
+        }
+        let operand = at > 0
+            && self.tokens.get(at - 1).is_some_and(|token| {
+                token.is_identifier() || token.is_symbol(self.sql, ")") || token.is_symbol(self.sql, "]")
+            })
+            && !self.before(at, &["as", "and", "or", "not", "where", "select", "when", "on", "having"]);
+        if operand && !self.is(at + 1, "(") && !self.is(at + 1, ".") {
+            if self.is(at, "isnull") {
+                return Some(Found::same(1, vec![word("IS"), word("NULL")], "IS NULL".to_owned()));
+            }
+            if self.is(at, "notnull") {
+                let tokens = vec![word("IS"), word("NOT"), word("NULL")];
+                return Some(Found::same(1, tokens, "IS NOT NULL".to_owned()));
+            }
+        }
+        None
+    }
+
+    /// `f(VARIADIC array)`, as if it were an argument with a name.
+    fn variadic(&self, at: usize, marker: &str) -> Option<Found> {
+        let fits = self.is(at, "variadic") && self.before(at, &["(", ","]) && !self.is(0, "create");
+        fits.then(|| Found::new(1, vec![word(marker), Theirs::RArrow], format!("{marker} =>")))
+    }
+
+    /// `CREATE INDEX i ON ONLY t`.
+    fn on_only(&self, at: usize, marker: &str) -> Option<Found> {
+        let named = usize::from(!self.is(at, "on"));
+        let place = self.is(0, "create")
+            && self.before(at, &["index", "concurrently", "exists"])
+            && self.are(at + named, &["on", "only"])
+            && self.name(at) == 1;
+        place.then(|| Found::new(2 + named, vec![word(marker), word("ON")], format!("{marker} ON")))
+    }
+
+    /// What ends a definition: `WITH CHECK OPTION`, `WITH NO DATA`, `TABLESPACE x`.
+    fn is_last(&self, at: usize) -> bool {
+        let rest = self.tokens.len() - at;
+        let ends: [&[&str]; 6] = [
+            &["with", "check", "option"],
+            &["with", "cascaded", "check", "option"],
+            &["with", "local", "check", "option"],
+            &["with", "data"],
+            &["with", "no", "data"],
+            &["tablespace", "_"],
+        ];
+        self.is(0, "create") && ends.iter().any(|end| end.len() == rest && self.are(at, end))
     }
 
     /// `LIKE t INCLUDING …` among the columns of CREATE TABLE (`TableLikeClause`).

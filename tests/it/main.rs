@@ -40,6 +40,7 @@ mod proxy;
 mod python;
 mod raw;
 mod recorded;
+mod regression;
 mod relay;
 mod reload;
 mod serve;

@@ -8,6 +8,7 @@ use super::row::is_row;
 use super::scope::{Resolved, Scope, fold, parts};
 use super::{Analyst, ParameterUse, SealedShape, Shape, Tagged, logical};
 use crate::catalog::Action;
+use crate::sql::kinds;
 use crate::sql::problem::Problem;
 use crate::value::DataType;
 use sqlparser::ast::{
@@ -191,7 +192,7 @@ impl Analyst<'_> {
             Expr::CompoundFieldAccess { root, access_chain } => self.access(root, access_chain, scope),
             other => {
                 let name = super::variant_name(other);
-                Err(Problem::not_understood(&format!("expression {name}")))
+                Err(kinds::expression(other).refusal(&format!("expression {name}")))
             }
         }
     }

@@ -34,6 +34,7 @@ mod table_as;
 mod view;
 
 use super::copy::CopyOptions;
+use super::kinds;
 use super::parse::Parsed;
 use super::problem::Problem;
 use super::shape::Lines;
@@ -345,7 +346,7 @@ impl Analyst<'_> {
             Statement::CreateTrigger(create) => {
                 self.create_trigger(create).map(|()| ("create trigger", None, schema))
             }
-            other => Err(Problem::not_understood(&format!("statement {}", variant_name(other)))),
+            other => Err(kinds::statement(other).refusal(&format!("statement {}", variant_name(other)))),
         }
     }
 

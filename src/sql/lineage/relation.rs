@@ -4,6 +4,7 @@ use super::print::{cast, quoted};
 use super::scope::{Entry, Found, Out, Scope, fold, parts, span_of};
 use super::{Analyst, Shape};
 use crate::catalog::{Action, RelationKind};
+use crate::sql::kinds;
 use crate::sql::problem::{Problem, Trouble};
 use sqlparser::ast::{
     ArrayElemTypeDef, DataType, Expr, FunctionArg, FunctionArgExpr, Ident, Join, JoinConstraint,
@@ -221,7 +222,8 @@ impl Analyst<'_> {
                 self.joined(table_with_joins, alias, scope)
             }
             other => {
-                Err(Problem::not_understood(&format!("FROM item of kind {}", super::variant_name(other))))
+                let name = super::variant_name(other);
+                Err(kinds::from_item(other).refusal(&format!("FROM item of kind {name}")))
             }
         }
     }
