@@ -8,7 +8,7 @@
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code)]
-#[path = "../tests/it/golden.rs"]
+#[path = "../fuzz/src/shop.rs"]
 mod golden;
 
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -9,7 +9,7 @@
 
 #[path = "../tests/it/conversation.rs"]
 mod conversation;
-#[path = "../tests/it/golden.rs"]
+#[path = "../fuzz/src/shop.rs"]
 mod golden;
 
 use conversation::{Pump, client_frame, server_frames, world};

@@ -13,7 +13,7 @@
 
 #[path = "../tests/it/cell.rs"]
 mod cell;
-#[path = "../tests/it/golden.rs"]
+#[path = "../fuzz/src/shop.rs"]
 mod golden;
 
 use bytes::BytesMut;

@@ -2,11 +2,15 @@
 //! without nightly. A failure prints the bytes and a seed that repeats it.
 
 #[path = "../../fuzz/src/lib.rs"]
-mod bodies;
+pub mod bodies;
 
 use bytes::BytesMut;
+use pgveil::sql::lex::lex;
 use pgveil::wire::{self, Limits};
 use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
 
 /// Well-formed bytes to damage: the interesting paths begin where a message is almost right.
 const SEEDS: [&[u8]; 12] = [
@@ -67,4 +71,74 @@ proptest! {
         }
         all(&data);
     }
+}
+
+/// Statements to damage.
+fn statements() -> Vec<&'static str> {
+    let applications = include_str!("../corpus/applications.sql").split("\n;\n");
+    let twin = include_str!("../corpus/twin.sql").lines().filter(|line| !line.starts_with("--"));
+    let plans = [
+        include_str!("../golden/plan/compare.md"),
+        include_str!("../golden/plan/define.md"),
+        include_str!("../golden/plan/grammar.md"),
+        include_str!("../golden/plan/nested.md"),
+        include_str!("../golden/plan/write.md"),
+    ];
+    let golden = plans.into_iter().flat_map(|plan| {
+        plan.split("```sql")
+            .skip(1)
+            .filter_map(|block| Some(block.split_once('\n')?.1.split_once("\n```")?.0))
+    });
+    applications.chain(twin).chain(golden).filter(|sql| !sql.is_empty()).collect()
+}
+
+/// Puts a statement's words in other places, and other statements' words in theirs.
+fn damaged(random: &mut StdRng, statements: &[&str]) -> String {
+    let words = |sql: &str| -> Vec<String> {
+        let tokens = lex(sql).unwrap_or_default();
+        tokens.iter().map(|token| token.text(sql).to_owned()).collect()
+    };
+    let mut sql = words(statements.choose(random).expect("there are some"));
+    for _ in 0..random.random_range(0..4) {
+        let other = words(statements.choose(random).expect("there are some"));
+        let from = random.random_range(0..=other.len());
+        let to = random.random_range(from..=other.len().min(from + 12));
+        let at = random.random_range(0..=sql.len());
+        let until = random.random_range(at..=sql.len().min(at + 6));
+        match random.random_range(0..4) {
+            0 => drop(sql.drain(at..until)),
+            1 => drop(sql.splice(at..until, other[from..to].iter().cloned())),
+            2 => drop(sql.splice(at..at, other[from..to].iter().cloned())),
+            _ => {
+                let copy = sql[at..until].to_vec();
+                sql.splice(at..at, copy);
+            }
+        }
+    }
+    sql.join(" ")
+}
+
+fn damage(seed: u64, count: usize) {
+    let statements = statements();
+    assert!(statements.len() > 200, "{}", statements.len());
+    for seed in seed..seed + count as u64 {
+        let sql = damaged(&mut StdRng::seed_from_u64(seed), &statements);
+        if let Err(panic) = std::panic::catch_unwind(|| bodies::plan(sql.as_bytes())) {
+            eprintln!("seed {seed}: {sql}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn damaged_statements_are_planned_or_refused() {
+    damage(1, 3000);
+}
+
+#[test]
+#[ignore = "takes minutes: PGVEIL_FUZZ_SEED, PGVEIL_FUZZ_STATEMENTS"]
+fn very_many_damaged_statements_are_planned_or_refused() {
+    let number =
+        |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
+    damage(number("PGVEIL_FUZZ_SEED", 1_000_000), number("PGVEIL_FUZZ_STATEMENTS", 300_000) as usize);
 }

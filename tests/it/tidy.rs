@@ -74,8 +74,9 @@ const FILE_LINES: usize = 700;
 const FUNCTION_LINES: usize = 70;
 
 /// Functions that may be longer: flat tables only, each with its reason.
-const LONG_FUNCTIONS: [(&str, &str, &str); 4] = [
+const LONG_FUNCTIONS: [(&str, &str, &str); 5] = [
     ("metrics.rs", "new", "one constructor a metric"),
+    ("sql/kinds.rs", "statement", "one arm a kind of statement"),
     ("sql/lineage/alter.rs", "alter_operation", "one arm an operation of ALTER TABLE"),
     ("sql/lineage/expression.rs", "expr", "one arm a kind of expression"),
     ("sql/lineage/relation.rs", "factor", "one arm a kind of FROM item"),
