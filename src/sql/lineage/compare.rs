@@ -151,7 +151,18 @@ impl Analyst<'_> {
     }
 
     pub(super) fn comparable(&self, sealed: &SealedShape, construct: &str) -> Result<(), Problem> {
-        if sealed.deterministic() { Ok(()) } else { Err(Problem::sealed_use(sealed.column(), construct)) }
+        if sealed.deterministic() {
+            return Ok(());
+        }
+        let problem = Problem::sealed_use(sealed.column(), construct);
+        Err(match construct {
+            "DISTINCT" | "GROUP BY" => problem.hint(format!(
+                "A randomized column can stand there with the whole primary key of table {} beside it; \
+                 a deterministic domain could be compared by itself.",
+                sealed.column().table()
+            )),
+            _ => problem,
+        })
     }
 
     pub(super) fn in_target(
