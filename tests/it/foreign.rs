@@ -5,11 +5,12 @@
 //! `visit`, [`TAGS`]) itself. What it sent is known from the plain server's log, and kept in `tests/corpus/tools`
 //! (`recorded.rs`). Nothing is skipped: what a program needs is installed, or the test fails with a remedy.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::postgres::{self, Postgres};
 use crate::proxy::{self, Proxy};
@@ -125,8 +126,10 @@ fn run(tool: &str, command: &mut Command) -> String {
 /// `tests/tools/NAME`, copied to `target/tools/NAME` and made ready there by `prepare` unless it is already, from the very
 /// same files.
 pub fn prepared(name: &str, prepare: impl Fn(&Path)) -> PathBuf {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poison| poison.into_inner());
+    static LOCKS: Mutex<BTreeMap<String, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
+    // Tests of one folder wait for each other; a failed preparation is tried again by the next.
+    let own = LOCKS.lock().unwrap().entry(name.to_owned()).or_default().clone();
+    let guard = own.lock().unwrap_or_else(|poison| poison.into_inner());
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (from, to) = (root.join("tests/tools").join(name), root.join("target/tools").join(name));
     fs::create_dir_all(&to).unwrap();

@@ -11,7 +11,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolCopyExt, PgPoolOptions, PgRow};
 use sqlx::types::chrono::NaiveDate;
 use sqlx::types::{BigDecimal, Json};
-use sqlx::{Column, Connection, FromRow, PgPool, QueryBuilder, Row, TypeInfo};
+use sqlx::{Column, Connection, PgPool, QueryBuilder, Row, TypeInfo};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -24,17 +24,16 @@ const CHANGE: &str = "alter table person add column age integer not null default
     update person set name = 'Migrated' where email = 'p2@example.org';
     create index person_note on person (note);";
 
-#[derive(Debug, FromRow)]
-#[expect(dead_code, reason = "printed")]
-struct Person {
-    id: i32,
-    email: String,
-    name: Option<String>,
-    born: Option<NaiveDate>,
-    salary: Option<BigDecimal>,
-    profile: Option<Json<serde_json::Value>>,
-    phone: Option<String>,
-}
+/// id, email, name, born, salary, profile, phone.
+type Person = (
+    i32,
+    String,
+    Option<String>,
+    Option<NaiveDate>,
+    Option<BigDecimal>,
+    Option<Json<serde_json::Value>>,
+    Option<String>,
+);
 
 const INSERT: &str = "insert into person (email, name, born, salary, profile, phone) values ($1, $2, $3, $4, $5, $6) returning *";
 
