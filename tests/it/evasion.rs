@@ -136,6 +136,12 @@ fn run(raw: &mut Raw, case: &Case) -> (String, Vec<u8>) {
     (verdict, read)
 }
 
+/// What PostgreSQL 15 brought: an older server's grammar does not know it.
+fn too_new(sql: &str) -> bool {
+    let newer = sql.starts_with("merge ") || sql.starts_with("create publication") && sql.contains("where");
+    newer && postgres::major() < 15
+}
+
 #[test]
 fn every_way_round_has_its_verdict() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/evasion.md");
@@ -152,7 +158,7 @@ fn every_way_round_has_its_verdict() {
     let mut shown = Vec::new();
     let all = cases(&lines);
     assert!(all.len() > 150, "the corpus was found");
-    for case in &all {
+    for case in all.iter().filter(|case| !case.messages.iter().any(|sql| too_new(sql))) {
         let verdicts: Vec<String> = users
             .iter_mut()
             .map(|(name, raw)| {

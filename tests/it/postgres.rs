@@ -350,6 +350,18 @@ async fn simple_query(url: &str, sql: &str) -> Result<Vec<Vec<Option<String>>>, 
     Ok(rows)
 }
 
+/// The server's major version, as its binary says.
+pub fn major() -> u32 {
+    static MAJOR: OnceLock<u32> = OnceLock::new();
+    *MAJOR.get_or_init(|| {
+        let output =
+            Command::new(binaries().join("postgres")).arg("--version").output().expect("postgres runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let number = said.split_whitespace().find_map(|word| word.split('.').next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("a version in {said:?}"))
+    })
+}
+
 /// The directory with `initdb` and `postgres`: `PGVEIL_PG_BIN`, `pg_config --bindir`, the packagers' directories (newest
 /// first), `PATH`. Panics with a remedy.
 pub fn binaries() -> PathBuf {

@@ -244,7 +244,7 @@ const HOSTILE: &[&str] = &[
     "select pg_sleep(0) from customers where score > 15",
     "select pg_advisory_lock(score) from customers; select objid from pg_locks where locktype = 'advisory'",
     "select setval('nothing', score) from customers",
-    "analyze verbose customers",
+    "analyze customers",
     "lock table customers; select phone from customers",
     "set role shop; select phone from customers",
     "set search_path = pg_catalog, public; select phone from customers",

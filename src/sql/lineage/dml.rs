@@ -191,7 +191,19 @@ impl Analyst<'_> {
         scope: &mut Scope<'_>,
     ) -> Result<Option<Vec<Out>>, Problem> {
         match returning {
-            Some(items) => self.projection(items, scope, None).map(Some),
+            Some(items) => {
+                let versions = scope.entries.first().map(|target| {
+                    ["old", "new"].map(|alias| Entry {
+                        alias: alias.to_owned(),
+                        schema: None,
+                        row: None,
+                        table: false,
+                        ..target.clone()
+                    })
+                });
+                scope.versions = versions.into_iter().flatten().collect();
+                self.projection(items, scope, None).map(Some)
+            }
             None => Ok(None),
         }
     }

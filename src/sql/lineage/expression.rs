@@ -3,7 +3,7 @@
 use super::compare::moved;
 use super::deferred::Meets;
 use super::print::{Mark, cast, type_by_text, verbatim};
-use super::query::expression_at;
+use super::query::{expression_at, missing_entry};
 use super::row::is_row;
 use super::scope::{Resolved, Scope, fold, parts};
 use super::{Analyst, ParameterUse, SealedShape, Shape, Tagged, logical};
@@ -37,10 +37,11 @@ impl Analyst<'_> {
                     None => Resolved::Nothing,
                 };
                 if matches!(resolved, Resolved::Nothing)
-                    && let Some(first) = names.first()
-                    && let Resolved::Column(shape) = scope.column(first)?
+                    && let Some((_, qualifier)) = names.split_last()
+                    && scope.entry_outwards(qualifier).is_none()
                 {
-                    self.refuse_sealed(&shape, "field selection", at)?;
+                    // What the server would say; if it knows the name after all, it must not be read unseen.
+                    return Err(missing_entry(qualifier).at(at));
                 }
                 self.reference(expr, resolved)
             }

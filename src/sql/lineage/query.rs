@@ -514,11 +514,7 @@ fn star(qualifier: Option<&[String]>, scope: &Scope<'_>) -> Result<Vec<SelectIte
         Some(qualifier) => match scope.entry_outwards(qualifier) {
             Some(entry) => vec![entry],
             None => {
-                return Err(Problem::new(
-                    Trouble::Mismatch,
-                    "42P01",
-                    format!("missing FROM-clause entry for table \"{}\"", qualifier.join(".")),
-                ));
+                return Err(missing_entry(qualifier));
             }
         },
     };
@@ -547,6 +543,12 @@ fn items_of_function<'s>(scope: &'s Scope<'_>) -> Option<&'s [Out]> {
     let [entry] = scope.entries.as_slice() else { return None };
     let unnamed = entry.columns.iter().any(|out| out.name.is_none());
     (entry.complete && unnamed && !entry.is_tagged()).then_some(entry.columns.as_slice())
+}
+
+/// A qualifier that nothing in reach has.
+pub(super) fn missing_entry(qualifier: &[String]) -> Problem {
+    let name = qualifier.last().map(String::as_str).unwrap_or_default();
+    Problem::new(Trouble::Mismatch, "42P01", format!("missing FROM-clause entry for table \"{name}\""))
 }
 
 /// The left-most term of a recursive CTE's query.

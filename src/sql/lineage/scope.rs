@@ -118,6 +118,8 @@ pub(super) struct Scope<'s> {
     pub(super) outer: Option<&'s Scope<'s>>,
     pub(super) ctes: Ctes,
     pub(super) entries: Vec<Entry>,
+    /// `old` and `new` of RETURNING (PostgreSQL 18): their columns are found under these names only.
+    pub(super) versions: Vec<Entry>,
     /// Columns merged by USING and NATURAL: they come first in `*`, and their unqualified name means them.
     pub(super) merged: Vec<Out>,
     /// Output names that a bare identifier of ORDER BY means first, of GROUP BY last.
@@ -173,7 +175,7 @@ impl Scope<'_> {
             return Err(Problem::not_understood("a column without a certain name in a subquery")
                 .hint("Give the subquery's columns names with AS."));
         }
-        if let Some(entry) = self.entries.iter().find(|entry| entry.alias == name) {
+        if let Some(entry) = self.entry(std::slice::from_ref(&name.to_owned())) {
             return Ok(Resolved::WholeRow(Rc::new(entry.whole_row())));
         }
         self.outer.map_or(Ok(Resolved::Nothing), |outer| outer.column(name))
@@ -202,7 +204,7 @@ impl Scope<'_> {
     /// The relation that a qualifier means in this scope (not in outer ones).
     pub(super) fn entry(&self, qualifier: &[String]) -> Option<&Entry> {
         match qualifier {
-            [alias] => self.entries.iter().find(|entry| entry.alias == *alias),
+            [alias] => self.entries.iter().chain(&self.versions).find(|entry| entry.alias == *alias),
             [schema, table] | [_, schema, table] => self
                 .entries
                 .iter()
