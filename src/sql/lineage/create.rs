@@ -14,6 +14,16 @@ use sqlparser::ast::{
 };
 use std::sync::Arc;
 
+/// Operator classes of text that order it by bytes, or as it is ordered without one (`indxpath.c`, "Operator Classes").
+const TEXT_CLASSES: [&str; 6] = [
+    "bpchar_pattern_ops",
+    "text_ops",
+    "text_pattern_ops",
+    "varchar_ops",
+    "varchar_pattern_ops",
+    "bpchar_ops",
+];
+
 impl Analyst<'_> {
     pub(super) fn create_table(&mut self, create: &mut CreateTable) -> Result<(), Problem> {
         let names = parts(&create.name)?;
@@ -257,6 +267,12 @@ impl Analyst<'_> {
                 self.compared_column(&shape, construct)?;
             } else {
                 self.refuse_sealed(&shape, &format!("{construct} on an expression"), None)?;
+            }
+            if let (Shape::Sealed(_), Some(class)) = (&shape, &*operator_class)
+                && parts(class)?.last().is_some_and(|class| TEXT_CLASSES.contains(&class.as_str()))
+            {
+                // Made for LIKE, which ciphertext cannot serve; equality it serves like any other index.
+                *operator_class = None;
             }
             if let (Shape::Sealed(sealed), Some(_)) = (&shape, operator_class) {
                 return Err(Problem::sealed_use(
