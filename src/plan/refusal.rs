@@ -68,8 +68,13 @@ impl Refusal {
     }
     /// A statement that was prepared means something else now: the database, the tags or the policy changed under it.
     pub fn changed() -> Refusal {
+        // `plancache.c`
         Refusal::new(Reason::Condition, "0A000", "cached plan must not change result type")
             .hint("Prepare the statement again.")
+    }
+    /// Whether preparing the statement again would help, as after [`Refusal::changed`].
+    pub fn is_changed(&self) -> bool {
+        self.message == Refusal::changed().message
     }
     pub fn hint(mut self, hint: impl Into<String>) -> Refusal {
         self.hint = Some(hint.into());

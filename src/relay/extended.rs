@@ -240,8 +240,11 @@ impl Relay {
         let expect = match target {
             Target::Statement => Expect::DescribeStatement(self.statements.get(name).cloned()),
             Target::Portal => {
-                let portal = self.statements.portal(name);
-                Expect::DescribePortal(portal.and_then(|portal| portal.statement.plan().cloned()))
+                let plan = match self.statements.portal(name) {
+                    Some(portal) => portal.statement.plan().cloned(),
+                    None => self.declared_cursor(name),
+                };
+                Expect::DescribePortal(plan)
             }
         };
         let server_name = self.statements.server_name(name);
@@ -250,6 +253,15 @@ impl Relay {
         self.send(sent);
         self.queue.push(Owed::new(expect, Role::Client));
         Ok(())
+    }
+
+    /// A cursor that SQL declared is a portal, too: it shows what FETCH from it shows.
+    fn declared_cursor(&mut self, name: &str) -> Option<Arc<StatementPlan>> {
+        let fetch = format!("FETCH \"{}\"", name.replace('"', "\"\""));
+        match self.plan(&fetch, &[]).statements.as_slice() {
+            [Planned::Plan(plan)] => Some(plan.clone()),
+            _ => None,
+        }
     }
 
     pub(super) fn close(&mut self, frame: Frame) -> Result<(), Violation> {

@@ -28,14 +28,19 @@ pub(super) fn is_constant(fields: &ErrorFields) -> bool {
 /// What the client reads of a refusal, in PostgreSQL's form. `text` is what `refusal.position` counts bytes of.
 pub(super) fn told(refusal: &Refusal, text: &str) -> ErrorFields {
     let position = refusal.position.and_then(|at| text.get(..at)).map(|before| before.chars().count() + 1);
-    ErrorFields::new(
+    let mut fields = ErrorFields::new(
         "ERROR",
         refusal.sqlstate,
         &refusal.message,
         refusal.detail.as_deref(),
         refusal.hint.as_deref(),
         position,
-    )
+    );
+    if refusal.is_changed() {
+        // By this drivers know that they may prepare it again by themselves (asyncpg, pgjdbc).
+        fields.fields.push((b'R', "RevalidateCachedQuery".to_owned()));
+    }
+    fields
 }
 
 impl Relay {

@@ -26,6 +26,10 @@ pub(super) struct Deferred {
     plain: Cell<bool>,
     /// Compared with its like (`DISTINCT`): what it is sealed for must compare, too.
     compared: Cell<bool>,
+    /// How often its column was referred to.
+    referred: u32,
+    /// It was cast where it stands because its column is, further out: nothing else may use it.
+    cast: bool,
 }
 
 /// What a deferred constant is sealed for.
@@ -64,8 +68,51 @@ impl Analyst<'_> {
             sealed: None,
             plain: Cell::new(false),
             compared: Cell::new(false),
+            referred: 0,
+            cast: false,
         });
         Shape::Deferred(Rc::new(vec![slot]))
+    }
+
+    /// A reference to a column of constants.
+    ///
+    /// # Errors
+    /// They were cast for another one.
+    pub(super) fn referred(&mut self, slots: &[usize]) -> Result<(), Problem> {
+        for slot in slots {
+            let Some(deferred) = self.deferred.get_mut(*slot) else { continue };
+            if deferred.cast {
+                let problem =
+                    Problem::not_understood("a constant that a subquery gives to a cast and to other uses");
+                return Err(problem.hint("Give each use a column or a parameter of its own."));
+            }
+            deferred.referred += 1;
+        }
+        Ok(())
+    }
+
+    /// Casts the constants of a column where they stand, in place of the column further out
+    /// (`SELECT p0::varchar FROM (VALUES ($1), ($2)) AS v (p0)`); whether that is the same.
+    pub(super) fn cast_column(&mut self, slots: &[usize], to: &ast::DataType) -> bool {
+        let own = |deferred: &Deferred| match &deferred.expr {
+            Expr::Cast { data_type, .. } => data_type == to,
+            _ => false,
+        };
+        let alone = |deferred: &Deferred| {
+            deferred.referred == 1 && !deferred.elements && deferred.sealed.is_none() && !deferred.plain.get()
+        };
+        let mut known = slots.iter().filter_map(|slot| self.deferred.get(*slot));
+        if known.clone().all(own) {
+            return true;
+        }
+        if !known.all(|deferred| alone(deferred) && !matches!(deferred.expr, Expr::Cast { .. })) {
+            return false;
+        }
+        for slot in slots {
+            self.cast_deferred(*slot, to);
+            self.deferred[*slot].cast = true;
+        }
+        true
     }
 
     /// Casts a constant where it stands.

@@ -43,6 +43,11 @@ impl Analyst<'_> {
                     // What the server would say; if it knows the name after all, it must not be read unseen.
                     return Err(missing_entry(qualifier).at(at));
                 }
+                if let Some((_, qualifier)) = names.split_last()
+                    && scope.entry_outwards(qualifier).is_some_and(|entry| !entry.keeps_schema())
+                {
+                    path.drain(..path.len().saturating_sub(2));
+                }
                 self.reference(expr, resolved)
             }
             Expr::Value(value) => match &value.value {
@@ -69,6 +74,11 @@ impl Analyst<'_> {
                         for slot in &*slots {
                             self.cast_deferred(*slot, data_type);
                         }
+                        let inner = std::mem::replace(&mut **inner, Expr::Identifier(Ident::new("")));
+                        *expr = inner;
+                        Ok(Shape::Deferred(slots))
+                    }
+                    Shape::Deferred(slots) if to.is_some() && self.cast_column(&slots, data_type) => {
                         let inner = std::mem::replace(&mut **inner, Expr::Identifier(Ident::new("")));
                         *expr = inner;
                         Ok(Shape::Deferred(slots))
@@ -316,6 +326,7 @@ impl Analyst<'_> {
             }
             Resolved::Column(Shape::Adaptable) => Ok(Shape::Plain),
             Resolved::Column(Shape::Deferred(slots)) => {
+                self.referred(&slots)?;
                 Ok(self.settled(&slots).map_or(Shape::Deferred(slots), Shape::Sealed))
             }
             Resolved::Column(shape) => Ok(shape),

@@ -36,6 +36,7 @@ impl Analyst<'_> {
             _ => return None,
         };
         let Statement::Query(subquery) = parse::one(&text, false).ok()?.statement else { return None };
+        let schema = alias.is_none().then(|| relation.schema.clone());
         let alias = alias.cloned().unwrap_or_else(|| TableAlias {
             explicit: true,
             name: quoted_ident(&relation.name),
@@ -50,7 +51,7 @@ impl Analyst<'_> {
         self.touched = true;
         let entry = Entry {
             alias: fold(&alias.name),
-            schema: None,
+            schema,
             columns: outs,
             complete: true,
             row: None,

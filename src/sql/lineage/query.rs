@@ -529,7 +529,8 @@ fn star(qualifier: Option<&[String]>, scope: &Scope<'_>) -> Result<Vec<SelectIte
                 continue;
             }
             let mut path: Vec<Ident> = vec![];
-            path.extend(entry.schema.iter().map(|schema| quoted_ident(schema)));
+            let schema = entry.schema.iter().filter(|_| entry.keeps_schema());
+            path.extend(schema.map(|schema| quoted_ident(schema)));
             path.push(quoted_ident(&entry.alias));
             path.push(quoted_ident(name));
             items.push(SelectItem::UnnamedExpr(Expr::CompoundIdentifier(path)));

@@ -1,5 +1,6 @@
 //! Names in reach: the relations of a FROM clause, common table expressions, and how a column name resolves.
 
+use super::introspect::NAMES;
 use super::{Analyst, SealedShape, Shape, Tagged};
 use crate::catalog::{Column, ColumnTag, Relation, RelationKind, State};
 use crate::sql::problem::{Problem, Trouble};
@@ -93,6 +94,11 @@ pub(super) struct Entry {
 impl Entry {
     fn find(&self, column: &str) -> Option<&Out> {
         self.columns.iter().find(|out| out.name.as_deref() == Some(column))
+    }
+    /// Whether its columns may be called by its schema, too: not where a subquery may stand for it (`introspect.rs`).
+    pub(super) fn keeps_schema(&self) -> bool {
+        let replaced = matches!(self.schema.as_deref(), Some("pg_catalog" | "information_schema"));
+        !(replaced && NAMES.contains(&self.alias.as_str()))
     }
     /// A row of it as one value.
     pub(super) fn whole_row(&self) -> WholeRow {
