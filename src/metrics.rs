@@ -10,13 +10,13 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The content type of what [`Metrics::render`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 
-/// Values of `kind`; what is not among them counts as `other`, so that no statement can add a time series.
+/// Values of `kind`, sorted; what is not among them counts as `other`, so that no statement can add a time series.
 pub const KINDS: &[&str] = &[
     "alter table",
     "begin",
@@ -147,8 +147,12 @@ pub struct Metrics(Arc<Inner>);
 
 struct Inner {
     registry: Registry,
-    connections: IntGaugeVec,
+    /// In the order of [`ConnectionState::ALL`].
+    connections: [IntGauge; 3],
     statements: IntCounterVec,
+    /// Those of `statements` that were counted, by place in [`KINDS`] (after the last: `other`) and outcome: what every
+    /// statement counts is not to be looked up by name.
+    counted: Vec<[OnceLock<IntCounter>; 3]>,
     refusals: IntCounterVec,
     cells_sealed: IntCounterVec,
     cells_opened: IntCounterVec,
@@ -162,7 +166,8 @@ struct Inner {
     audit_records: IntCounter,
     audit_append_seconds: Histogram,
     audit_behind_records: IntGauge,
-    bytes: IntCounterVec,
+    /// In the order of [`Direction::ALL`].
+    bytes: [IntCounter; 4],
     config_generation: IntGauge,
     config_last_reload_successful: IntGauge,
     sealed_ratio: GaugeVec,
@@ -215,7 +220,11 @@ impl Metrics {
         let build = m.gauges("build_info", "Always 1; the label says which version runs.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let metrics = Metrics(Arc::new(Inner {
-            connections: m.gauges("connections", "Client connections now, by state.", &["state"]),
+            connections: {
+                let gauges = m.gauges("connections", "Client connections now, by state.", &["state"]);
+                ConnectionState::ALL.map(|state| gauges.with_label_values(&[state.name()]))
+            },
+            counted: std::iter::repeat_with(Default::default).take(KINDS.len() + 1).collect(),
             statements: m.counters(
                 "statements_total",
                 "Statements that clients sent, by kind and how they ended.",
@@ -270,7 +279,11 @@ impl Metrics {
                 16,
             )),
             audit_behind_records: m.gauge("audit_behind_records", "Records that wait to reach the disk."),
-            bytes: m.counters("bytes_total", "Bytes relayed, by where they came from or went.", &["direction"]),
+            bytes: {
+                let help = "Bytes relayed, by where they came from or went.";
+                let counters = m.counters("bytes_total", help, &["direction"]);
+                Direction::ALL.map(|direction| counters.with_label_values(&[direction.name()]))
+            },
             config_generation: m
                 .gauge("config_generation", "How many configurations have held since the start."),
             config_last_reload_successful: m.gauge(
@@ -295,12 +308,6 @@ impl Metrics {
 
     /// Shows the series of closed labels from the start: a rate over a series that appears late misses its first count.
     fn begin_at_zero(&self) {
-        for state in ConnectionState::ALL {
-            self.0.connections.with_label_values(&[state.name()]).set(0);
-        }
-        for direction in Direction::ALL {
-            self.0.bytes.with_label_values(&[direction.name()]).reset();
-        }
         for operation in CellOperation::ALL {
             self.0.cell_seconds.with_label_values(&[operation.name()]);
         }
@@ -308,17 +315,22 @@ impl Metrics {
 
     /// Counts a connection in `state` for as long as the result lives.
     pub fn connection(&self, state: ConnectionState) -> Connection {
-        self.0.connections.with_label_values(&[state.name()]).inc();
+        self.0.connections[state as usize].inc();
         Connection { metrics: self.clone(), state }
     }
     /// Connections in `state` now.
     pub fn connections(&self, state: ConnectionState) -> i64 {
-        self.0.connections.with_label_values(&[state.name()]).get()
+        self.0.connections[state as usize].get()
     }
     /// A statement ended. `kind` as in `StatementPlan::kind`; outside [`KINDS`] it counts as `other`.
     pub fn statement(&self, kind: &str, outcome: Outcome) {
-        let kind = KINDS.iter().find(|known| **known == kind).copied().unwrap_or("other");
-        self.0.statements.with_label_values(&[kind, outcome.name()]).inc();
+        let place = KINDS.binary_search(&kind).unwrap_or(KINDS.len());
+        let counter = &self.0.counted[place][outcome as usize];
+        let named = || {
+            let kind = KINDS.get(place).copied().unwrap_or("other");
+            self.0.statements.with_label_values(&[kind, outcome.name()])
+        };
+        counter.get_or_init(named).inc();
     }
     /// A statement was refused; `reason` is `plan::refusal::Reason::name`.
     pub fn refused(&self, reason: &'static str) {
@@ -385,7 +397,7 @@ impl Metrics {
     }
     /// `count` bytes of the protocol (before TLS) went `direction`.
     pub fn bytes(&self, direction: Direction, count: u64) {
-        self.0.bytes.with_label_values(&[direction.name()]).inc_by(count);
+        self.0.bytes[direction as usize].inc_by(count);
     }
     /// The generation of the configuration that holds now; the first is 1.
     pub fn config_generation(&self, generation: u64) {
@@ -421,8 +433,8 @@ impl Connection {
     pub fn enter(&mut self, state: ConnectionState) {
         if state != self.state {
             let connections = &self.metrics.0.connections;
-            connections.with_label_values(&[self.state.name()]).dec();
-            connections.with_label_values(&[state.name()]).inc();
+            connections[self.state as usize].dec();
+            connections[state as usize].inc();
             self.state = state;
         }
     }
@@ -430,6 +442,6 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.metrics.0.connections.with_label_values(&[self.state.name()]).dec();
+        self.metrics.0.connections[self.state as usize].dec();
     }
 }

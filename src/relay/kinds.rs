@@ -6,18 +6,21 @@ use super::queue::Class;
 use crate::metrics::KINDS;
 use crate::plan::Effects;
 
-/// The first two keywords, lower-case; comments and opening parentheses are skipped.
-fn first_words(text: &str) -> [String; 2] {
+/// The first two words; comments and opening parentheses are skipped.
+fn first_words(text: &str) -> [&str; 2] {
     let mut rest = text;
-    let mut words = [String::new(), String::new()];
-    for word in &mut words {
+    [(); 2].map(|()| {
         rest = skip_to_word(rest);
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-        let (found, after) = rest.split_at(end);
-        *word = found.to_ascii_lowercase();
+        let (word, after) = rest.split_at(end);
         rest = after;
-    }
-    words
+        word
+    })
+}
+
+/// Whether a word is this keyword.
+fn is(word: &str, keyword: &str) -> bool {
+    word.eq_ignore_ascii_case(keyword)
 }
 
 fn skip_to_word(text: &str) -> &str {
@@ -61,26 +64,34 @@ fn after_comment(text: &str) -> &str {
 /// The kind for metrics and records: one of [`KINDS`], or `other`.
 pub(super) fn kind(text: &str) -> &'static str {
     let [first, second] = first_words(text);
-    let both = format!("{first} {second}");
-    let first = match first.as_str() {
-        "abort" => "rollback",
-        "end" => "commit",
-        "start" => "begin",
-        other => other,
+    let names = |kind: &str| match kind.split_once(' ') {
+        Some((one, two)) => is(first, one) && is(second, two),
+        None => is(first, kind),
     };
-    KINDS.iter().find(|kind| **kind == both || **kind == first).copied().unwrap_or("other")
+    let kind = KINDS.iter().find(|kind| names(kind)).copied();
+    kind.unwrap_or_else(|| match first {
+        _ if is(first, "abort") => "rollback",
+        _ if is(first, "end") => "commit",
+        _ if is(first, "start") => "begin",
+        _ => "other",
+    })
 }
 
 /// What a statement that passes can do to its transaction.
 pub(super) fn class(text: &str, effects: Effects) -> Class {
+    const READS: &[&str] = &["", "select", "values", "table", "show", "explain", "fetch", "with"];
+    const WRITES: &[&str] = &[
+        "select", "values", "with", "explain", "insert", "update", "delete", "merge", "declare", "move",
+        "close", "lock", "notify", "listen",
+    ];
     let [first, _] = first_words(text);
-    match first.as_str() {
-        "" | "select" | "values" | "table" | "show" | "explain" | "fetch" | "with" if !effects.writes => {
-            Class::Reads
-        }
-        "select" | "values" | "with" | "explain" | "insert" | "update" | "delete" | "merge" | "declare"
-        | "move" | "close" | "lock" | "notify" | "listen" => Class::Writes,
-        _ => Class::Other,
+    let among = |keywords: &[&str]| keywords.iter().any(|keyword| is(first, keyword));
+    if !effects.writes && among(READS) {
+        Class::Reads
+    } else if among(WRITES) {
+        Class::Writes
+    } else {
+        Class::Other
     }
 }
 
