@@ -7,6 +7,7 @@
 
 mod appender;
 mod disk;
+mod queue;
 
 use super::canonical::{self, Header};
 use super::chain::Chain;
@@ -16,6 +17,7 @@ use super::{AuditRecord, Event, Fault, Ticket, Unrecorded, keys};
 use appender::Appender;
 use disk::{Disk, FileDisk};
 use ed25519_dalek::SigningKey;
+use queue::{Closing, Queue};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -25,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 /// The log's file in its folder.
 pub const LOG_FILE: &str = "log.jsonl";
@@ -74,14 +76,24 @@ pub struct Repair {
 type Answer = Result<Ticket, Unrecorded>;
 
 enum Message {
-    Record(Box<AuditRecord>, oneshot::Sender<Answer>),
+    /// Its sender is there when somebody waits for the answer.
+    Record(Box<AuditRecord>, Option<oneshot::Sender<Answer>>),
     /// Asks whether the log can be written; when it could not, tries.
     Probe(oneshot::Sender<Result<(), Unrecorded>>),
 }
 
+impl Message {
+    fn is_awaited(&self) -> bool {
+        match self {
+            Message::Record(_, sender) => sender.is_some(),
+            Message::Probe(_) => true,
+        }
+    }
+}
+
 /// What the handle and the writer's thread share.
-#[derive(Default)]
 struct Shared {
+    queue: Queue,
     behind: AtomicU64,
     /// Why writing fails now.
     failing: Mutex<Option<Unrecorded>>,
@@ -89,8 +101,6 @@ struct Shared {
 
 /// An open log. Dropping it writes what waits and ends the thread.
 pub struct Log {
-    /// `None` only while dropping.
-    queue: Option<mpsc::Sender<Message>>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     repair: Option<Repair>,
@@ -149,11 +159,12 @@ impl Log {
     }
 
     fn start(appender: Appender, queue: usize, watch: Option<Arc<dyn Watch>>) -> std::io::Result<Log> {
-        let (queue, messages) = mpsc::channel(queue.max(1));
-        let shared = Arc::new(Shared::default());
+        let shared =
+            Shared { queue: Queue::new(queue), behind: AtomicU64::new(0), failing: Mutex::default() };
+        let shared = Arc::new(shared);
         let writer = Writer { appender, shared: shared.clone(), watch };
-        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run(messages))?;
-        Ok(Log { queue: Some(queue), shared, thread: Some(thread), repair: None, _lock: None })
+        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
+        Ok(Log { shared, thread: Some(thread), repair: None, _lock: None })
     }
 
     /// What [`open`](Self::open) had to put right.
@@ -164,25 +175,25 @@ impl Log {
     /// Submits a record without waiting, in order with the caller's other records. A full queue answers [`Unrecorded`].
     pub fn submit(&self, record: AuditRecord) -> Receipt {
         let (sender, receipt) = oneshot::channel();
-        self.shared.behind.fetch_add(1, Ordering::Relaxed);
-        if let Err(refused) = self.queue().try_send(Message::Record(Box::new(record), sender)) {
-            let (message, why) = match refused {
-                mpsc::error::TrySendError::Full(message) => {
-                    (message, Unrecorded("too many records wait for the audit log".to_owned()))
-                }
-                mpsc::error::TrySendError::Closed(message) => (message, writer_ended()),
-            };
-            self.refuse(message, why);
-        }
+        self.push(Message::Record(Box::new(record), Some(sender)));
         Receipt(receipt)
+    }
+
+    /// Submits a record whose answer nobody waits for, in order with the caller's other records: it may reach the disk a
+    /// moment later, with the next group.
+    pub fn note(&self, record: AuditRecord) {
+        self.push(Message::Record(Box::new(record), None));
     }
 
     /// Submits a record and waits, for room in the queue too, until it is on disk.
     pub async fn record(&self, record: AuditRecord) -> Result<Ticket, Unrecorded> {
         let (sender, receipt) = oneshot::channel();
-        let place = self.queue().reserve().await.map_err(|_| writer_ended())?;
         self.shared.behind.fetch_add(1, Ordering::Relaxed);
-        place.send(Message::Record(Box::new(record), sender));
+        let pushed = self.shared.queue.push_when_room(Message::Record(Box::new(record), Some(sender))).await;
+        if let Err(why) = pushed {
+            self.shared.behind.fetch_sub(1, Ordering::Relaxed);
+            return Err(why);
+        }
         Receipt(receipt).await
     }
 
@@ -191,10 +202,10 @@ impl Log {
     pub async fn usable(&self) -> Result<(), Unrecorded> {
         let failing = self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(why) = failing else {
-            return if self.queue().is_closed() { Err(writer_ended()) } else { Ok(()) };
+            return if self.shared.queue.is_closed() { Err(writer_ended()) } else { Ok(()) };
         };
         let (sender, answer) = oneshot::channel();
-        match self.queue().try_send(Message::Probe(sender)) {
+        match self.shared.queue.push(Message::Probe(sender)) {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(writer_ended())),
             Err(_) => Err(why),
         }
@@ -205,13 +216,11 @@ impl Log {
         self.shared.behind.load(Ordering::Relaxed)
     }
 
-    fn queue(&self) -> &mpsc::Sender<Message> {
-        self.queue.as_ref().expect("only drop takes the sender")
-    }
-
-    fn refuse(&self, message: Message, why: Unrecorded) {
-        if let Message::Record(_, sender) = message {
-            self.shared.behind.fetch_sub(1, Ordering::Relaxed);
+    fn push(&self, message: Message) {
+        self.shared.behind.fetch_add(1, Ordering::Relaxed);
+        let Err((message, why)) = self.shared.queue.push(message) else { return };
+        self.shared.behind.fetch_sub(1, Ordering::Relaxed);
+        if let Message::Record(_, Some(sender)) = message {
             // Nobody may wait for it; then nobody needs the answer.
             let _ = sender.send(Err(why));
         }
@@ -220,7 +229,7 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        drop(self.queue.take());
+        self.shared.queue.close();
         if let Some(thread) = self.thread.take() {
             // A panic there has answered every receipt already.
             let _ = thread.join();
@@ -235,40 +244,55 @@ struct Writer {
     watch: Option<Arc<dyn Watch>>,
 }
 
-/// Messages taken up at once.
+/// Records written at once.
 const GROUP_RECORDS: usize = 1024;
 
 impl Writer {
-    fn run(mut self, mut messages: mpsc::Receiver<Message>) {
-        let mut group = Vec::with_capacity(GROUP_RECORDS);
-        while messages.blocking_recv_many(&mut group, GROUP_RECORDS) > 0 {
-            let started = Instant::now();
-            self.tell_behind();
-            let (mut records, mut senders, mut probes) = (Vec::new(), Vec::new(), Vec::new());
-            for message in group.drain(..) {
-                match message {
-                    Message::Record(record, sender) => {
-                        records.push(record.bounded());
-                        senders.push(sender);
-                    }
-                    Message::Probe(sender) => probes.push(sender),
-                }
+    fn run(mut self) {
+        let shared = self.shared.clone();
+        let _closing = Closing(&shared.queue);
+        let mut messages = Vec::new();
+        while shared.queue.take(&mut messages) {
+            while !messages.is_empty() {
+                let rest = messages.split_off(messages.len().min(GROUP_RECORDS));
+                self.group(&mut messages);
+                messages = rest;
             }
-            if !records.is_empty() {
-                self.write(&records, senders, started);
-            }
-            if !probes.is_empty() {
-                let answer = self.probe();
-                for sender in probes {
-                    let _ = sender.send(answer.clone());
-                }
-            }
-            self.tell_behind();
         }
     }
 
+    fn group(&mut self, messages: &mut Vec<Message>) {
+        let started = Instant::now();
+        self.tell_behind();
+        let (mut records, mut senders, mut probes) = (Vec::new(), Vec::new(), Vec::new());
+        for message in messages.drain(..) {
+            match message {
+                Message::Record(record, sender) => {
+                    records.push(record.bounded());
+                    senders.push(sender);
+                }
+                Message::Probe(sender) => probes.push(sender),
+            }
+        }
+        if !records.is_empty() {
+            self.write(&records, senders, started);
+        }
+        if !probes.is_empty() {
+            let answer = self.probe();
+            for sender in probes {
+                let _ = sender.send(answer.clone());
+            }
+        }
+        self.tell_behind();
+    }
+
     /// Writes all records as one group and answers each.
-    fn write(&mut self, records: &[AuditRecord], senders: Vec<oneshot::Sender<Answer>>, started: Instant) {
+    fn write(
+        &mut self,
+        records: &[AuditRecord],
+        senders: Vec<Option<oneshot::Sender<Answer>>>,
+        started: Instant,
+    ) {
         let references: Vec<&AuditRecord> = records.iter().collect();
         let answers = match self.appender.append(&references) {
             Ok(answers) => {
@@ -287,7 +311,7 @@ impl Writer {
         self.shared.behind.fetch_sub(senders.len() as u64, Ordering::Relaxed);
         for (sender, answer) in senders.into_iter().zip(answers) {
             // Nobody may wait for it; it is on disk all the same.
-            let _ = sender.send(answer);
+            let _ = sender.map(|sender| sender.send(answer));
         }
     }
 

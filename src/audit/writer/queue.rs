@@ -1,0 +1,127 @@
+//! What waits for the writer's thread: one queue, in the order of submission.
+//!
+//! A record that somebody waits for wakes the writer; one that nobody waits for does not while the writer is busy or was a
+//! moment ago: it goes with the next group, or alone after [`LINGER`]. So a statement's outcome costs no group of its own.
+//! Guarantees: bounded; nothing that was accepted is lost while the thread lives. Deliberately absent: what a record means.
+
+use super::{Message, Unrecorded, writer_ended};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How long a record that nobody waits for may wait for company. After a crash its statement shows as one without outcome.
+const LINGER: Duration = Duration::from_millis(50);
+
+pub(super) struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+    emptied: Notify,
+    most: usize,
+}
+
+#[derive(Default)]
+struct State {
+    messages: Vec<Message>,
+    /// Somebody waits for one of them.
+    urgent: bool,
+    /// The writer sleeps until it is woken.
+    asleep: bool,
+    /// No more will come, or the writer has ended.
+    closed: bool,
+}
+
+impl Queue {
+    /// `most` messages may wait.
+    pub(super) fn new(most: usize) -> Queue {
+        Queue { state: Mutex::default(), filled: Condvar::new(), emptied: Notify::new(), most: most.max(1) }
+    }
+
+    /// Every state of the queue is whole, whoever panicked.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// # Errors
+    /// There is no room, or no writer; the message comes back.
+    pub(super) fn push(&self, message: Message) -> Result<(), (Message, Unrecorded)> {
+        let mut state = self.state();
+        if state.closed {
+            return Err((message, writer_ended()));
+        }
+        if state.messages.len() >= self.most {
+            return Err((message, Unrecorded("too many records wait for the audit log".to_owned())));
+        }
+        let urgent = message.is_awaited();
+        state.messages.push(message);
+        let wake = urgent && !state.urgent || state.asleep;
+        state.urgent |= urgent;
+        state.asleep = false;
+        drop(state);
+        if wake {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits for room.
+    pub(super) async fn push_when_room(&self, mut message: Message) -> Result<(), Unrecorded> {
+        loop {
+            // Before looking, so that no room is missed.
+            let emptied = self.emptied.notified();
+            match self.push(message) {
+                Ok(()) => return Ok(()),
+                Err((_, why)) if self.is_closed() => return Err(why),
+                Err((returned, _)) => message = returned,
+            }
+            emptied.await;
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// No more will be pushed.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.filled.notify_one();
+        self.emptied.notify_waiters();
+    }
+
+    /// Moves what waits into `group`, which is empty, once somebody waits for it or it has waited long enough. False when
+    /// nothing is left and no more will come.
+    pub(super) fn take(&self, group: &mut Vec<Message>) -> bool {
+        let mut state = self.state();
+        while !state.urgent && !state.closed {
+            let (after, waited) =
+                self.filled.wait_timeout(state, LINGER).unwrap_or_else(PoisonError::into_inner);
+            state = after;
+            if !waited.timed_out() || state.urgent || state.closed {
+                continue;
+            }
+            if !state.messages.is_empty() {
+                break;
+            }
+            state.asleep = true;
+            while state.asleep && !state.closed {
+                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        std::mem::swap(group, &mut state.messages);
+        state.urgent = false;
+        drop(state);
+        self.emptied.notify_waiters();
+        !group.is_empty()
+    }
+}
+
+/// Ends with the writer's thread, however it ends.
+pub(super) struct Closing<'q>(pub(super) &'q Queue);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+        // Who waits for an answer learns from its absence that there is none.
+        self.0.state().messages.clear();
+    }
+}
