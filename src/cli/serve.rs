@@ -21,7 +21,8 @@ impl Serve {
         log_to_stderr()?;
         let dir = config.dir.clone();
         let prepared = prepared(config)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Connections run on the server's worker threads; here it accepts, polls and answers the admin endpoint.
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| CliError::new(format!("cannot start the runtime: {error}")))?;

@@ -238,8 +238,7 @@ impl Relay {
 
     /// Takes all copied rows at the front of the backlog; they belong to the head.
     pub(super) fn copied_rows(&mut self) -> Result<(), Violation> {
-        let count = self.backlog.iter().take_while(|frame| frame.tag() == backend::COPY_DATA).count();
-        let frames: Vec<Frame> = self.backlog.drain(..count).collect();
+        let rows = self.backlog.take_run(backend::COPY_DATA);
         let head =
             self.queue.head().filter(|head| matches!(head.expect, Expect::Execute { .. } | Expect::Query(_)));
         let Some(head) = head else { return Err(unexplained(backend::COPY_DATA)) };
@@ -250,14 +249,13 @@ impl Relay {
         self.mark_left();
         match run.and_then(|run| self.runs.get_mut(&run)) {
             Some(run) if matches!(run.copy, Some(CopyRun::Out(_))) => {
+                let frames: Vec<Frame> = rows.collect();
                 let released =
                     run.release_copy(&frames, &self.session.style, &mut self.out, self.now, &self.metrics);
                 self.mishap(released)
             }
             _ => {
-                for frame in frames {
-                    self.out.client(frame.into_bytes());
-                }
+                self.out.client(rows.into_bytes());
                 Ok(())
             }
         }

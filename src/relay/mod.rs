@@ -41,7 +41,7 @@ use crate::plan::{Judgement, Refusal, Script, StatementPlan};
 use crate::policy::budget::Budgets;
 use crate::policy::{Policy, Principal};
 use crate::wire::backend::{self, ErrorFields, TransactionStatus};
-use crate::wire::{Frame, Violation};
+use crate::wire::{Frame, Messages, Violation, frontend};
 use bytes::Bytes;
 use queue::{ENTRIES_MAX, Queue};
 use std::collections::{HashMap, VecDeque};
@@ -142,7 +142,7 @@ pub struct Relay {
     /// A copy that was sealed has failed: what the client still sends of it goes nowhere.
     copy_rest: bool,
     /// Server messages that a gate holds back.
-    backlog: VecDeque<Frame>,
+    backlog: Messages,
     /// The client's message that waits; no other is read meanwhile.
     held: Option<Held>,
     /// A simple query will be planned again: nothing else may come before it.
@@ -188,7 +188,7 @@ impl Relay {
             conversion: None,
             copy_in: None,
             copy_rest: false,
-            backlog: VecDeque::new(),
+            backlog: Messages::default(),
             held: None,
             replanning: false,
             skipping: false,
@@ -222,25 +222,33 @@ impl Relay {
         let _ = self.finish(result, steps);
     }
 
-    /// One message from the client. Call only while `wants().client`.
-    pub fn client(&mut self, frame: Frame, now: Now, steps: &mut Vec<Step>) -> Result<(), Violation> {
-        self.now = now;
-        debug_assert!(self.held.is_none(), "the pump reads only while wants().client");
-        let result = self.admit(Held { frame, resolved: false, retried: false });
-        let result = result.and_then(|()| self.drive_conversion());
-        self.finish(result, steps)
-    }
-
-    /// All whole messages that one read of the server brought. Call only while `wants().server`; frames that a gate
-    /// holds back stay inside.
-    pub fn server(
+    /// Takes of the client's messages as many as it wants, up to a Terminate, which is the pump's.
+    pub fn client(
         &mut self,
-        frames: &mut Vec<Frame>,
+        messages: &mut Messages,
         now: Now,
         steps: &mut Vec<Step>,
     ) -> Result<(), Violation> {
         self.now = now;
-        self.backlog.extend(frames.drain(..));
+        self.out.within(messages);
+        let mut result = Ok(());
+        while result.is_ok()
+            && self.wants().client
+            && messages.tag() != Some(frontend::TERMINATE)
+            && let Some(frame) = messages.next()
+        {
+            let held = Held { frame, resolved: false, retried: false };
+            result = self.admit(held).and_then(|()| self.drive_conversion());
+        }
+        self.finish(result, steps)
+    }
+
+    /// All whole messages that one read of the server brought. Call only while `wants().server`; what a gate holds back
+    /// stays inside.
+    pub fn server(&mut self, messages: Messages, now: Now, steps: &mut Vec<Step>) -> Result<(), Violation> {
+        self.now = now;
+        self.out.within(&messages);
+        self.backlog.append(messages);
         let result = self.advance();
         self.finish(result, steps)
     }
@@ -253,6 +261,7 @@ impl Relay {
         steps: &mut Vec<Step>,
     ) -> Result<(), Violation> {
         self.now = now;
+        self.out.within(&self.backlog);
         self.answer_gate(&answer);
         let result = self.advance();
         self.finish(result, steps)

@@ -1,8 +1,10 @@
 //! What one call of the relay gives the pump: steps in order, with neighbouring output of one direction joined.
 //!
-//! Joined, so that what one read brought leaves in one write. A single frame is handed on without a copy.
+//! Joined, so that what one read brought leaves in one write. What stood together in what came in leaves as it came, without
+//! a copy; the rest is joined in one buffer, whose room is used again once the pump has sent what was in it.
 
 use super::Step;
+use crate::wire::Messages;
 use bytes::{Bytes, BytesMut};
 
 /// Where output goes.
@@ -18,16 +20,28 @@ enum Tail {
     #[default]
     None,
     One(Side, Bytes),
-    Many(Side, BytesMut),
+    /// It stands in the room.
+    Joined(Side),
 }
 
 #[derive(Default)]
 pub(super) struct Out {
     steps: Vec<Step>,
     tail: Tail,
+    /// What came in: output that is part of it need not be copied to be joined.
+    within: Bytes,
+    /// Where output is joined.
+    room: BytesMut,
 }
 
+/// Room that is kept for the next output, in bytes.
+const ROOM_KEPT: usize = 64 * 1024;
+
 impl Out {
+    /// From now on output may be part of these messages.
+    pub(super) fn within(&mut self, messages: &Messages) {
+        self.within = messages.bytes().clone();
+    }
     pub(super) fn client(&mut self, bytes: Bytes) {
         self.push(Side::Client, bytes);
     }
@@ -41,38 +55,37 @@ impl Out {
     /// Moves everything to the pump's list.
     pub(super) fn drain_into(&mut self, steps: &mut Vec<Step>) {
         self.settle();
+        self.within = Bytes::new();
         steps.append(&mut self.steps);
     }
     /// The buffer that output to the client is joined in, for rows that are made in place.
     pub(super) fn client_buffer(&mut self) -> &mut BytesMut {
-        if !matches!(self.tail, Tail::Many(Side::Client, _)) {
-            let before = match std::mem::take(&mut self.tail) {
-                Tail::One(Side::Client, bytes) => BytesMut::from(&bytes[..]),
-                other => {
-                    self.tail = other;
-                    self.settle();
-                    BytesMut::new()
-                }
-            };
-            self.tail = Tail::Many(Side::Client, before);
+        match std::mem::take(&mut self.tail) {
+            Tail::Joined(Side::Client) => {}
+            Tail::One(Side::Client, bytes) => self.room.extend_from_slice(&bytes),
+            other => {
+                self.tail = other;
+                self.settle();
+            }
         }
-        match &mut self.tail {
-            Tail::Many(_, buffer) => buffer,
-            Tail::None | Tail::One(..) => unreachable!("the lines above made it Many"),
-        }
+        self.tail = Tail::Joined(Side::Client);
+        &mut self.room
     }
 
     fn push(&mut self, side: Side, bytes: Bytes) {
         self.tail = match std::mem::take(&mut self.tail) {
-            Tail::One(before, first) if before == side => {
-                let mut joined = BytesMut::with_capacity((first.len() + bytes.len()).max(512));
-                joined.extend_from_slice(&first);
-                joined.extend_from_slice(&bytes);
-                Tail::Many(side, joined)
-            }
-            Tail::Many(before, mut joined) if before == side => {
-                joined.extend_from_slice(&bytes);
-                Tail::Many(side, joined)
+            Tail::One(before, first) if before == side => match self.together(&first, &bytes) {
+                Some(whole) => Tail::One(side, whole),
+                None => {
+                    self.room.reserve(first.len() + bytes.len());
+                    self.room.extend_from_slice(&first);
+                    self.room.extend_from_slice(&bytes);
+                    Tail::Joined(side)
+                }
+            },
+            Tail::Joined(before) if before == side => {
+                self.room.extend_from_slice(&bytes);
+                Tail::Joined(side)
             }
             other => {
                 self.tail = other;
@@ -82,11 +95,26 @@ impl Out {
         };
     }
 
+    /// Both in one piece, where the second follows the first in what came in.
+    fn together(&self, first: &Bytes, second: &Bytes) -> Option<Bytes> {
+        let address = |bytes: &Bytes| bytes.as_ptr().addr();
+        let start = address(first).checked_sub(address(&self.within))?;
+        let end = start + first.len() + second.len();
+        let follows = address(first) + first.len() == address(second);
+        (follows && end <= self.within.len()).then(|| self.within.slice(start..end))
+    }
+
     fn settle(&mut self) {
         let (side, bytes) = match std::mem::take(&mut self.tail) {
             Tail::None => return,
             Tail::One(side, bytes) => (side, bytes),
-            Tail::Many(side, joined) => (side, joined.freeze()),
+            Tail::Joined(side) => {
+                let joined = self.room.split().freeze();
+                if self.room.capacity() > ROOM_KEPT {
+                    self.room = BytesMut::new();
+                }
+                (side, joined)
+            }
         };
         if bytes.is_empty() {
             return;

@@ -25,8 +25,7 @@ impl Relay {
             while self.queue.head().is_some_and(|owed| matches!(owed.expect, Expect::CopyEnd)) {
                 self.queue.pop();
             }
-            let Some(frame) = self.backlog.front() else { break };
-            let tag = frame.tag();
+            let Some(tag) = self.backlog.tag() else { break };
             match self.gate() {
                 // Names and types of columns are no one's data.
                 _ if tag == backend::ROW_DESCRIPTION => {}
@@ -42,7 +41,7 @@ impl Relay {
                 self.rows()?;
             } else if tag == backend::COPY_DATA {
                 self.copied_rows()?;
-            } else if let Some(frame) = self.backlog.pop_front() {
+            } else if let Some(frame) = self.backlog.next() {
                 self.reply(frame)?;
             }
         }

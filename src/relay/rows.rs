@@ -18,13 +18,12 @@ pub(super) type Mishap = Result<Option<Refusal>, Fault>;
 impl Relay {
     /// Takes all rows at the front of the backlog; they belong to the head.
     pub(super) fn rows(&mut self) -> Result<(), Violation> {
-        let count = self.backlog.iter().take_while(|frame| frame.tag() == backend::DATA_ROW).count();
-        let frames: Vec<Frame> = self.backlog.drain(..count).collect();
+        let rows = self.backlog.take_run(backend::DATA_ROW);
         let Some(head) = self.queue.head() else { return Err(unexplained(backend::DATA_ROW)) };
         match (&head.expect, head.role) {
             (Expect::Execute { .. }, Role::Ask) => {
-                for frame in &frames {
-                    self.answered_row(frame)?;
+                for frame in rows {
+                    self.answered_row(&frame)?;
                 }
                 return Ok(());
             }
@@ -38,12 +37,10 @@ impl Relay {
         let run = self.queue.head().and_then(Owed::part).and_then(|part| part.run);
         match run {
             None => {
-                for frame in frames {
-                    self.out.client(frame.into_bytes());
-                }
+                self.out.client(rows.into_bytes());
                 Ok(())
             }
-            Some(run) => self.disclosing_rows(run, &frames),
+            Some(run) => self.disclosing_rows(run, &rows.collect::<Vec<_>>()),
         }
     }
 

@@ -14,6 +14,7 @@ use super::shutdown::{Phase, Shutdown};
 use super::startup::{self, Asked, Asking, Rejection, fatal};
 use super::stream::{Peer, Stream};
 use super::upstream::{self, Upstream};
+use super::workers::Workers;
 use super::world::{Attached, Database, Worlds};
 use crate::audit::writer::Log;
 use crate::audit::{AuditRecord, Event};
@@ -33,8 +34,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 /// Pause after `accept` failed: it fails again at once while file descriptors are short.
@@ -62,6 +63,7 @@ pub struct Shared {
     /// Of this process: what unknown users' made-up verifiers come from.
     pub mock_secret: [u8; 32],
     pub connections: AtomicU64,
+    pub workers: Workers,
     pub budgets: Arc<Budgets>,
     pub shutdown: Shutdown,
 }
@@ -93,7 +95,13 @@ pub async fn tcp(listener: TcpListener, shared: Arc<Shared>) {
                 let _ = stream.set_nodelay(true);
                 // As PostgreSQL does: a client that vanished is noticed in the end.
                 let _ = SockRef::from(&stream).set_keepalive(true);
-                spawn(Box::new(stream), Origin(Some(address)), shared.clone());
+                match stream.into_std() {
+                    Ok(stream) => {
+                        let open = || Ok(Box::new(TcpStream::from_std(stream)?) as Box<dyn Stream>);
+                        spawn(open, Origin(Some(address)), shared.clone());
+                    }
+                    Err(error) => pause(&error).await,
+                }
             }
             Err(error) => pause(&error).await,
         }
@@ -109,7 +117,13 @@ pub async fn unix(listener: UnixListener, shared: Arc<Shared>) {
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
         };
         match accepted {
-            Ok((stream, _)) => spawn(Box::new(stream), Origin(None), shared.clone()),
+            Ok((stream, _)) => match stream.into_std() {
+                Ok(stream) => {
+                    let open = || Ok(Box::new(UnixStream::from_std(stream)?) as Box<dyn Stream>);
+                    spawn(open, Origin(None), shared.clone());
+                }
+                Err(error) => pause(&error).await,
+            },
             Err(error) => pause(&error).await,
         }
     }
@@ -120,30 +134,49 @@ async fn pause(error: &std::io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-fn spawn(stream: Box<dyn Stream>, origin: Origin, shared: Arc<Shared>) {
+/// Gives a client to a worker. `open` makes the stream one of the runtime that it is called on.
+fn spawn<O>(open: O, origin: Origin, shared: Arc<Shared>)
+where
+    O: FnOnce() -> std::io::Result<Box<dyn Stream>> + Send + 'static,
+{
     let Ok(door) = shared.doors.clone().try_acquire_owned() else {
-        tokio::spawn(tokio::time::timeout(TURN_AWAY, turn_away(stream)));
+        if let Ok(stream) = open() {
+            tokio::spawn(tokio::time::timeout(TURN_AWAY, turn_away(stream)));
+        }
         return;
     };
-    tokio::spawn(async move {
-        let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut state = shared.metrics.connection(ConnectionState::LoggingIn);
-        let Some(ready) = log_in(stream, origin, number, &shared).await else { return };
-        drop(door);
-        state.enter(ConnectionState::Idle);
-        tracing::info!(
-            connection = number,
-            user = ready.user,
-            database = ready.database_name,
-            address = origin.text(),
-            "logged in"
-        );
-        let phase = shared.shutdown.subscribe();
-        let pump =
-            Pump::new(number, ready.client, ready.server, ready.relay, shared.clone(), ready.database, state);
-        pump.run(phase).await;
+    let shared_by_it = shared.clone();
+    shared.workers.spawn(async move {
+        let Ok(stream) = open() else { return };
+        // Boxed, so that what the log-in takes is given back after it.
+        let connected = Box::pin(connect(stream, origin, door, shared_by_it)).await;
+        let Some((pump, number, _stay)) = connected else { return };
+        pump.run().await;
         tracing::info!(connection = number, "closed");
     });
+}
+
+/// Everything up to the conversation. The door is held until the log-in's end.
+async fn connect(
+    stream: Box<dyn Stream>,
+    origin: Origin,
+    door: OwnedSemaphorePermit,
+    shared: Arc<Shared>,
+) -> Option<(Box<Pump>, u64, Stay)> {
+    let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+    let mut state = shared.metrics.connection(ConnectionState::LoggingIn);
+    let ready = log_in(stream, origin, number, &shared).await?;
+    drop(door);
+    state.enter(ConnectionState::Idle);
+    tracing::info!(
+        connection = number,
+        user = ready.user,
+        database = ready.database_name,
+        address = origin.text(),
+        "logged in"
+    );
+    let pump = Pump::new(number, ready.client, ready.server, ready.relay, shared, ready.database, state);
+    Some((Box::new(pump), number, ready.stay))
 }
 
 /// Says that there is no room, without having listened.
@@ -166,9 +199,14 @@ struct Ready {
     database: Arc<Database>,
     user: String,
     database_name: String,
+    stay: Stay,
+}
+
+/// What a connection holds until it ends.
+struct Stay {
     _attached: Attached,
     _registration: super::cancel::Registration,
-    _place: tokio::sync::OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
 
 /// Both log-ins, within the time-out. Who takes longer is told nothing, as by PostgreSQL.
@@ -203,7 +241,7 @@ async fn log_in(stream: Box<dyn Stream>, origin: Origin, number: u64, shared: &A
     match admitted.unwrap_or(Err(TOO_LONG)) {
         Ok(ready) => {
             // A log-in discloses nothing: it is not held until its record is on disk.
-            drop(shared.log.submit(succeeded));
+            shared.log.note(succeeded);
             Some(ready)
         }
         Err(rejection) => {
@@ -211,7 +249,7 @@ async fn log_in(stream: Box<dyn Stream>, origin: Origin, number: u64, shared: &A
                 Rejection::Tell(fields) => fields.sqlstate().to_owned(),
                 Rejection::Silent(why) => (*why).to_owned(),
             };
-            drop(shared.log.submit(AuditRecord { event: Event::LogInFailed { reason }, ..succeeded }));
+            shared.log.note(AuditRecord { event: Event::LogInFailed { reason }, ..succeeded });
             reject(client, rejection, number, origin).await;
             None
         }
@@ -306,9 +344,7 @@ async fn admit(
         database,
         user,
         database_name,
-        _attached: attached,
-        _registration: registration,
-        _place: place,
+        stay: Stay { _attached: attached, _registration: registration, _place: place },
     })
 }
 

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod cancel;
 pub mod fault;
 pub mod listener;
+mod notice;
 mod parameters;
 pub mod prepare;
 pub mod pump;
@@ -15,10 +16,12 @@ pub mod service;
 mod service_tls;
 pub mod settings;
 pub mod shutdown;
+mod side;
 pub mod startup;
 pub mod stream;
 pub mod tls;
 pub mod upstream;
+pub mod workers;
 pub mod world;
 
 use crate::audit::writer::{Log, LogSettings};
@@ -44,6 +47,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use workers::Workers;
 
 /// How often the database is asked whether it answers, in seconds.
 const PING_SECONDS: u64 = 3;
@@ -120,6 +124,8 @@ impl Server {
             worlds: world::Worlds::new(Arc::new(prepared)),
             cancel_keys: cancel::CancelKeys::default(),
             connections: AtomicU64::new(0),
+            workers: Workers::start()
+                .map_err(|error| StartError::new(format!("cannot start the worker threads: {error}")))?,
             budgets: Arc::default(),
             shutdown: Shutdown::default(),
             mock_secret,

@@ -6,82 +6,28 @@
 
 use super::fault;
 use super::listener::Shared;
+use super::notice::Notice;
 use super::shutdown::Phase;
-use super::stream::{Peer, PeerError};
+use super::side::Side;
+use super::stream::Peer;
 use super::world::Database;
 use crate::audit::writer::Receipt;
 use crate::metrics::{Connection, ConnectionState, Direction};
 use crate::relay::{Now, Relay, Step, World};
 use crate::wire::backend::ErrorFields;
-use crate::wire::{self, Limits, backend, frontend};
-use bytes::{Buf, BytesMut};
+use crate::wire::{self, Limits, Messages, backend, frontend};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 /// Output that waits for a slow peer before the other side is read no further, in bytes.
 const HIGH_WATER: usize = 256 * 1024;
-/// Room for one read, in bytes, and how little of it may be left before there is more.
-const READ_BYTES: usize = 16 * 1024;
-const READ_BYTES_LEAST: usize = 2 * 1024;
 /// How long a peer may take to accept the last bytes.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-
-/// One side: its stream, its input, and what it is still to be sent.
-struct Side {
-    peer: Peer,
-    output: BytesMut,
-    /// Written, but perhaps not yet out of a TLS session's buffer.
-    unflushed: bool,
-    gone: bool,
-}
-
-impl Side {
-    fn new(peer: Peer) -> Side {
-        Side { peer, output: BytesMut::new(), unflushed: false, gone: false }
-    }
-
-    /// Writes what it can. Ready with the number of bytes; pending when there is nothing to write or no room.
-    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if !self.output.is_empty() {
-            let wrote = Pin::new(&mut *self.peer.stream).poll_write(context, &self.output);
-            if let Poll::Ready(Ok(count)) = wrote {
-                self.output.advance(count);
-                self.unflushed = true;
-            }
-            return wrote;
-        }
-        if self.unflushed {
-            match Pin::new(&mut *self.peer.stream).poll_flush(context) {
-                Poll::Ready(Ok(())) => self.unflushed = false,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {}
-            }
-        }
-        Poll::Pending
-    }
-
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let input = &mut self.peer.input;
-        if input.capacity() - input.len() < READ_BYTES_LEAST {
-            input.reserve(READ_BYTES);
-        }
-        // Reading into the buffer is cancel safe: the future holds nothing between polls.
-        pin!(self.peer.stream.read_buf(input)).poll(context)
-    }
-}
-
-/// What happened on the sockets.
-enum Io {
-    Read(Who, io::Result<usize>),
-    Wrote(Who, io::Result<usize>),
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
@@ -95,12 +41,20 @@ pub struct Pump {
     number: u64,
     client: Side,
     server: Side,
+    /// What the client sent and the relay did not yet want.
+    asked: Messages,
     relay: Relay,
     shared: Arc<Shared>,
     database: Arc<Database>,
     worlds: watch::Receiver<Arc<World>>,
+    phase: watch::Receiver<Phase>,
+    /// Wakes this task when one of them changes.
+    notice: Notice,
+    phase_now: Phase,
     /// Whether anything was tagged in the world of the session's start.
     tagged: Option<bool>,
+    /// Nothing was, and now something is: what this session set meanwhile, nobody has judged.
+    outdated: bool,
     /// Gated records that the log has not answered, oldest first.
     gates: VecDeque<Receipt>,
     refreshing: Option<Pin<Box<dyn Future<Output = Arc<World>> + Send>>>,
@@ -131,9 +85,14 @@ impl Pump {
             number,
             client: Side::new(client),
             server: Side::new(server),
+            asked: Messages::default(),
             relay,
             worlds: database.watch(),
+            phase: shared.shutdown.subscribe(),
+            notice: Notice::default(),
+            phase_now: Phase::Serving,
             tagged: None,
+            outdated: false,
             database,
             gates: VecDeque::new(),
             refreshing: None,
@@ -159,7 +118,6 @@ impl Pump {
     /// `None`: it panicked, the client is told, and the connection ends.
     fn work<R>(&mut self, work: impl FnOnce(&mut Relay, Now, &mut Vec<Step>) -> R) -> Option<R> {
         let now = self.now();
-        let began = Instant::now();
         let (relay, steps) = (&mut self.relay, &mut self.steps);
         let result = match fault::caught(self.number, || work(relay, now, steps)) {
             Ok(result) => result,
@@ -171,7 +129,7 @@ impl Pump {
                 return None;
             }
         };
-        self.worked += began.elapsed();
+        self.worked += self.started.elapsed().saturating_sub(Duration::from_nanos(now.monotonic_nanos));
         let ended = self.relay.take_ended();
         for _ in 0..ended {
             self.shared.metrics.statement_overhead(self.worked / ended);
@@ -183,161 +141,199 @@ impl Pump {
     }
 
     /// Runs the conversation to its end.
-    pub async fn run(mut self, mut phase: watch::Receiver<Phase>) {
-        // It may be a newer one than the relay was made with.
+    pub async fn run(mut self) {
+        // The world may be a newer one than the relay was made with.
         self.change_world();
         self.work(|relay, now, steps| relay.open(now, steps));
         self.perform();
         self.consume();
-        while !self.closing {
-            self.turn(&mut phase).await;
-            self.consume();
-            self.mark();
-            let phase = *phase.borrow();
-            self.end_if_due(phase);
-        }
+        poll_fn(|context| self.poll(context)).await;
         self.end().await;
     }
 
+    /// Does all that can be done now. Ready when the conversation is to end. What never ceases is broken off by the
+    /// runtime, whose streams say from time to time that they have nothing.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.mark();
+            self.end_if_due();
+            if self.closing {
+                return Poll::Ready(());
+            }
+            let mut moved = self.poll_writes(context);
+            moved |= self.poll_answers(context);
+            // Before any message: what arrives after another connection's DDL is planned by what that left.
+            moved |= self.poll_notice(context);
+            moved |= self.poll_reads(context);
+            if !moved {
+                return Poll::Pending;
+            }
+            self.consume();
+        }
+    }
+
     /// Ends the conversation where it should not go on: now, or between transactions.
-    fn end_if_due(&mut self, phase: Phase) {
-        let idle = self.relay.is_idle();
-        // What this session set while nothing was tagged, nobody has judged.
-        let outdated = self.tagged == Some(false) && self.worlds.borrow().catalog.has_tags();
-        if phase == Phase::Stopping || phase == Phase::Draining && idle {
-            self.last_words("57P01", "terminating connection due to administrator command");
-        } else if outdated && idle {
-            self.last_words(
-                "57P01",
-                "terminating connection because columns of this database are tagged now",
-            );
+    fn end_if_due(&mut self) {
+        let due = match self.phase_now {
+            Phase::Serving => self.outdated,
+            Phase::Draining => true,
+            Phase::Stopping => return self.last_words("57P01", ADMINISTRATOR),
+        };
+        if due && self.relay.is_idle() {
+            let outdated = "terminating connection because columns of this database are tagged now";
+            let why = if self.phase_now == Phase::Draining { ADMINISTRATOR } else { outdated };
+            self.last_words("57P01", why);
         }
     }
 
-    /// Waits for one thing to happen, and handles it.
-    async fn turn(&mut self, phase: &mut watch::Receiver<Phase>) {
+    /// Writes to both sides; whether anything was, or an end was met.
+    fn poll_writes(&mut self, context: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        for (who, direction) in [(Who::Client, Direction::ToClient), (Who::Server, Direction::ToServer)] {
+            match self.side(who).poll_write(context) {
+                Poll::Ready(Ok(count)) => self.shared.metrics.bytes(direction, count as u64),
+                Poll::Ready(Err(_)) => self.gone(who),
+                Poll::Pending => continue,
+            }
+            moved = true;
+        }
+        moved
+    }
+
+    /// Reads what may be read now: a side's input waits while the other side's output does.
+    fn poll_reads(&mut self, context: &mut Context<'_>) -> bool {
         let wants = self.relay.wants();
+        let replies = self.client.waiting() < HIGH_WATER;
         let read_client =
-            wants.client && self.server.output.len() < HIGH_WATER && self.client.output.len() < HIGH_WATER;
-        let read_server = wants.server && self.client.output.len() < HIGH_WATER;
-        let (client, server) = (&mut self.client, &mut self.server);
-        let io = poll_fn(|context| {
-            for (who, side) in [(Who::Client, &mut *client), (Who::Server, &mut *server)] {
-                if let Poll::Ready(result) = side.poll_write(context) {
-                    return Poll::Ready(Io::Wrote(who, result));
-                }
+            wants.client && replies && self.asked.is_empty() && self.server.waiting() < HIGH_WATER;
+        let mut moved = false;
+        for (who, wanted, direction) in [
+            (Who::Server, wants.server && replies, Direction::FromServer),
+            (Who::Client, read_client, Direction::FromClient),
+        ] {
+            if !wanted || self.side(who).gone {
+                continue;
             }
-            if read_server && let Poll::Ready(result) = server.poll_read(context) {
-                return Poll::Ready(Io::Read(Who::Server, result));
+            match self.side(who).poll_read(context) {
+                Poll::Ready(Ok(0) | Err(_)) => self.gone(who),
+                Poll::Ready(Ok(count)) => self.shared.metrics.bytes(direction, count as u64),
+                Poll::Pending => continue,
             }
-            if read_client && let Poll::Ready(result) = client.poll_read(context) {
-                return Poll::Ready(Io::Read(Who::Client, result));
-            }
-            Poll::Pending
-        });
-        let (gates, refreshing, worlds) = (&mut self.gates, &mut self.refreshing, &mut self.worlds);
-        tokio::select! {
-            biased;
-            answer = async { gates.front_mut().expect("guarded by the condition").await }, if !gates.is_empty() => {
-                self.gates.pop_front();
-                let result = self.work(|relay, now, steps| relay.recorded(answer.map(|_| ()), now, steps));
-                self.settle(result);
-            }
-            world = async { refreshing.as_mut().expect("guarded by the condition").await }, if refreshing.is_some() => {
-                self.refreshing = None;
-                let result = self.work(|relay, now, steps| relay.refreshed(world, now, steps));
-                self.settle(result);
-            }
-            // Before any message: what arrives after another connection's DDL is planned by what that left, and bytes that
-            // never cease do not keep it waiting.
-            Ok(()) = worlds.changed() => self.change_world(),
-            happened = io => self.happened(happened),
-            // Only woken up: the loop looks at it.
-            _ = phase.changed() => {}
+            moved = true;
+        }
+        moved
+    }
+
+    /// What the log and the catalog answer.
+    fn poll_answers(&mut self, context: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        while let Some(receipt) = self.gates.front_mut()
+            && let Poll::Ready(answer) = Pin::new(receipt).poll(context)
+        {
+            self.gates.pop_front();
+            let result = self.work(|relay, now, steps| relay.recorded(answer.map(|_| ()), now, steps));
+            self.settle(result);
+            moved = true;
+        }
+        if let Some(refreshing) = &mut self.refreshing
+            && let Poll::Ready(world) = refreshing.as_mut().poll(context)
+        {
+            self.refreshing = None;
+            let result = self.work(|relay, now, steps| relay.refreshed(world, now, steps));
+            self.settle(result);
+            moved = true;
+        }
+        moved
+    }
+
+    fn poll_notice(&mut self, context: &mut Context<'_>) -> bool {
+        if !self.notice.poll(context, &mut self.worlds, &mut self.phase) {
+            return false;
+        }
+        self.change_world();
+        true
+    }
+
+    fn side(&mut self, who: Who) -> &mut Side {
+        match who {
+            Who::Client => &mut self.client,
+            Who::Server => &mut self.server,
         }
     }
 
-    fn change_world(&mut self) {
-        let world = self.worlds.borrow_and_update().clone();
-        self.tagged = self.tagged.or(Some(world.catalog.has_tags()));
-        self.relay.world(world);
-    }
-
-    fn happened(&mut self, happened: Io) {
-        let metrics = &self.shared.metrics;
-        match happened {
-            Io::Wrote(Who::Client, Ok(count)) => metrics.bytes(Direction::ToClient, count as u64),
-            Io::Wrote(Who::Server, Ok(count)) => metrics.bytes(Direction::ToServer, count as u64),
-            Io::Read(Who::Client, Ok(count)) if count > 0 => {
-                metrics.bytes(Direction::FromClient, count as u64)
-            }
-            Io::Read(Who::Server, Ok(count)) if count > 0 => {
-                metrics.bytes(Direction::FromServer, count as u64)
-            }
-            Io::Read(Who::Client, _) | Io::Wrote(Who::Client, Err(_)) => {
-                self.client.gone = true;
-                self.closing = true;
-            }
-            Io::Read(Who::Server, _) | Io::Wrote(Who::Server, Err(_)) => {
-                self.server.gone = true;
-                // Whatever came before the end has been handled; a FATAL of the server's own among it closed already.
+    /// A side has ended.
+    fn gone(&mut self, who: Who) {
+        self.side(who).gone = true;
+        match who {
+            Who::Client => self.closing = true,
+            Who::Server => {
+                // Whatever came before the end is handled; a FATAL of the server's own among it closes.
+                self.consume();
                 self.last_words("08006", "the database closed the connection");
             }
         }
     }
 
+    /// Takes up the world and the phase of now.
+    fn change_world(&mut self) {
+        let world = self.worlds.borrow_and_update().clone();
+        let tagged = world.catalog.has_tags();
+        let at_start = *self.tagged.get_or_insert(tagged);
+        self.outdated = tagged && !at_start;
+        self.phase_now = *self.phase.borrow_and_update();
+        self.relay.world(world);
+    }
+
     /// Hands the relay every whole message that it wants.
     fn consume(&mut self) {
-        loop {
-            let wants = self.relay.wants();
-            let mut progressed = false;
-            if wants.server && !self.closing {
-                progressed |= self.consume_server();
+        while !self.closing && (self.consume_server() || self.consume_client()) {}
+        self.server.give_back_room();
+        self.client.give_back_room();
+    }
+
+    fn consume_server(&mut self) -> bool {
+        if !self.relay.wants().server {
+            return false;
+        }
+        match wire::whole(&mut self.server.input, &SERVER_LIMITS) {
+            Ok(messages) if messages.is_empty() => false,
+            Ok(messages) => {
+                let result = self.work(|relay, now, steps| relay.server(messages, now, steps));
+                self.settle(result);
+                true
             }
-            if self.relay.wants().client && !self.closing {
-                progressed |= self.consume_client();
-            }
-            if !progressed || self.closing {
-                return;
+            Err(_) => {
+                self.last_words("08P01", "the database sent a message that cannot be read");
+                false
             }
         }
     }
 
-    fn consume_server(&mut self) -> bool {
-        let mut frames = Vec::new();
-        loop {
-            match wire::split(&mut self.server.peer.input, &SERVER_LIMITS) {
-                Ok(Some(frame)) => frames.push(frame),
-                Ok(None) => break,
-                Err(_) => {
-                    self.last_words("08P01", "the database sent a message that cannot be read");
+    fn consume_client(&mut self) -> bool {
+        if !self.relay.wants().client {
+            return false;
+        }
+        if self.asked.is_empty() {
+            match wire::whole(&mut self.client.input, &self.limits) {
+                Ok(messages) => self.asked = messages,
+                Err(violation) => {
+                    self.last_words("08P01", &violation.0);
                     return false;
                 }
             }
         }
-        if frames.is_empty() {
-            return false;
-        }
-        let result = self.work(|relay, now, steps| relay.server(&mut frames, now, steps));
-        self.settle(result);
-        true
-    }
-
-    fn consume_client(&mut self) -> bool {
-        match wire::split(&mut self.client.peer.input, &self.limits) {
-            Ok(Some(frame)) if frame.tag() == frontend::TERMINATE => {
+        match self.asked.tag() {
+            None => false,
+            Some(frontend::TERMINATE) => {
                 self.closing = true;
                 false
             }
-            Ok(Some(frame)) => {
-                let result = self.work(|relay, now, steps| relay.client(frame, now, steps));
+            Some(_) => {
+                let mut asked = std::mem::take(&mut self.asked);
+                let result = self.work(|relay, now, steps| relay.client(&mut asked, now, steps));
+                self.asked = asked;
                 self.settle(result);
                 true
-            }
-            Ok(None) => false,
-            Err(violation) => {
-                self.last_words("08P01", &violation.0);
-                false
             }
         }
     }
@@ -352,15 +348,16 @@ impl Pump {
 
     /// Performs the relay's steps in their order.
     fn perform(&mut self) {
-        let steps = std::mem::take(&mut self.steps);
-        for step in steps {
+        let mut steps = std::mem::take(&mut self.steps);
+        for step in steps.drain(..) {
             match step {
-                Step::ToServer(bytes) => self.server.output.extend_from_slice(&bytes),
-                Step::ToClient(bytes) => self.client.output.extend_from_slice(&bytes),
+                Step::ToServer(bytes) => self.server.push(bytes),
+                Step::ToClient(bytes) => self.client.push(bytes),
                 Step::Record { record, gate } => {
-                    let receipt = self.shared.log.submit(*record);
                     if gate {
-                        self.gates.push_back(receipt);
+                        self.gates.push_back(self.shared.log.submit(*record));
+                    } else {
+                        self.shared.log.note(*record);
                     }
                 }
                 Step::RefreshCatalog => {
@@ -370,6 +367,7 @@ impl Pump {
                 Step::Close => self.closing = true,
             }
         }
+        self.steps = steps;
     }
 
     fn mark(&mut self) {
@@ -383,7 +381,7 @@ impl Pump {
 
     fn tell_last(&mut self, fields: &ErrorFields) {
         if !self.closing {
-            self.client.output.extend_from_slice(fields.encode(backend::ERROR_RESPONSE).bytes());
+            self.client.push(fields.encode(backend::ERROR_RESPONSE).into_bytes());
             self.closing = true;
         }
     }
@@ -399,22 +397,19 @@ impl Pump {
         }
         self.perform();
         if !self.server.gone {
-            self.server.output.extend_from_slice(frontend::encode_terminate().bytes());
+            self.server.push(frontend::encode_terminate().into_bytes());
         }
-        for side in [&mut self.client, &mut self.server] {
+        for side in [self.client, self.server] {
             if !side.gone {
-                let output = std::mem::take(&mut side.output);
-                let last = async {
-                    side.peer.send(&output).await?;
-                    // TLS has a word for the end, without which clients suspect that something was cut off.
-                    Ok::<_, PeerError>(side.peer.stream.shutdown().await?)
-                };
                 // A peer that does not take its last bytes in time is not waited for.
-                let _ = tokio::time::timeout(LAST_WORDS, last).await;
+                let _ = tokio::time::timeout(LAST_WORDS, side.finish()).await;
             }
         }
     }
 }
+
+/// What PostgreSQL says when it is told to stop.
+const ADMINISTRATOR: &str = "terminating connection due to administrator command";
 
 /// The server is the database that the operator chose: PostgreSQL's own limit of a message.
 const SERVER_LIMITS: Limits = Limits { message_bytes_max: 0x4000_0000 };

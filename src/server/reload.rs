@@ -64,7 +64,7 @@ async fn replace(shared: &Shared, mut prepared: Prepared, generation: u64) -> Re
     shared.worlds.replace(Arc::new(prepared)).await;
     shared.metrics.config_generation(generation);
     shared.metrics.config_read(true);
-    drop(shared.log.submit(about_ourselves(Event::Reloaded { configuration: digest.clone() })));
+    shared.log.note(about_ourselves(Event::Reloaded { configuration: digest.clone() }));
     tracing::info!(configuration = digest, generation, "the new configuration holds");
     Ok(())
 }

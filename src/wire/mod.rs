@@ -1,7 +1,8 @@
 //! PostgreSQL's frontend/backend protocol as frames and views into them, with limits; and start-up packets.
 //!
-//! A [`Frame`] keeps the very bytes it came in, so that what is not touched leaves unchanged. Reading a frame's
-//! content is total: every malformed body is a [`Violation`]. Lengths are computed in u64 and capped.
+//! A [`Frame`] keeps the very bytes it came in, so that what is not touched leaves unchanged; [`Messages`], all that one read
+//! brought, do so too. Reading a frame's content is total: every malformed body is a [`Violation`]. Lengths are computed in
+//! u64 and capped.
 //! Source: PostgreSQL documentation, chapter "Frontend/Backend Protocol". Deliberately absent: sockets, meaning, state.
 
 pub mod backend;
@@ -60,6 +61,88 @@ pub fn split(buffer: &mut BytesMut, limits: &Limits) -> Result<Option<Frame>, Vi
         return Ok(None);
     }
     Ok(Some(Frame { bytes: buffer.split_to(total).freeze() }))
+}
+
+/// Takes all whole messages off the front of `buffer`, in one piece; it is empty when more bytes are needed.
+///
+/// # Errors
+/// As [`split`] for the first message; those before a bad one are taken.
+pub fn whole(buffer: &mut BytesMut, limits: &Limits) -> Result<Messages, Violation> {
+    let mut end = 0;
+    while let Some([_, length @ ..]) = buffer[end..].first_chunk::<5>() {
+        let after = match length_within(*length, limits) {
+            Ok(length) => end + 1 + length,
+            Err(violation) if end == 0 => return Err(violation),
+            Err(_) => break,
+        };
+        if after > buffer.len() {
+            break;
+        }
+        end = after;
+    }
+    Ok(Messages { bytes: buffer.split_to(end).freeze() })
+}
+
+/// Whole messages, one after the other in the bytes that they came in; iterating takes them off the front. What is taken
+/// off shares these bytes.
+#[derive(Clone, Default)]
+pub struct Messages {
+    bytes: Bytes,
+}
+
+impl Messages {
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+    /// The tag of the first one.
+    pub fn tag(&self) -> Option<u8> {
+        self.bytes.first().copied()
+    }
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+    /// Takes all up to the first that has another tag.
+    pub fn take_run(&mut self, tag: u8) -> Messages {
+        let mut end = 0;
+        while self.bytes.get(end) == Some(&tag)
+            && let Some(length) = end_of_first(&self.bytes[end..])
+        {
+            end += length;
+        }
+        Messages { bytes: self.bytes.split_to(end) }
+    }
+    /// Puts `more` behind what there is.
+    pub fn append(&mut self, more: Messages) {
+        if self.is_empty() {
+            *self = more;
+        } else if !more.is_empty() {
+            self.bytes = [&self.bytes[..], &more.bytes[..]].concat().into();
+        }
+    }
+}
+
+impl From<Frame> for Messages {
+    fn from(frame: Frame) -> Messages {
+        Messages { bytes: frame.bytes }
+    }
+}
+
+impl Iterator for Messages {
+    type Item = Frame;
+    fn next(&mut self) -> Option<Frame> {
+        let end = end_of_first(&self.bytes)?;
+        Some(Frame { bytes: self.bytes.split_to(end) })
+    }
+}
+
+/// Where the first of some whole messages ends; `None` where there is none.
+fn end_of_first(messages: &[u8]) -> Option<usize> {
+    let [_, length @ ..] = *messages.first_chunk::<5>()?;
+    let end = usize::try_from(u32::from_be_bytes(length)).ok()?.checked_add(1)?;
+    (end <= messages.len()).then_some(end)
 }
 
 /// The length field (itself included), held to the limit; as usize, which is at least 32 bits here.

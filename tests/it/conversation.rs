@@ -16,7 +16,7 @@ use pgveil::policy::{Policy, Principal};
 use pgveil::relay::{Now, Opening, Relay, Step, World};
 use pgveil::wire::backend::{self, DataRow, DataRowBuilder, ErrorFields, Field};
 use pgveil::wire::frontend::{self, Bind, Parse, Target};
-use pgveil::wire::{Frame, Limits, split};
+use pgveil::wire::{Frame, Limits, Messages, split, whole};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -503,14 +503,16 @@ impl Pump {
         let wants = self.relay.wants();
         let now = self.now();
         if wants.server && !self.server.is_empty() {
-            let mut batch: Vec<Frame> = self.server.drain(..).collect();
-            let _ = self.relay.server(&mut batch, now, &mut self.steps);
+            let batch = self.server.drain(..).map(Frame::into_bytes).collect::<Vec<_>>().concat();
+            let batch = whole(&mut batch[..].into(), &Limits { message_bytes_max: u64::MAX }).unwrap();
+            let _ = self.relay.server(batch, now, &mut self.steps);
             return true;
         }
         if wants.client
             && let Some(frame) = self.client.pop_front()
         {
-            let _ = self.relay.client(frame, now, &mut self.steps);
+            let mut messages = Messages::from(frame);
+            let _ = self.relay.client(&mut messages, now, &mut self.steps);
             return true;
         }
         false

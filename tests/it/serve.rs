@@ -112,8 +112,10 @@ fn a_unix_socket_serves_as_postgresqls_does() {
     assert!(socket.exists());
     proxy.serve();
     assert_eq!(psql(&url, "select current_user").0, "shop\n");
-    let shown = proxy.must(&["audit", "show", &proxy.dir().join("audit").display().to_string(), "--json"]);
-    assert!(shown.contains("\"address\":\"unix\""), "{shown}");
+    let log = proxy.dir().join("audit").display().to_string();
+    eventually("the log-in to be recorded", || {
+        proxy.must(&["audit", "show", &log, "--json"]).contains("\"address\":\"unix\"")
+    });
     proxy.signal("TERM");
     assert_eq!(proxy.wait(), Some(0));
     assert!(!socket.exists());

@@ -1,6 +1,7 @@
 //! What a client and the log see of a mistake of ours.
 
 use super::super::reload::Rim;
+use super::super::workers::Workers;
 use super::super::world::Worlds;
 use super::super::{Prepared, admin::Readiness, cancel::CancelKeys, service, shutdown::Shutdown};
 use super::*;
@@ -15,10 +16,11 @@ use crate::policy::Principal;
 use crate::relay::Opening;
 use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::sync::Semaphore;
 
 async fn shared(audit: &Path) -> Arc<Shared> {
@@ -48,6 +50,7 @@ async fn shared(audit: &Path) -> Arc<Shared> {
         doors: Arc::new(Semaphore::new(1)),
         mock_secret: [0; 32],
         connections: AtomicU64::new(0),
+        workers: Workers::start().unwrap(),
         budgets: Arc::default(),
         shutdown: Shutdown::default(),
     })

@@ -1,0 +1,134 @@
+//! One side of a connection in its steady state: its stream, what was read of it, and what it is still to be sent.
+//!
+//! Guarantees: what leaves leaves in order; a side that waits holds no buffer. Room for reading is lent by the thread for as
+//! long as something read stands in it, so that idle connections cost none and busy ones allocate none. Deliberately absent:
+//! any knowledge of what the bytes mean.
+
+use super::stream::{Peer, PeerError, Stream};
+use bytes::{Buf, Bytes, BytesMut};
+use std::cell::RefCell;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Room for one read, in bytes, and how little of it may be left before there is more. PostgreSQL sends 8 kB at a time,
+/// which a busy proxy finds several of.
+const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES_LEAST: usize = 8 * 1024;
+
+thread_local! {
+    /// The thread's room for reading, while nobody reads.
+    static ROOM: RefCell<BytesMut> = RefCell::default();
+}
+
+/// What is to be written, oldest first. The usual one piece is written from where it stands.
+#[derive(Default)]
+struct Output {
+    first: Bytes,
+    rest: BytesMut,
+}
+
+impl Output {
+    fn len(&self) -> usize {
+        self.first.len() + self.rest.len()
+    }
+    fn push(&mut self, bytes: Bytes) {
+        if self.len() == 0 {
+            self.first = bytes;
+        } else {
+            self.rest.extend_from_slice(&bytes);
+        }
+    }
+    /// The next bytes to write; empty when there are none.
+    fn next(&mut self) -> &mut Bytes {
+        if self.first.is_empty() {
+            self.first = std::mem::take(&mut self.rest).freeze();
+        }
+        &mut self.first
+    }
+}
+
+pub(super) struct Side {
+    stream: Box<dyn Stream>,
+    pub(super) input: BytesMut,
+    output: Output,
+    /// Written, but perhaps not yet out of a TLS session's buffer.
+    unflushed: bool,
+    pub(super) gone: bool,
+}
+
+impl Side {
+    pub(super) fn new(peer: Peer) -> Side {
+        let Peer { stream, input } = peer;
+        // What came with the log-in's last message keeps its buffer, and no other does.
+        let input = if input.is_empty() { BytesMut::new() } else { input };
+        Side { stream, input, output: Output::default(), unflushed: false, gone: false }
+    }
+
+    pub(super) fn push(&mut self, bytes: Bytes) {
+        self.output.push(bytes);
+    }
+
+    /// Bytes that wait to be written.
+    pub(super) fn waiting(&self) -> usize {
+        self.output.len()
+    }
+
+    /// Writes what it can. Ready with the number of bytes; pending when there is nothing to write or no room.
+    pub(super) fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let before = self.waiting();
+        while self.waiting() > 0 {
+            let next = self.output.next();
+            match Pin::new(&mut *self.stream).poll_write(context, next) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => next.advance(count),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => break,
+            }
+            self.unflushed = true;
+        }
+        if self.unflushed && self.waiting() == 0 {
+            match Pin::new(&mut *self.stream).poll_flush(context) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {}
+            }
+        }
+        match before - self.waiting() {
+            0 => Poll::Pending,
+            written => Poll::Ready(Ok(written)),
+        }
+    }
+
+    /// Reads what there is, up to the room's end, behind what was read before. Ready with 0 at the stream's end.
+    pub(super) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.input.is_empty() {
+            self.input = ROOM.take();
+        }
+        if self.input.capacity() - self.input.len() < READ_BYTES_LEAST {
+            self.input.reserve(READ_BYTES);
+        }
+        // Reading into the buffer is cancel safe: the future holds nothing between polls.
+        let read = pin!(self.stream.read_buf(&mut self.input)).poll(context);
+        self.give_back_room();
+        read
+    }
+
+    /// Gives the room for reading back where nothing stands in it.
+    pub(super) fn give_back_room(&mut self) {
+        if self.input.is_empty() && self.input.capacity() > 0 {
+            ROOM.set(std::mem::take(&mut self.input));
+        }
+    }
+
+    /// Sends all that is owed, and says that it was the last.
+    pub(super) async fn finish(mut self) -> Result<(), PeerError> {
+        while self.waiting() > 0 {
+            let last = std::mem::take(self.output.next());
+            self.stream.write_all(&last).await?;
+        }
+        // TLS has a word for the end, without which clients suspect that something was cut off.
+        Ok(self.stream.shutdown().await?)
+    }
+}
