@@ -103,7 +103,7 @@ impl Relay {
             _ if known && self.skipping => {}
             frontend::QUERY => self.query(held)?,
             frontend::PARSE => self.parse(held)?,
-            frontend::BIND => self.bind(&held.frame)?,
+            frontend::BIND => self.bind(held.frame)?,
             frontend::DESCRIBE => self.describe(held.frame)?,
             frontend::EXECUTE => self.execute(held.frame)?,
             frontend::CLOSE => self.close(held.frame)?,

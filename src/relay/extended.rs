@@ -136,48 +136,46 @@ impl Relay {
         }
     }
 
-    pub(super) fn bind(&mut self, frame: &Frame) -> Result<(), Violation> {
-        let bind = Bind::view(frame)?;
-        if self.statements.lost(bind.statement) {
+    pub(super) fn bind(&mut self, frame: Frame) -> Result<(), Violation> {
+        let (portal, statement) = frontend::bind_names(&frame)?;
+        if self.statements.lost(statement) {
             self.refuse_extended(&lost(), "");
             return Ok(());
         }
-        let known = self.statements.get(bind.statement).cloned();
-        let plan = known.as_ref().and_then(|prepared| prepared.plan().cloned());
-        let mut bound = None;
+        let known = self.statements.get(statement).cloned();
         if let Some(prepared) = &known
             && let Err(refusal) = self.still_holds(prepared)
         {
             self.refuse_extended(&refusal, &prepared.text);
             return Ok(());
         }
-        match (&known, plan) {
-            (Some(prepared), Some(plan)) => match self.sealed_bind(&plan, prepared, &bind) {
+        let mut bound = None;
+        let plan = known.as_ref().and_then(|prepared| prepared.plan());
+        let sent = match (&known, plan) {
+            (Some(prepared), Some(plan)) => match self.sealed_bind(plan, prepared, &Bind::view(&frame)?) {
                 Ok((sealed, decided)) => {
-                    self.send(sealed);
                     bound = Some(decided);
+                    sealed
                 }
                 Err(refusal) => {
                     self.refuse_extended(&Refusal { position: None, ..refusal }, &prepared.text);
                     return Ok(());
                 }
             },
-            _ => {
-                let server_name = self.statements.server_name(bind.statement);
-                if server_name == bind.statement {
-                    self.send(frame.clone());
-                } else {
+            _ => match self.statements.server_name(statement) {
+                server_name if server_name == statement => frame.clone(),
+                server_name => {
                     let rest = statement::after_strings(frame.body(), 2);
-                    let renamed = statement::message(frontend::BIND, &[bind.portal, &server_name], rest);
-                    self.send(Frame::from_bytes(renamed));
+                    Frame::from_bytes(statement::message(frontend::BIND, &[portal, &server_name], rest))
                 }
-            }
-        }
+            },
+        };
+        self.send(sent);
         let segment = self.queue.segment();
         let planned = bound.is_some();
         let positions = known.as_ref().map(|prepared| prepared.positions.clone());
-        let portal = known.map(|statement| Portal { statement, bound, segment, run: None });
-        let replaced = self.statements.bind(bind.portal, portal);
+        let bound = known.map(|statement| Portal { statement, bound, segment, run: None });
+        let replaced = self.statements.bind(portal, bound);
         self.drop_portal(replaced);
         let owed = Owed::new(Expect::One(BIND_COMPLETE), Role::Client);
         self.queue.push(owed.over(positions, planned));
@@ -275,9 +273,9 @@ impl Relay {
             }
             Target::Statement => {
                 let server_name = self.statements.server_name(name);
-                owed.undo = self.statements.forget(name);
                 let renamed = server_name != name;
                 let sent = if renamed { frontend::encode_close(target, &server_name) } else { frame.clone() };
+                owed.undo = self.statements.forget(name);
                 self.send(sent);
             }
         }

@@ -9,6 +9,7 @@ use super::queue::Class;
 use crate::plan::{Local, Pass, StatementPlan};
 use crate::wire::backend::ErrorFields;
 use bytes::{BufMut, Bytes, BytesMut};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -186,11 +187,11 @@ impl Statements {
     }
     /// What a name of the client's is called in the server. A name that looks like ours but is not known is changed, so
     /// that nobody reaches our statements.
-    pub(super) fn server_name(&self, name: &str) -> String {
+    pub(super) fn server_name<'n>(&'n self, name: &'n str) -> Cow<'n, str> {
         match self.by_name.get(name) {
-            Some(prepared) => prepared.server_name.clone(),
-            None if name.starts_with(OURS) => format!("{OURS}?{name}"),
-            None => name.to_owned(),
+            Some(prepared) => Cow::Borrowed(&prepared.server_name),
+            None if name.starts_with(OURS) => Cow::Owned(format!("{OURS}?{name}")),
+            None => Cow::Borrowed(name),
         }
     }
 
@@ -202,7 +203,10 @@ impl Statements {
     }
     pub(super) fn bind(&mut self, name: &str, portal: Option<Portal>) -> Option<Portal> {
         match portal {
-            Some(portal) => self.portals.insert(name.to_owned(), portal),
+            Some(portal) => match self.portals.get_mut(name) {
+                Some(living) => Some(std::mem::replace(living, portal)),
+                None => self.portals.insert(name.to_owned(), portal),
+            },
             None => self.portals.remove(name),
         }
     }

@@ -35,6 +35,13 @@ enum Who {
     Server,
 }
 
+/// Sides that had nothing to read since the task was woken, and will wake it: to ask again is in vain.
+#[derive(Default)]
+struct Dry {
+    client: bool,
+    server: bool,
+}
+
 /// Everything that one connection's task owns.
 pub struct Pump {
     /// The connection's.
@@ -154,21 +161,23 @@ impl Pump {
     /// Does all that can be done now. Ready when the conversation is to end. What never ceases is broken off by the
     /// runtime, whose streams say from time to time that they have nothing.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut dry = Dry::default();
         loop {
             self.mark();
             self.end_if_due();
             if self.closing {
                 return Poll::Ready(());
             }
-            let mut moved = self.poll_writes(context);
-            moved |= self.poll_answers(context);
+            let wrote = self.poll_writes(context);
+            let mut heard = self.poll_answers(context);
             // Before any message: what arrives after another connection's DDL is planned by what that left.
-            moved |= self.poll_notice(context);
-            moved |= self.poll_reads(context);
-            if !moved {
+            heard |= self.poll_notice(context);
+            heard |= self.poll_reads(context, &mut dry);
+            if heard {
+                self.consume();
+            } else if !wrote {
                 return Poll::Pending;
             }
-            self.consume();
         }
     }
 
@@ -201,25 +210,26 @@ impl Pump {
     }
 
     /// Reads what may be read now: a side's input waits while the other side's output does.
-    fn poll_reads(&mut self, context: &mut Context<'_>) -> bool {
+    fn poll_reads(&mut self, context: &mut Context<'_>, dry: &mut Dry) -> bool {
         let wants = self.relay.wants();
         let replies = self.client.waiting() < HIGH_WATER;
-        let read_client =
-            wants.client && replies && self.asked.is_empty() && self.server.waiting() < HIGH_WATER;
+        let asks = self.asked.is_empty() && self.server.waiting() < HIGH_WATER;
         let mut moved = false;
-        for (who, wanted, direction) in [
-            (Who::Server, wants.server && replies, Direction::FromServer),
-            (Who::Client, read_client, Direction::FromClient),
-        ] {
-            if !wanted || self.side(who).gone {
-                continue;
+        if wants.server && replies && !dry.server {
+            match self.server.poll_read(context) {
+                Poll::Ready(Ok(0) | Err(_)) => self.gone(Who::Server),
+                Poll::Ready(Ok(count)) => self.shared.metrics.bytes(Direction::FromServer, count as u64),
+                Poll::Pending => dry.server = true,
             }
-            match self.side(who).poll_read(context) {
-                Poll::Ready(Ok(0) | Err(_)) => self.gone(who),
-                Poll::Ready(Ok(count)) => self.shared.metrics.bytes(direction, count as u64),
-                Poll::Pending => continue,
+            moved |= !dry.server;
+        }
+        if wants.client && replies && asks && !dry.client && !self.closing {
+            match self.client.poll_read(context) {
+                Poll::Ready(Ok(0) | Err(_)) => self.gone(Who::Client),
+                Poll::Ready(Ok(count)) => self.shared.metrics.bytes(Direction::FromClient, count as u64),
+                Poll::Pending => dry.client = true,
             }
-            moved = true;
+            moved |= !dry.client;
         }
         moved
     }
@@ -292,7 +302,7 @@ impl Pump {
     }
 
     fn consume_server(&mut self) -> bool {
-        if !self.relay.wants().server {
+        if self.server.input.is_empty() || !self.relay.wants().server {
             return false;
         }
         match wire::whole(&mut self.server.input, &SERVER_LIMITS) {
@@ -310,7 +320,7 @@ impl Pump {
     }
 
     fn consume_client(&mut self) -> bool {
-        if !self.relay.wants().client {
+        if self.client.input.is_empty() && self.asked.is_empty() || !self.relay.wants().client {
             return false;
         }
         if self.asked.is_empty() {

@@ -59,7 +59,7 @@ impl Workers {
 
 impl Worker {
     fn start(core: usize, mut living: watch::Receiver<()>) -> io::Result<Worker> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         let handle = runtime.handle().clone();
         let run = move || runtime.block_on(async { while living.changed().await.is_ok() {} });
         thread::Builder::new().name(format!("worker-{core}")).spawn(run)?;

@@ -60,6 +60,12 @@ impl<'a> Parse<'a> {
     }
 }
 
+/// The portal and the statement of a `B`; the rest is not looked at.
+pub fn bind_names(frame: &Frame) -> Result<(&str, &str), Violation> {
+    let mut reader = Reader::new(frame.body());
+    Ok((reader.string()?, reader.string()?))
+}
+
 /// `B`. Format codes are as sent: none (all text), one (for all) or one each; anything but 0 and 1 is a violation.
 pub struct Bind<'a> {
     pub portal: &'a str,
