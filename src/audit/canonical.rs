@@ -219,17 +219,22 @@ impl<'a> Object<'a> {
 /// A JSON string; FORMAT.md, "Strings", says which characters are escaped and how.
 fn write_text(text: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
+    let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20 | 0x7f);
     out.push(b'"');
-    for &byte in text.as_bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0..0x20 | 0x7f => {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(is_escaped) {
+        let (plain, from) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        match from[0] {
+            byte @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', byte]),
+            byte => {
                 let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
                 out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
             }
-            _ => out.push(byte),
         }
+        rest = &from[1..];
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
 }
 

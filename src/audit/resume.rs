@@ -1,7 +1,7 @@
 //! Reading the end of an existing log, so that it can be continued.
 //!
-//! Guarantees: it continues only from a checkpoint that our own key signed over the line before it; what is cut never had
-//! a checkpoint, so nobody was told that it was recorded; whole records without a checkpoint are kept. Reads the header and
+//! Guarantees: it continues only from a checkpoint that our own key signed over the line before it, and the whole records
+//! after that; what is cut was never whole on disk, so nobody was told that it was recorded. Reads the header and
 //! the end, not the whole log. Deliberately absent: checking what stands before that checkpoint ([`super::verify`]).
 
 use super::Fault;

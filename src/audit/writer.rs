@@ -1,7 +1,8 @@
 //! The log's writer: one thread that owns the file, and the handle that connections submit records through.
 //!
-//! Guarantees: a [`Ticket`] is given only after the record and a signed checkpoint over it are on disk (`fdatasync`); all
-//! records that wait are written together (group commit); records of one submitter keep their order. When writing fails,
+//! Guarantees: a [`Ticket`] is given only after the record is on disk (`fdatasync`); all records that wait are written
+//! together (group commit); records of one submitter keep their order; a signed checkpoint stands under all of them within a
+//! tenth of a second, since a signature costs more than all else of a group does. When writing fails,
 //! every waiting record is answered with [`Unrecorded`], the file is cut back to its last good line, and the next
 //! submission tries again. Deliberately absent: rotation, other sinks, and what a record means.
 
@@ -17,7 +18,7 @@ use super::{AuditRecord, Event, Fault, Ticket, Unrecorded, keys};
 use appender::Appender;
 use disk::{Disk, FileDisk};
 use ed25519_dalek::SigningKey;
-use queue::{Closing, Queue};
+use queue::{Closing, Queue, Taken};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -145,12 +146,19 @@ impl Log {
         let repair = Repair { unsigned: resumed.unsigned, cut: resumed.cut };
         let repair = (repair != Repair { unsigned: 0, cut: 0 }).then_some(repair);
         let disk = Box::new(FileDisk::new(file, path.clone(), resumed.length + resumed.cut));
-        let mut appender =
-            Appender::new(disk, resumed.header.log, resumed.chain, resumed.length, key, clock.clone());
+        let mut appender = Appender::new(
+            disk,
+            resumed.header.log,
+            resumed.chain,
+            resumed.length,
+            resumed.unsigned == 0,
+            key,
+            clock.clone(),
+        );
         if let Some(Repair { unsigned, cut }) = repair {
             let record = about_ourselves(clock(), Event::Recovered { unsigned, cut });
             appender.cut_back().map_err(|why| unusable(&path, why.0))?;
-            appender.append(&[&record]).map_err(|why| unusable(&path, why.0))?;
+            appender.append(&[&record], true).map_err(|why| unusable(&path, why.0))?;
         }
         let mut log = Log::start(appender, settings.queue_records, settings.watch)
             .map_err(|error| Fault::new(format!("could not start the audit log's writer: {error}")))?;
@@ -162,7 +170,7 @@ impl Log {
         let shared =
             Shared { queue: Queue::new(queue), behind: AtomicU64::new(0), failing: Mutex::default() };
         let shared = Arc::new(shared);
-        let writer = Writer { appender, shared: shared.clone(), watch };
+        let writer = Writer { appender, shared: shared.clone(), watch, signed_at: Instant::now() };
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
         Ok(Log { shared, thread: Some(thread), repair: None, _lock: None })
     }
@@ -242,8 +250,11 @@ struct Writer {
     appender: Appender,
     shared: Arc<Shared>,
     watch: Option<Arc<dyn Watch>>,
+    signed_at: Instant,
 }
 
+/// How old a checkpoint may be under which more is written without a new one.
+const SIGN_AFTER: Duration = Duration::from_millis(50);
 /// Records written at once.
 const GROUP_RECORDS: usize = 1024;
 
@@ -252,13 +263,36 @@ impl Writer {
         let shared = self.shared.clone();
         let _closing = Closing(&shared.queue);
         let mut messages = Vec::new();
-        while shared.queue.take(&mut messages) {
-            while !messages.is_empty() {
-                let rest = messages.split_off(messages.len().min(GROUP_RECORDS));
-                self.group(&mut messages);
-                messages = rest;
+        loop {
+            match shared.queue.take(&mut messages, self.appender.is_signed()) {
+                Taken::Messages => {
+                    while !messages.is_empty() {
+                        let rest = messages.split_off(messages.len().min(GROUP_RECORDS));
+                        self.group(&mut messages);
+                        messages = rest;
+                    }
+                }
+                Taken::Quiet => self.sign(),
+                Taken::Ended => break,
             }
         }
+        self.sign();
+    }
+
+    /// A checkpoint under what has none.
+    fn sign(&mut self) {
+        if !self.appender.is_signed() {
+            let signed = self.append(&[], true);
+            self.note(signed.err());
+        }
+    }
+
+    fn append(&mut self, records: &[&AuditRecord], sign: bool) -> Result<Vec<Answer>, Unrecorded> {
+        let answers = self.appender.append(records, sign)?;
+        if sign {
+            self.signed_at = Instant::now();
+        }
+        Ok(answers)
     }
 
     fn group(&mut self, messages: &mut Vec<Message>) {
@@ -294,7 +328,8 @@ impl Writer {
         started: Instant,
     ) {
         let references: Vec<&AuditRecord> = records.iter().collect();
-        let answers = match self.appender.append(&references) {
+        let due = self.signed_at.elapsed() >= SIGN_AFTER;
+        let answers = match self.append(&references, due) {
             Ok(answers) => {
                 self.note(None);
                 let recorded = answers.iter().filter(|answer| answer.is_ok()).count();
@@ -318,7 +353,7 @@ impl Writer {
     /// Tries to write when writing failed before: a checkpoint alone is a good line.
     fn probe(&mut self) -> Result<(), Unrecorded> {
         let failing = self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        let answer = if failing { self.appender.append(&[]).map(drop) } else { Ok(()) };
+        let answer = if failing { self.append(&[], true).map(drop) } else { Ok(()) };
         self.note(answer.clone().err());
         answer
     }

@@ -6,11 +6,13 @@ use crate::audit::verify::{self, Failure, Flaw, Kind, Verified};
 use crate::audit::{Fault, keys, writer};
 use clap::{Args, Subcommand};
 use comfy_table::{ContentArrangement, Table, presets};
+use ed25519_dalek::VerifyingKey;
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, ErrorKind, Write};
+use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// Verify the audit log, or print records from it
 #[derive(Subcommand)]
@@ -106,7 +108,7 @@ impl VerifyLog {
         let path = self.log.file()?;
         let key = self.public_key.unwrap_or_else(|| path.with_file_name(keys::PUBLIC_KEY_FILE));
         let key = keys::public_key(&key).map_err(fault)?;
-        match verify::verify(open(&path)?, &key) {
+        match verified(&path, &key)? {
             Ok(verified) => {
                 let text = if self.json { json_of(&verified).to_string() } else { text_of(&verified) };
                 write_out(|out| writeln!(out, "{text}"))?;
@@ -118,6 +120,29 @@ impl VerifyLog {
             }
             Err(failure) => Err(failed(failure, &path)),
         }
+    }
+}
+
+/// How long a verifier waits for the checkpoint under a log's last lines: longer than a writer takes, by far.
+const SIGNED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Verifies a log. One that is being written ends in lines that will be under a checkpoint in a moment: all that stood there at
+/// first must be.
+fn verified(path: &Path, key: &VerifyingKey) -> Result<Result<Verified, Failure>, CliError> {
+    let deadline = Instant::now() + SIGNED_WITHIN;
+    let mut stood = None;
+    loop {
+        let result = verify::verify(open(path)?, key);
+        let Err(Failure::Flawed(Flaw { kind: Kind::Unsigned { lines }, line, offset, .. })) = result else {
+            return Ok(result);
+        };
+        if line >= *stood.get_or_insert(line + lines) {
+            return Ok(verify::verify(open(path)?.take(offset), key));
+        }
+        if Instant::now() >= deadline {
+            return Ok(result);
+        }
+        std::thread::sleep(SIGNED_WITHIN / 20);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Appends groups of records to a disk, and knows what to do when that fails.
 //!
-//! Invariant: the first `length` bytes are whole lines on disk, the last of them a checkpoint, and `chain` is their state;
-//! `torn` says that more bytes may stand behind them. Deliberately absent: threads and queues.
+//! Invariant: the first `length` bytes are whole lines on disk, and `chain` is their state; `signed` says that the last of
+//! them is a checkpoint, `torn` that more bytes may stand behind them. Deliberately absent: threads and queues.
 
 use super::super::canonical::{self, LINE_BYTES_MAX};
 use super::super::chain::Chain;
@@ -18,6 +18,8 @@ pub(super) struct Appender {
     length: u64,
     /// Bytes may stand after `length`.
     torn: bool,
+    /// The last line is a checkpoint.
+    signed: bool,
     key: SigningKey,
     clock: Clock,
     /// Kept between groups for its memory.
@@ -33,10 +35,16 @@ impl Appender {
         log: LogId,
         chain: Chain,
         length: u64,
+        signed: bool,
         key: SigningKey,
         clock: Clock,
     ) -> Appender {
-        Appender { disk, log, chain, length, torn: true, key, clock, buffer: Vec::new() }
+        Appender { disk, log, chain, length, torn: true, signed, key, clock, buffer: Vec::new() }
+    }
+
+    /// Whether a checkpoint stands under all that was written.
+    pub(super) fn is_signed(&self) -> bool {
+        self.signed
     }
 
     /// Removes what a failed write may have left after the last good line.
@@ -48,9 +56,9 @@ impl Appender {
         Ok(())
     }
 
-    /// Writes the records and a checkpoint over them, and waits for the disk: all of them, or none. The answer of a
-    /// record that is too long for any log is its own; it is left out.
-    pub(super) fn append(&mut self, records: &[&AuditRecord]) -> Result<Vec<Answer>, Unrecorded> {
+    /// Writes the records, and a checkpoint over all that stands there when `sign`, and waits for the disk: all of them,
+    /// or none. The answer of a record that is too long for any log is its own; it is left out.
+    pub(super) fn append(&mut self, records: &[&AuditRecord], sign: bool) -> Result<Vec<Answer>, Unrecorded> {
         self.cut_back()?;
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
@@ -68,17 +76,19 @@ impl Appender {
             chain = chain.then(&buffer[start..]);
             buffer.push(b'\n');
         }
-        if buffer.is_empty() && !records.is_empty() {
+        if buffer.is_empty() && (!sign || !records.is_empty()) {
             return Ok(answers);
         }
-        let start = buffer.len();
-        let checkpoint = Checkpoint::sign(self.log, chain, (self.clock)(), &self.key);
-        canonical::write_checkpoint(&checkpoint, &mut buffer);
-        chain = chain.then(&buffer[start..]);
-        buffer.push(b'\n');
+        if sign {
+            let start = buffer.len();
+            let checkpoint = Checkpoint::sign(self.log, chain, (self.clock)(), &self.key);
+            canonical::write_checkpoint(&checkpoint, &mut buffer);
+            chain = chain.then(&buffer[start..]);
+            buffer.push(b'\n');
+        }
         let written = self.write(&buffer);
         if written.is_ok() {
-            self.chain = chain;
+            (self.chain, self.signed) = (chain, sign);
             self.length += buffer.len() as u64;
         }
         if buffer.capacity() <= BUFFER_BYTES_KEPT {

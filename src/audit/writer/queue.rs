@@ -9,6 +9,15 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
+/// What the writer is to do.
+pub(super) enum Taken {
+    Messages,
+    /// Nothing has come for [`LINGER`].
+    Quiet,
+    /// Nothing is left, and no more will come.
+    Ended,
+}
+
 /// How long a record that nobody waits for may wait for company. After a crash its statement shows as one without outcome.
 const LINGER: Duration = Duration::from_millis(50);
 
@@ -88,9 +97,9 @@ impl Queue {
         self.emptied.notify_waiters();
     }
 
-    /// Moves what waits into `group`, which is empty, once somebody waits for it or it has waited long enough. False when
-    /// nothing is left and no more will come.
-    pub(super) fn take(&self, group: &mut Vec<Message>) -> bool {
+    /// Moves what waits into `group`, which is empty, once somebody waits for it or it has waited long enough. `told_quiet`:
+    /// the writer has nothing to do in a quiet moment, and sleeps until something comes.
+    pub(super) fn take(&self, group: &mut Vec<Message>, told_quiet: bool) -> Taken {
         let mut state = self.state();
         while !state.urgent && !state.closed {
             let (after, waited) =
@@ -102,6 +111,9 @@ impl Queue {
             if !state.messages.is_empty() {
                 break;
             }
+            if !told_quiet {
+                return Taken::Quiet;
+            }
             state.asleep = true;
             while state.asleep && !state.closed {
                 state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -111,7 +123,7 @@ impl Queue {
         state.urgent = false;
         drop(state);
         self.emptied.notify_waiters();
-        !group.is_empty()
+        if group.is_empty() { Taken::Ended } else { Taken::Messages }
     }
 }
 
