@@ -3,11 +3,16 @@
 
 pub mod shop;
 
+use aes_siv::KeyInit;
+use aes_siv::siv::Aes256Siv;
 use bytes::{Bytes, BytesMut};
+use hkdf::Hkdf;
 use pgveil::auth::Verifier;
 use pgveil::auth::scram::{ClientFirst, Keys, ServerFirst};
 use pgveil::cell::copy::fields;
 use pgveil::cell::copy::stream::{Kind, Stream};
+use pgveil::crypto::keyring::Keyring;
+use pgveil::crypto::{Cells, Mode, OpenError, Random};
 use pgveil::plan::{CopyOptions, NO_NAMES, Planned, Session, plan as planned};
 use pgveil::policy::{Circumstances, Principal};
 use pgveil::sql::{self, Reading, copy_options};
@@ -15,7 +20,7 @@ use pgveil::wire::backend::{self, Authentication, DataRow, DataRowBuilder, Error
 use pgveil::wire::frontend::{self, Bind, Parse};
 use pgveil::wire::startup::{self, Startup};
 use pgveil::wire::{self, Frame, Limits};
-
+use sha2::Sha256;
 use std::sync::OnceLock;
 
 const LIMITS: Limits = Limits { message_bytes_max: 1 << 16 };
@@ -263,4 +268,68 @@ fn names_nothing_tagged(text: &str) {
     let tagged = ["customers", "orders", "customer_emails"];
     let named = words.iter().find(|word| tagged.contains(&word.as_str()));
     assert!(harmless || named.is_none(), "{text} passes");
+}
+
+/// Gives the same byte.
+struct Always(u8);
+
+impl Random for Always {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        bytes.fill(self.0);
+    }
+}
+
+/// A batch of cells, against `aes-siv` and the keys as FORMAT.md has them. The first byte says the key, the mode, and
+/// which cell is altered where; then each cell's length and bytes.
+pub fn cells(data: &[u8]) {
+    let [seed, altered, cells @ ..] = data else { return };
+    let (mode, first) = match seed % 2 {
+        0 => (Mode::Deterministic, 0x11),
+        _ => (Mode::Randomized, 0x12),
+    };
+    let mut keyring = Keyring::create();
+    keyring.ensure_key("default", 0, &mut Always(*seed));
+    keyring.ensure_domain("d").expect("the first one");
+    let ciphers = keyring.ciphers([("d", mode, "default")]).expect("both are there");
+    let cipher = &ciphers.by_domain["d"];
+    let mut key = [0; 64];
+    let info = [&b"pgveil cell v1"[..], &[0, 1], &[first]];
+    Hkdf::<Sha256>::new(None, &[*seed; 64]).expand_multi_info(&info, &mut key).expect("64 bytes");
+    let mut siv = Aes256Siv::new(&key.into());
+
+    let (mut plain, mut sealed, mut opened) = (Cells::new(), Cells::new(), Cells::new());
+    let mut cells = cells;
+    while let [length, rest @ ..] = cells {
+        // Some longer than the bytes are many.
+        let length = usize::from(*length) * if *length > 200 { 7 } else { 1 };
+        let own = rest.len().min(length);
+        plain.push(&[&rest[..own], &vec![*altered; length - own]].concat());
+        cells = &rest[own..];
+    }
+    cipher.seal(cipher.current(), &plain, &mut Always(*altered), &mut sealed).expect("the version is there");
+    let (header, nonce) = ([first, 0, 1, 0, 1], [*altered; 12]);
+    for (plain, sealed) in plain.iter().zip(sealed.iter()) {
+        let expected = match mode {
+            Mode::Deterministic => [&header[..], &siv.encrypt([&header[..]], plain).expect("seals")].concat(),
+            Mode::Randomized => {
+                let text = siv.encrypt([&header[..], &nonce], plain).expect("seals");
+                [&header[..], &nonce, &text].concat()
+            }
+        };
+        assert!(sealed == expected, "a batch seals as its cells by themselves");
+    }
+    cipher.open(&sealed, &mut opened).expect("what was sealed opens");
+    assert!(opened.iter().eq(plain.iter()), "what was sealed comes back");
+    if sealed.is_empty() {
+        return;
+    }
+    let (at, mut spoilt) = (usize::from(*altered) % sealed.len(), Cells::new());
+    for (index, cell) in sealed.iter().enumerate() {
+        let mut cell = cell.to_vec();
+        let byte = usize::from(*seed) % cell.len();
+        cell[byte] ^= if index == at { 1 } else { 0 };
+        spoilt.push(&cell);
+    }
+    let OpenError { cell, .. } = cipher.open(&spoilt, &mut opened).expect_err("one bit is another");
+    assert!(cell == at && opened.len() == plain.len(), "the cell is found, and nothing is left of its batch");
 }

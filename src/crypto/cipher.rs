@@ -1,22 +1,25 @@
-//! AES-256-SIV over the cells of one domain, in batches.
+//! The cells of one domain, sealed and opened in batches under the versions of its key.
 
-use super::envelope::{Envelope, NONCE_BYTES, SIV_BYTES, header, overhead};
-use super::{Cells, DomainId, KeyVersion, Mode, OpenCause, OpenError, Random};
-use aes_siv::KeyInit;
-use aes_siv::siv::Aes256Siv;
+use super::envelope::{Envelope, HEADER_BYTES, NONCE_BYTES, SIV_BYTES, header, overhead};
+use super::siv::{Few, KEY_BYTES, Many, Nonce, Room, SLACK, Siv};
+use super::{Batch, Cells, DomainId, KeyVersion, Mode, OpenCause, OpenError, Random, Span};
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
-
-/// Bytes of an AES-256-SIV key: half for S2V, half for CTR.
-pub(super) const KEY_BYTES: usize = 64;
 
 /// Seals and opens the cells of one domain: all versions of its key for opening, one for sealing.
 pub struct CellCipher {
     domain: DomainId,
     mode: Mode,
     current: KeyVersion,
-    keys: BTreeMap<KeyVersion, Zeroizing<[u8; KEY_BYTES]>>,
+    /// The current one first: it is what most cells have.
+    keys: Vec<(KeyVersion, Siv)>,
 }
+
+/// Batches of fewer cells are done one by one: their chains are too few to be worth lanes.
+const LANES_FROM: usize = 3;
+
+/// Batches of more than so many cells have the larger room.
+const FEW_CELLS: usize = 16;
 
 impl CellCipher {
     /// `keys` holds `current`.
@@ -27,6 +30,11 @@ impl CellCipher {
         keys: BTreeMap<KeyVersion, Zeroizing<[u8; KEY_BYTES]>>,
     ) -> CellCipher {
         debug_assert!(keys.contains_key(&current));
+        let siv = |(version, key): (&KeyVersion, &Zeroizing<[u8; KEY_BYTES]>)| {
+            (*version, Siv::new(key, header(mode, domain, *version)))
+        };
+        let mut keys: Vec<_> = keys.iter().map(siv).collect();
+        keys.sort_by_key(|(version, _)| *version != current);
         CellCipher { domain, mode, current, keys }
     }
     pub fn domain(&self) -> DomainId {
@@ -40,12 +48,11 @@ impl CellCipher {
         self.current
     }
     pub fn has(&self, version: KeyVersion) -> bool {
-        self.keys.contains_key(&version)
+        self.siv(version).is_some()
     }
 
-    fn siv(&self, version: KeyVersion) -> Option<Aes256Siv> {
-        let key: &[u8; KEY_BYTES] = self.keys.get(&version)?;
-        Some(Aes256Siv::new(key.into()))
+    fn siv(&self, version: KeyVersion) -> Option<&Siv> {
+        self.keys.iter().find(|(known, _)| *known == version).map(|(_, siv)| siv)
     }
 
     /// Seals every cell of `plain` under `version` and appends the envelopes to `sealed`, in order.
@@ -59,25 +66,62 @@ impl CellCipher {
         random: &mut dyn Random,
         sealed: &mut Cells,
     ) -> Result<(), OpenCause> {
-        let mut siv = self.siv(version).ok_or(OpenCause::UnknownVersion(version))?;
-        let header = header(self.mode, self.domain, version);
-        let mut nonces = vec![];
-        if self.mode == Mode::Randomized {
-            nonces.resize(NONCE_BYTES * plain.len(), 0);
-            random.fill(&mut nonces);
-        }
-        let mut nonces = nonces.chunks_exact(NONCE_BYTES);
-        sealed.reserve(plain.bytes_total() + overhead(self.mode) * plain.len());
-        for cell in plain.iter() {
-            let nonce = nonces.next().unwrap_or_default();
-            sealed.reserve(cell.len() + overhead(self.mode));
-            sealed.push_with(|out| {
-                out.extend_from_slice(&header);
-                out.extend_from_slice(nonce);
-                encrypt(&mut siv, &header, nonce, cell, out);
-            });
-        }
+        let siv = self.siv(version).ok_or(OpenCause::UnknownVersion(version))?;
+        let plain = plain.batch();
+        let overhead = overhead(self.mode);
+        let lengths = plain.spans.iter().map(|span| span.len() + overhead);
+        sealed.push_all(lengths, SLACK, |bytes, to| match plain.spans.len() {
+            0..LANES_FROM => self.seal_alone(siv, plain, random, bytes, to),
+            LANES_FROM..=FEW_CELLS => self.seal_groups(&mut Few::new(), siv, plain, random, bytes, to),
+            _ => self.seal_groups(&mut Many::new(), siv, plain, random, bytes, to),
+        });
         Ok(())
+    }
+
+    fn seal_alone(
+        &self,
+        siv: &Siv,
+        plain: Batch<'_>,
+        random: &mut dyn Random,
+        bytes: &mut [u8],
+        to: &[Span],
+    ) {
+        for (at, to) in to.iter().enumerate() {
+            let into = bytes.get_mut(to.start..to.end + SLACK).unwrap_or_default();
+            let mut nonce: Option<Nonce> = None;
+            if self.mode == Mode::Randomized {
+                random.fill(nonce.insert([0; NONCE_BYTES]));
+            }
+            siv.seal_one(nonce.as_ref(), plain.get(at), into);
+        }
+    }
+
+    fn seal_groups<const L: usize, const K: usize>(
+        &self,
+        room: &mut Room<L, K>,
+        siv: &Siv,
+        plain: Batch<'_>,
+        random: &mut dyn Random,
+        bytes: &mut [u8],
+        mut to: &[Span],
+    ) {
+        let mut from = plain.spans;
+        let mut nonces = [[0; NONCE_BYTES]; L];
+        while !from.is_empty() {
+            let count = room.take(from, 0);
+            let nonces = match self.mode {
+                Mode::Deterministic => &[][..],
+                Mode::Randomized => {
+                    let nonces = nonces.get_mut(..count).unwrap_or_default();
+                    random.fill(nonces.as_flattened_mut());
+                    nonces
+                }
+            };
+            let (now, later) = from.split_at(count);
+            room.seal(siv, nonces, (plain.bytes, now), (bytes, to));
+            from = later;
+            to = to.get(count..).unwrap_or_default();
+        }
     }
 
     /// Opens every envelope of `sealed` and appends the plaintexts to `plain`, in order.
@@ -85,66 +129,92 @@ impl CellCipher {
     /// # Errors
     /// The first cell that does not open; nothing of the batch is left in `plain`.
     pub fn open(&self, sealed: &Cells, plain: &mut Cells) -> Result<(), OpenError> {
+        self.open_batch(sealed.batch(), plain)
+    }
+
+    /// As [`open`](Self::open), of cells where they stand.
+    ///
+    /// # Errors
+    /// The first cell that does not open; nothing of the batch is left in `plain`.
+    pub fn open_batch(&self, sealed: Batch<'_>, plain: &mut Cells) -> Result<(), OpenError> {
         let before = plain.len();
-        // The key schedule is kept while the version stays the same, which it mostly does.
-        let mut siv: Option<(KeyVersion, Aes256Siv)> = None;
-        for (index, cell) in sealed.iter().enumerate() {
-            if let Err(cause) = self.open_one(cell, &mut siv, plain) {
-                plain.truncate(before);
-                return Err(OpenError { cell: index, cause });
+        let overhead = overhead(self.mode);
+        // What is too short opens as nothing, and is found out below.
+        let lengths = sealed.spans.iter().map(|span| span.len().saturating_sub(overhead));
+        let opened = plain.push_all(lengths, SLACK, |bytes, to| {
+            let mut at = 0;
+            while at < to.len() {
+                let (siv, count) = self.run(sealed, at).map_err(|cause| OpenError { cell: at, cause })?;
+                let run = Batch { spans: &sealed.spans[at..at + count], ..sealed };
+                let to = &to[at..at + count];
+                let opened = match count {
+                    0..LANES_FROM => self.open_alone(siv, run, bytes, to),
+                    LANES_FROM..=FEW_CELLS => self.open_groups(&mut Few::new(), siv, run, bytes, to),
+                    _ => self.open_groups(&mut Many::new(), siv, run, bytes, to),
+                };
+                opened.map_err(|cell| OpenError { cell: at + cell, cause: OpenCause::Altered })?;
+                at += count;
+            }
+            Ok(())
+        });
+        if opened.is_err() {
+            plain.truncate(before);
+        }
+        opened
+    }
+
+    /// The key of the cell at `at`, and how many cells from there on have it.
+    fn run(&self, sealed: Batch<'_>, at: usize) -> Result<(&Siv, usize), OpenCause> {
+        let envelope = Envelope::parse(sealed.get(at))?;
+        if envelope.domain != self.domain || envelope.mode != self.mode {
+            return Err(OpenCause::OtherDomain);
+        }
+        let siv = self.siv(envelope.version).ok_or(OpenCause::UnknownVersion(envelope.version))?;
+        let (header, overhead) = (siv.header(), overhead(self.mode));
+        let alike = |span: &&Span| {
+            let begins = sealed.bytes.get(span.start..).and_then(|rest| rest.first_chunk::<HEADER_BYTES>());
+            span.len() >= overhead && begins == Some(&header)
+        };
+        Ok((siv, sealed.spans[at..].iter().take_while(alike).count()))
+    }
+
+    fn open_alone(&self, siv: &Siv, sealed: Batch<'_>, bytes: &mut [u8], to: &[Span]) -> Result<(), usize> {
+        for (at, to) in to.iter().enumerate() {
+            let into = bytes.get_mut(to.start..to.end + SLACK).unwrap_or_default();
+            let cell = sealed.get(at).get(HEADER_BYTES..).unwrap_or_default();
+            let (nonce, cell) = match self.mode {
+                Mode::Deterministic => (None, cell),
+                Mode::Randomized => {
+                    let (nonce, cell) = cell.split_first_chunk::<NONCE_BYTES>().ok_or(at)?;
+                    (Some(nonce), cell)
+                }
+            };
+            let (tag, text) = cell.split_first_chunk::<SIV_BYTES>().ok_or(at)?;
+            if !siv.open_one(nonce, tag, text, into) {
+                return Err(at);
             }
         }
         Ok(())
     }
 
-    fn open_one(
+    fn open_groups<const L: usize, const K: usize>(
         &self,
-        cell: &[u8],
-        kept: &mut Option<(KeyVersion, Aes256Siv)>,
-        plain: &mut Cells,
-    ) -> Result<(), OpenCause> {
-        let envelope = Envelope::parse(cell)?;
-        if envelope.domain != self.domain || envelope.mode != self.mode {
-            return Err(OpenCause::OtherDomain);
+        room: &mut Room<L, K>,
+        siv: &Siv,
+        sealed: Batch<'_>,
+        bytes: &mut [u8],
+        to: &[Span],
+    ) -> Result<(), usize> {
+        let (mut at, randomized) = (0, self.mode == Mode::Randomized);
+        while at < to.len() {
+            let (from, to) = (&sealed.spans[at..], &to[at..]);
+            let count = room.take(from, overhead(self.mode));
+            let (from, to) = (&from[..count], &to[..count]);
+            room.open(siv, randomized, (sealed.bytes, from), (bytes, to)).map_err(|cell| at + cell)?;
+            at += count;
         }
-        let siv = match kept {
-            Some((version, siv)) if *version == envelope.version => siv,
-            _ => {
-                let siv = self.siv(envelope.version).ok_or(OpenCause::UnknownVersion(envelope.version))?;
-                &mut kept.insert((envelope.version, siv)).1
-            }
-        };
-        plain.reserve(envelope.sealed.len());
-        plain.push_with(|out| decrypt(siv, &envelope, out)).ok_or(OpenCause::Altered)
+        Ok(())
     }
-}
-
-/// Appends SIV and ciphertext of `plain`. At most two associated data: far below S2V's limit of 126, which is the only
-/// error there is.
-fn encrypt(siv: &mut Aes256Siv, header: &[u8], nonce: &[u8], plain: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend_from_slice(&[0; SIV_BYTES]);
-    out.extend_from_slice(plain);
-    let (tag, text) = out[start..].split_at_mut(SIV_BYTES);
-    let result = match nonce {
-        [] => siv.encrypt_inout_detached([header], text.into()),
-        nonce => siv.encrypt_inout_detached([header, nonce], text.into()),
-    };
-    tag.copy_from_slice(&result.expect("two associated data are below the limit of S2V"));
-}
-
-/// Appends the plaintext. `None`: the SIV does not fit, and what was appended is ciphertext again.
-fn decrypt(siv: &mut Aes256Siv, envelope: &Envelope<'_>, out: &mut Vec<u8>) -> Option<()> {
-    let header: &[u8] = envelope.header;
-    let (tag, ciphertext) = envelope.sealed.split_first_chunk::<SIV_BYTES>()?;
-    let start = out.len();
-    out.extend_from_slice(ciphertext);
-    let text = &mut out[start..];
-    let result = match envelope.nonce {
-        [] => siv.decrypt_inout_detached([header], text.into(), tag.into()),
-        nonce => siv.decrypt_inout_detached([header, nonce], text.into(), tag.into()),
-    };
-    result.ok()
 }
 
 #[cfg(test)]

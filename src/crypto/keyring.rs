@@ -5,7 +5,8 @@
 //! key is told apart from a damaged file.
 //! Deliberately absent: files (see `provider`), rotation policy.
 
-use super::cipher::{CellCipher, KEY_BYTES};
+use super::cipher::CellCipher;
+use super::siv::KEY_BYTES;
 use super::{Ciphers, DomainId, KeyVersion, Mode, Random, envelope};
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes256Siv;

@@ -1,7 +1,7 @@
 //! The envelope against vectors that other code made, and batches of any shape.
 
-use super::cipher::KEY_BYTES;
 use super::keyring::cell_key;
+use super::siv::KEY_BYTES;
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;

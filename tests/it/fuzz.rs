@@ -33,6 +33,7 @@ fn all(data: &[u8]) {
     bodies::startup(data);
     bodies::scram(data);
     bodies::copy(data);
+    bodies::cells(data);
 }
 
 #[test]

@@ -31,8 +31,9 @@ const MAY_USE: [(&str, &str); 17] = [
 ];
 
 /// Where a foreign crate may be named: paths below `src/`.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("sqlparser", &["sql/"]),
+    ("aes", &["crypto/siv/"]),
     ("aes_siv", &["crypto/"]),
     ("pgwire", &["wire/", "auth/"]),
     ("tokio", &["server/", "audit/writer", "crypto/provider/", "cli/", "demo/"]),
