@@ -19,6 +19,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 const HIDDEN: &str = "***";
+const HIDDEN_DOT: &str = "***.";
 
 impl Mask {
     /// Whether the mask can be shown as `data_type` (a partial text mask of an integer cannot).
@@ -47,8 +48,8 @@ impl Mask {
             Mask::Redact => redacted(data_type, out),
             Mask::Partial => put(data_type, &partial(text()?), out),
             Mask::Email => put(data_type, &email(text()?), out),
-            Mask::Card => put(data_type, &card(text()?), out),
-            Mask::Year => out.extend_from_slice(&start_of_year(*data_type, canonical)?),
+            Mask::Card => card(text()?, data_type, out),
+            Mask::Year => start_of_year(*data_type, canonical, out)?,
             Mask::Hash => hash(data_type, canonical, fingerprint_key, out)?,
         }
         Some(())
@@ -112,18 +113,21 @@ fn year_sql(data_type: &DataType, column: &str) -> String {
 }
 
 /// Text that obeys the column's length.
-fn put(data_type: &DataType, shown: &str, out: &mut Vec<u8>) {
-    let length = match data_type {
-        DataType::Varchar(Some(length)) => usize::try_from(*length).unwrap_or(usize::MAX),
-        _ => usize::MAX,
-    };
-    let end = shown.char_indices().nth(length).map_or(shown.len(), |(end, _)| end);
-    out.extend_from_slice(&shown.as_bytes()[..end]);
+fn put(data_type: &DataType, shown: &[&str], out: &mut Vec<u8>) {
+    let start = out.len();
+    shown.iter().for_each(|piece| out.extend_from_slice(piece.as_bytes()));
+    if let DataType::Varchar(Some(length)) = data_type {
+        let length = usize::try_from(*length).unwrap_or(usize::MAX);
+        let begins = |(_, byte): &(usize, &u8)| *byte & 0xc0 != 0x80;
+        let beyond = out.iter().enumerate().skip(start).filter(begins).nth(length);
+        let end = beyond.map_or(out.len(), |(end, _)| end);
+        out.truncate(end);
+    }
 }
 
 fn redacted(data_type: &DataType, out: &mut Vec<u8>) {
     match data_type {
-        DataType::Text | DataType::Varchar(_) => put(data_type, HIDDEN, out),
+        DataType::Text | DataType::Varchar(_) => put(data_type, &[HIDDEN], out),
         DataType::Smallint | DataType::Integer | DataType::Bigint => {
             out.extend_from_slice(&0i64.to_be_bytes())
         }
@@ -169,36 +173,44 @@ fn redacted_sql(data_type: &DataType) -> &'static str {
     }
 }
 
-fn partial(text: &str) -> String {
-    let mut chars = text.chars();
-    match (chars.next(), chars.next_back(), text.chars().count()) {
-        (Some(first), Some(last), 4..) => format!("{first}{HIDDEN}{last}"),
-        _ => HIDDEN.to_owned(),
-    }
+/// The first character, and what comes after it.
+fn first(text: &str) -> Option<(&str, &str)> {
+    text.split_at_checked(text.chars().next()?.len_utf8())
 }
 
-fn email(text: &str) -> String {
+fn partial(text: &str) -> [&str; 3] {
+    let ends = || {
+        let (first, rest) = first(text)?;
+        let last = rest.chars().next_back()?.len_utf8();
+        rest.chars().nth(2)?;
+        Some([first, HIDDEN, rest.get(rest.len() - last..)?])
+    };
+    ends().unwrap_or([HIDDEN, "", ""])
+}
+
+fn email(text: &str) -> [&str; 6] {
     let parts = || {
         let (local, domain) = text.split_once('@')?;
         let (host, top) = domain.rsplit_once('.')?;
         // A longer top could be anything, and it is shown.
         let plain = (2..=24).contains(&top.len()) && top.bytes().all(|byte| byte.is_ascii_alphabetic());
-        let host = host.chars().next().filter(|first| *first != '.' && !domain.contains('@'))?;
-        Some((local.chars().next()?, host, top)).filter(|_| plain)
+        let (host, _) = first(host).filter(|(first, _)| *first != "." && !domain.contains('@'))?;
+        Some([first(local)?.0, HIDDEN, "@", host, HIDDEN_DOT, top]).filter(|_| plain)
     };
-    match parts() {
-        Some((local, host, top)) => format!("{local}{HIDDEN}@{host}{HIDDEN}.{top}"),
-        None => HIDDEN.to_owned(),
-    }
+    parts().unwrap_or([HIDDEN, "", "", "", "", ""])
 }
 
-fn card(text: &str) -> String {
-    let digits: Vec<char> = text.chars().filter(char::is_ascii_digit).collect();
-    if digits.len() < 12 {
-        return HIDDEN.to_owned();
+fn card(text: &str, data_type: &DataType, out: &mut Vec<u8>) {
+    let (mut last, mut count) = ([0; 4], 0);
+    for digit in text.bytes().filter(u8::is_ascii_digit) {
+        last.rotate_left(1);
+        last[3] = digit;
+        count += 1;
     }
-    let last: String = digits[digits.len() - 4..].iter().collect();
-    format!("**** **** **** {last}")
+    match std::str::from_utf8(&last) {
+        Ok(last) if count >= 12 => put(data_type, &["**** **** **** ", last], out),
+        _ => put(data_type, &[HIDDEN], out),
+    }
 }
 
 fn hash(data_type: &DataType, canonical: &[u8], key: &[u8], out: &mut Vec<u8>) -> Option<()> {
@@ -209,8 +221,8 @@ fn hash(data_type: &DataType, canonical: &[u8], key: &[u8], out: &mut Vec<u8>) -
         DataType::Uuid => out.extend_from_slice(digest.get(..16)?),
         DataType::Bytea => out.extend_from_slice(&digest),
         _ => {
-            let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-            put(data_type, &hex, out);
+            let mut room = [0; 16];
+            put(data_type, &[faster_hex::hex_encode(digest.get(..8)?, &mut room).ok()?], out);
         }
     }
     Some(())

@@ -52,5 +52,8 @@ fn escaped(text: &[u8]) -> Result<Vec<u8>, ValueError> {
 /// `byteaout` with `bytea_output = hex`.
 pub(super) fn write_text(canonical: &[u8], wire: &mut Vec<u8>) {
     wire.extend_from_slice(b"\\x");
-    wire.extend_from_slice(faster_hex::hex_string(canonical).as_bytes());
+    let start = wire.len();
+    wire.resize(start + 2 * canonical.len(), 0);
+    let room = wire.get_mut(start..).unwrap_or_default();
+    faster_hex::hex_encode(canonical, room).expect("two digits a byte fit");
 }

@@ -121,74 +121,121 @@ impl DataType {
     }
 
     fn write_text(&self, canonical: &[u8], style: &Style, wire: &mut Vec<u8>) -> Result<(), Malformed> {
-        let printed = match self {
-            DataType::Bytea => {
-                bytea::write_text(canonical, wire);
-                return Ok(());
+        match self {
+            DataType::Bytea => bytea::write_text(canonical, wire),
+            DataType::Text
+            | DataType::Varchar(_)
+            | DataType::Json
+            | DataType::Jsonb
+            | DataType::Numeric(_) => wire.extend_from_slice(text::output(canonical)?.as_bytes()),
+            DataType::Smallint | DataType::Integer | DataType::Bigint => {
+                return integer::write(*self, canonical, Format::Text, wire);
             }
+            DataType::Real | DataType::DoublePrecision => {
+                wire.extend_from_slice(float::write_text(*self, float::of(*self, canonical)?).as_bytes());
+            }
+            DataType::Boolean => wire.push(if boolean::of(canonical)? { b't' } else { b'f' }),
+            DataType::Uuid => wire.extend_from_slice(uuid::write_text(canonical)?.as_bytes()),
+            DataType::Inet => wire.extend_from_slice(inet::write_text(canonical, false)?.as_bytes()),
+            DataType::Interval => {
+                wire.extend_from_slice(interval::write_text(canonical, &style.interval_style)?.as_bytes());
+            }
+            DataType::Date | DataType::Time | DataType::Timestamp | DataType::Timestamptz => {
+                datetime::append_text(*self, canonical, style, wire)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the wire form is the canonical bytes themselves.
+    pub fn is_verbatim(&self, format: Format) -> bool {
+        match self {
+            DataType::Text | DataType::Varchar(_) | DataType::Json => true,
+            DataType::Jsonb | DataType::Numeric(_) => format == Format::Text,
+            DataType::Smallint | DataType::Integer => false,
+            DataType::Bigint
+            | DataType::Real
+            | DataType::DoublePrecision
+            | DataType::Boolean
+            | DataType::Date
+            | DataType::Time
+            | DataType::Timestamp
+            | DataType::Timestamptz
+            | DataType::Interval
+            | DataType::Uuid
+            | DataType::Bytea
+            | DataType::Inet => format == Format::Binary,
+        }
+    }
+
+    /// Holds canonical bytes, which are mostly what PostgreSQL sends, to their type all the same.
+    fn check(&self, canonical: &[u8]) -> Result<(), Malformed> {
+        match self {
+            DataType::Text
+            | DataType::Varchar(_)
+            | DataType::Json
+            | DataType::Jsonb
+            | DataType::Numeric(_) => text::output(canonical).map(drop),
+            DataType::Smallint | DataType::Integer | DataType::Bigint => integer::of(canonical).map(drop),
+            DataType::Real | DataType::DoublePrecision => float::of(*self, canonical).map(drop),
+            DataType::Boolean => boolean::of(canonical).map(drop),
+            DataType::Date => datetime::days_of(canonical).map(drop),
+            DataType::Time => datetime::time_of(canonical).map(drop),
+            DataType::Timestamp | DataType::Timestamptz => datetime::micros_of(canonical).map(drop),
+            DataType::Interval => interval::Parts::of(canonical).map(drop),
+            DataType::Uuid if canonical.len() != 16 => Err(Malformed),
+            DataType::Uuid | DataType::Bytea => Ok(()),
+            DataType::Inet => inet::write_text(canonical, false).map(drop),
+        }
+    }
+
+    /// Holds the canonical bytes of many values to their type: they follow each other in `bytes` without a gap, which
+    /// `values` (start and end of each) covers.
+    ///
+    /// # Errors
+    /// [`Malformed`] when one of them is.
+    pub fn check_all(
+        &self,
+        bytes: &[u8],
+        values: impl Iterator<Item = (usize, usize)>,
+    ) -> Result<(), Malformed> {
+        let at = |start: usize, end: usize| bytes.get(start..end).ok_or(Malformed);
+        match self {
             DataType::Text
             | DataType::Varchar(_)
             | DataType::Json
             | DataType::Jsonb
             | DataType::Numeric(_) => {
-                wire.extend_from_slice(text::output(canonical)?.as_bytes());
-                return Ok(());
+                // Together they are text, and each begins where a character does.
+                let (mut first, mut last, mut whole) = (None, 0, true);
+                for (start, end) in values {
+                    let continues = bytes.get(start).is_some_and(|byte| byte & 0xc0 == 0x80);
+                    whole &= !continues || start == end;
+                    first.get_or_insert(start);
+                    last = end;
+                }
+                let text = std::str::from_utf8(at(first.unwrap_or(0), last)?);
+                if whole && text.is_ok() { Ok(()) } else { Err(Malformed) }
             }
-            DataType::Smallint | DataType::Integer | DataType::Bigint => {
-                return integer::write(*self, canonical, Format::Text, wire);
+            _ => {
+                for (start, end) in values {
+                    self.check(at(start, end)?)?;
+                }
+                Ok(())
             }
-            DataType::Real | DataType::DoublePrecision => {
-                float::write_text(*self, float::of(*self, canonical)?)
-            }
-            DataType::Boolean => if boolean::of(canonical)? { "t" } else { "f" }.to_owned(),
-            DataType::Uuid => uuid::write_text(canonical)?,
-            DataType::Inet => inet::write_text(canonical, false)?,
-            DataType::Interval => interval::write_text(canonical, &style.interval_style)?,
-            DataType::Date | DataType::Time | DataType::Timestamp | DataType::Timestamptz => {
-                datetime::write_text(*self, canonical, style)?
-            }
-        };
-        wire.extend_from_slice(printed.as_bytes());
-        Ok(())
+        }
     }
 
-    /// Canonical bytes are mostly what PostgreSQL sends; they are checked all the same.
     fn write_binary(&self, canonical: &[u8], wire: &mut Vec<u8>) -> Result<(), Malformed> {
         match self {
             DataType::Smallint | DataType::Integer | DataType::Bigint => {
                 return integer::write(*self, canonical, Format::Binary, wire);
             }
             DataType::Numeric(_) => return numeric::text_to_binary(text::output(canonical)?, wire),
-            DataType::Text | DataType::Varchar(_) | DataType::Json => {
-                text::output(canonical)?;
-            }
-            DataType::Jsonb => {
-                text::output(canonical)?;
-                wire.push(1);
-            }
-            DataType::Real | DataType::DoublePrecision => {
-                float::of(*self, canonical)?;
-            }
-            DataType::Boolean => {
-                boolean::of(canonical)?;
-            }
-            DataType::Date => {
-                datetime::days_of(canonical)?;
-            }
-            DataType::Time => {
-                datetime::time_of(canonical)?;
-            }
-            DataType::Timestamp | DataType::Timestamptz => {
-                datetime::micros_of(canonical)?;
-            }
-            DataType::Interval => {
-                interval::Parts::of(canonical)?;
-            }
-            DataType::Uuid if canonical.len() != 16 => return Err(Malformed),
-            DataType::Uuid | DataType::Bytea => {}
-            DataType::Inet => {
-                inet::write_text(canonical, false)?;
-            }
+            _ => self.check(canonical)?,
+        }
+        if *self == DataType::Jsonb {
+            wire.push(1);
         }
         wire.extend_from_slice(canonical);
         Ok(())

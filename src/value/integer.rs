@@ -3,6 +3,7 @@
 //! So columns of different widths in one domain have equal bytes for equal numbers.
 
 use super::{DataType, Format, Malformed, ValueError, text};
+use std::io::Write as _;
 
 /// `int2in`, `int4in`, `int8in` (`numutils.c`): a sign, decimal digits, spaces around.
 pub(super) fn read_text(data_type: DataType, input: &str) -> Result<i64, ValueError> {
@@ -65,7 +66,7 @@ pub(super) fn write(
         return Err(Malformed);
     }
     match (format, data_type) {
-        (Format::Text, _) => wire.extend_from_slice(value.to_string().as_bytes()),
+        (Format::Text, _) => write!(wire, "{value}").expect("a vector takes what it is given"),
         (Format::Binary, DataType::Smallint) => {
             wire.extend_from_slice(&i16::try_from(value).map_err(|_| Malformed)?.to_be_bytes());
         }

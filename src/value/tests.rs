@@ -269,3 +269,37 @@ fn what_is_assigned_to_text_reads_as_its_cast() {
         assert_eq!(cast(from, text), expected, "{from:?}");
     }
 }
+
+/// What is shown as it was sealed is checked as what is written is.
+#[test]
+fn many_values_are_checked_as_one_by_one() {
+    let style = Style::default();
+    let cases: [(DataType, &[&[u8]]); 6] = [
+        (DataType::Text, &[b"a", b"", "é".as_bytes(), b"b"]),
+        // A character that is cut in two, between values and at the end.
+        (DataType::Text, &[b"a\xc3", b"\xa9b"]),
+        (DataType::Text, &[b"a", b"b\xc3"]),
+        (DataType::Json, &[b"\x80", b""]),
+        (DataType::Date, &[&[0, 0, 0, 1], &[0, 0, 0, 2]]),
+        (DataType::Date, &[&[0, 0, 0], &[1, 0, 0, 0, 2]]),
+    ];
+    for (data_type, values) in cases {
+        let format = if data_type == DataType::Date { Format::Binary } else { Format::Text };
+        assert!(data_type.is_verbatim(format));
+        let mut end = 0;
+        let spans: Vec<_> = values
+            .iter()
+            .map(|value| {
+                end += value.len();
+                (end - value.len(), end)
+            })
+            .collect();
+        let each: Result<(), Malformed> =
+            values.iter().try_for_each(|value| data_type.write(value, format, &style, &mut vec![]));
+        assert_eq!(
+            data_type.check_all(&values.concat(), spans.into_iter()),
+            each,
+            "{data_type:?} {values:?}"
+        );
+    }
+}

@@ -13,7 +13,7 @@ mod zone;
 use super::token;
 use super::{DataType, Malformed, Style, ValueError};
 use calendar::{civil_from_days, days_from_civil};
-pub(super) use print::write_text;
+pub(super) use print::append_text;
 
 pub(super) const MICROS_DAY: i64 = 86_400_000_000;
 /// Days from 1970-01-01 to 2000-01-01.
@@ -226,22 +226,26 @@ pub(super) fn instant_to_local(micros: i64, style: &Style) -> Result<i64, ValueE
     valid_timestamp(micros.checked_add(east * 1_000_000))
 }
 
-/// January 1st of the value's year (of a `timestamptz`, its year in UTC), canonical: what the mask `year` shows.
+/// Appends January 1st of the value's year (of a `timestamptz`, its year in UTC), canonical: what the mask `year` shows.
 /// Infinite values stay; the first year of all begins where the type does.
-pub(crate) fn start_of_year(data_type: DataType, canonical: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn start_of_year(data_type: DataType, canonical: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let first = |days: i64| days_from_civil(civil_from_days(days).0, 1, 1).max(DATE_MIN);
     match data_type {
-        DataType::Date => match days_of(canonical).ok()? {
-            days @ (i32::MAX | i32::MIN) => Some(days.to_be_bytes().to_vec()),
-            days => Some(i32::try_from(first(days.into())).ok()?.to_be_bytes().to_vec()),
-        },
-        DataType::Timestamp | DataType::Timestamptz => match micros_of(canonical).ok()? {
-            micros @ (i64::MAX | i64::MIN) => Some(micros.to_be_bytes().to_vec()),
-            micros => {
-                let days = first(micros.div_euclid(MICROS_DAY));
-                Some(days.checked_mul(MICROS_DAY)?.to_be_bytes().to_vec())
-            }
-        },
-        _ => None,
+        DataType::Date => {
+            let days = match days_of(canonical).ok()? {
+                days @ (i32::MAX | i32::MIN) => days,
+                days => i32::try_from(first(days.into())).ok()?,
+            };
+            out.extend_from_slice(&days.to_be_bytes());
+        }
+        DataType::Timestamp | DataType::Timestamptz => {
+            let micros = match micros_of(canonical).ok()? {
+                micros @ (i64::MAX | i64::MIN) => micros,
+                micros => first(micros.div_euclid(MICROS_DAY)).checked_mul(MICROS_DAY)?,
+            };
+            out.extend_from_slice(&micros.to_be_bytes());
+        }
+        _ => return None,
     }
+    Some(())
 }

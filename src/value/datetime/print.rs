@@ -30,12 +30,40 @@ const MONTHS: [&str; 12] =
 /// `datetime.h` `MAXTZLEN`: characters of a zone's abbreviation that are printed.
 const ABBREVIATION_MAX: usize = 10;
 
-/// The text form of canonical bytes.
-pub(in crate::value) fn write_text(
+/// Appends the text form of canonical bytes.
+pub(in crate::value) fn append_text(
     data_type: DataType,
     canonical: &[u8],
     style: &Style,
-) -> Result<String, Malformed> {
+    wire: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    let days = match data_type {
+        // What most dates are, without the detour.
+        DataType::Date if style.date_style.starts_with("ISO") => Some(days_of(canonical)?),
+        _ => None,
+    };
+    if let Some((year @ 1..=9999, month, day)) = days.map(|days| civil_from_days(days.into())) {
+        let digit = |number: i64| b'0' + (number % 10).unsigned_abs() as u8;
+        let [y, m, d] = [year, month, day];
+        wire.extend_from_slice(&[
+            digit(y / 1000),
+            digit(y / 100),
+            digit(y / 10),
+            digit(y),
+            b'-',
+            digit(m / 10),
+            digit(m),
+            b'-',
+            digit(d / 10),
+            digit(d),
+        ]);
+        return Ok(());
+    }
+    wire.extend_from_slice(text(data_type, canonical, style)?.as_bytes());
+    Ok(())
+}
+
+fn text(data_type: DataType, canonical: &[u8], style: &Style) -> Result<String, Malformed> {
     match data_type {
         DataType::Date => Ok(match days_of(canonical)? {
             i32::MAX => "infinity".to_owned(),
