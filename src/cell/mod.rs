@@ -10,6 +10,7 @@ mod nested;
 pub mod open;
 mod places;
 mod record;
+mod rows;
 pub mod seal;
 
 pub use copy::{CopyOpener, CopySealer};

@@ -269,7 +269,7 @@ fn open(
     let room = Room { plain: &mut plain, masked: &mut masked, shown: &mut shown };
     // Six bytes of JSON at most for one of text, and room for numbers and dates.
     let longest = |bytes: usize| 6 * bytes + 64;
-    leaf.show(sealed, fingerprint_key, room, longest, |canonical, out| match inside {
+    leaf.show(sealed.batch(), fingerprint_key, room, longest, |canonical, out| match inside {
         Inside::Array | Inside::Record(_) => leaf.data_type.write(canonical, leaf.format, style, out),
         Inside::Document(_) => leaf.data_type.write_json(canonical, style, out),
     })?;

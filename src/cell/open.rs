@@ -1,12 +1,12 @@
 //! Opening rows: all sealed cells of one column that one read brought are opened as one batch, shown as the judgement
-//! says, and the rows rebuilt into one buffer. Other columns are copied as they are.
+//! says, and the rows rebuilt into one buffer. What stands between them is copied as it is.
 
 use super::nested::{self, Inside};
-use crate::crypto::{CellCipher, Cells, Ciphers, OpenCause};
+use super::rows::{self, STRIDE, Splice, Walk};
+use crate::crypto::{Batch, CellCipher, Cells, Ciphers, OpenCause, Span};
 use crate::plan::{ColumnSlot, Judgement, OpenSlot};
 use crate::policy::{Disclosure, Form};
 use crate::value::{DataType, Format, Malformed, Style};
-use crate::wire::backend::{DataRow, DataRowBuilder};
 use crate::wire::{Frame, Violation};
 use bytes::BytesMut;
 use std::sync::Arc;
@@ -54,8 +54,10 @@ impl Tally {
 /// How far a batch went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Released {
-    /// Frames that were written; fewer than given when the limit was reached.
+    /// Rows that were written; fewer than given when the limit was reached.
     pub frames: usize,
+    /// Bytes of these rows as they came.
+    pub bytes: usize,
     pub tally: Tally,
 }
 
@@ -111,16 +113,14 @@ impl OpenColumn {
     /// `longest` of the canonical bytes.
     pub(super) fn show(
         &self,
-        sealed: &Cells,
+        sealed: Batch<'_>,
         fingerprint_key: &[u8],
         room: Room<'_>,
         longest: impl Fn(usize) -> usize,
         write: impl Fn(&[u8], &mut Vec<u8>) -> Result<(), Malformed>,
     ) -> Result<(), CellFault> {
         let Room { plain, masked, shown } = room;
-        let cipher = self.cipher.as_ref().ok_or_else(|| self.fault(FaultCause::NoKey))?;
-        plain.clear();
-        cipher.open(sealed, plain).map_err(|error| self.fault(FaultCause::NotOpened(error.cause)))?;
+        self.open(sealed, plain)?;
         let malformed = || self.fault(FaultCause::Malformed);
         for canonical in plain.iter() {
             let canonical: &[u8] = match self.disclosure.form() {
@@ -139,6 +139,47 @@ impl OpenColumn {
         }
         Ok(())
     }
+
+    fn open(&self, sealed: Batch<'_>, plain: &mut Cells) -> Result<(), CellFault> {
+        let cipher = self.cipher.as_ref().ok_or_else(|| self.fault(FaultCause::NoKey))?;
+        plain.clear();
+        cipher.open_batch(sealed, plain).map_err(|error| self.fault(FaultCause::NotOpened(error.cause)))
+    }
+
+    /// As [`show`](Self::show) in the column's own format. Where that is the canonical bytes themselves, what was opened is
+    /// what is shown, and a mask writes where it is shown.
+    fn show_whole(
+        &self,
+        sealed: Batch<'_>,
+        style: &Style,
+        fingerprint_key: &[u8],
+        room: Room<'_>,
+    ) -> Result<(), CellFault> {
+        if !self.data_type.is_verbatim(self.format) {
+            // No type's text is longer than two digits a byte, and what `push_with` has room for.
+            let longest = |bytes: usize| 2 * bytes + 2;
+            return self.show(sealed, fingerprint_key, room, longest, |canonical, wire| {
+                self.data_type.write(canonical, self.format, style, wire)
+            });
+        }
+        let malformed = || self.fault(FaultCause::Malformed);
+        match self.disclosure.form() {
+            Form::Clear => self.open(sealed, room.shown)?,
+            Form::Masked(mask) => {
+                self.open(sealed, room.plain)?;
+                for canonical in room.plain.iter() {
+                    room.shown.reserve(2 * canonical.len() + 2);
+                    let write =
+                        |out: &mut Vec<u8>| mask.apply(&self.data_type, canonical, fingerprint_key, out);
+                    room.shown.push_with(write).ok_or_else(malformed)?;
+                }
+            }
+            Form::Withheld => return Ok(()),
+        }
+        let shown = room.shown.batch();
+        let starts = shown.spans.iter().map(|span| (span.start, span.end));
+        self.data_type.check_all(shown.bytes, starts).map_err(|_| malformed())
+    }
 }
 
 /// What a batch is opened into, and shown in.
@@ -151,7 +192,7 @@ pub(super) struct Room<'r> {
 /// Where a label is disclosed.
 struct Label {
     name: String,
-    /// Columns of the row.
+    /// Opened columns.
     columns: Vec<usize>,
     /// (opened column, leaf) of those that stand inside of values.
     leaves: Vec<(usize, usize)>,
@@ -162,9 +203,26 @@ pub struct RowOpener {
     columns: Vec<OpenColumn>,
     /// Each label that is disclosed.
     labels: Vec<Label>,
+    /// Some stand inside of values.
+    nested: bool,
     width: usize,
     fingerprint_key: Zeroizing<Vec<u8>>,
+    found: Found,
     scratch: Scratch,
+}
+
+/// Where the cells of a batch stand, by opened column: those that are not NULL. Room that is used again.
+#[derive(Default)]
+struct Found {
+    spans: Vec<Vec<Span>>,
+    /// The opened columns that are not NULL in the row that is being read.
+    present: Vec<usize>,
+    /// Rows that it discloses, by label.
+    counts: Vec<u64>,
+    /// The column that is being rebuilt at its next cell.
+    next: Vec<usize>,
+    /// Frames one after the other.
+    joined: Vec<u8>,
 }
 
 /// Buffers that one batch fills and the next one finds empty, with their room.
@@ -218,6 +276,7 @@ impl RowOpener {
             });
         }
         let shown = open.iter().map(|_| Cells::new()).collect();
+        let found = Found { spans: open.iter().map(|_| vec![]).collect(), ..Found::default() };
         let mut labels: Vec<Label> = Vec::new();
         for (at, column) in open.iter().enumerate() {
             let own: Vec<(usize, &OpenColumn)> = match column.inside {
@@ -232,21 +291,22 @@ impl RowOpener {
                 });
                 match column.inside {
                     Some(_) => labels[known].leaves.push((at, leaf)),
-                    None => labels[known].columns.push(column.index),
+                    None => labels[known].columns.push(at),
                 }
             }
         }
         RowOpener {
+            nested: open.iter().any(|column| column.inside.is_some()),
             columns: open,
             labels,
             width: columns.len(),
             fingerprint_key: ciphers.fingerprint_key.clone(),
+            found,
             scratch: Scratch { shown, ..Scratch::default() },
         }
     }
 
-    /// Opens `frames` (all DataRow) into `out`, at most `disclosing_max` rows that disclose something. Stops before the
-    /// row that would be one too many.
+    /// As [`rows_in`](Self::rows_in), of frames.
     ///
     /// # Errors
     /// The first cell that does not open; nothing of this batch is in `out`.
@@ -257,19 +317,44 @@ impl RowOpener {
         disclosing_max: Option<u64>,
         out: &mut BytesMut,
     ) -> Result<Released, CellFault> {
-        let mut cells: Vec<Option<&[u8]>> = Vec::with_capacity(frames.len() * self.width);
-        let mut released = Released { frames: 0, tally: self.tally() };
-        let mut counts = vec![];
-        for frame in frames {
-            let row_start = cells.len();
-            self.split(frame, &mut cells)?;
-            if !self.admit(&cells[row_start..], disclosing_max, &mut counts, &mut released.tally)? {
-                cells.truncate(row_start);
+        if let [frame] = frames {
+            return self.rows_in(frame.bytes(), style, disclosing_max, out);
+        }
+        let mut joined = std::mem::take(&mut self.found.joined);
+        joined.clear();
+        frames.iter().for_each(|frame| joined.extend_from_slice(frame.bytes()));
+        let released = self.rows_in(&joined, style, disclosing_max, out);
+        self.found.joined = joined;
+        released
+    }
+
+    /// Opens the rows that `bytes` holds, whole DataRow messages one after the other, into `out`, at most `disclosing_max`
+    /// rows that disclose something. Stops before the row that would be one too many.
+    ///
+    /// # Errors
+    /// The first cell that does not open; nothing of this batch is in `out`.
+    pub fn rows_in(
+        &mut self,
+        bytes: &[u8],
+        style: &Style,
+        disclosing_max: Option<u64>,
+        out: &mut BytesMut,
+    ) -> Result<Released, CellFault> {
+        let mut released = Released { tally: self.tally(), ..Released::default() };
+        self.begin();
+        while released.bytes < bytes.len() {
+            let row = rows::message(bytes, released.bytes).map_err(row_fault)?;
+            self.walk(bytes, row).map_err(row_fault)?;
+            if !self.admit(bytes, disclosing_max, &mut released.tally)? {
                 break;
             }
             released.frames += 1;
+            released.bytes = row.end;
         }
-        self.opened(&cells, style, &mut released.tally, |opener, shown| opener.rebuild(&cells, shown, out))?;
+        let taken = bytes.get(..released.bytes).unwrap_or_default();
+        self.opened(bytes, style, &mut released.tally, |opener, next, shown| {
+            opener.rebuild(taken, next, shown, out)
+        })?;
         Ok(released)
     }
 
@@ -278,9 +363,9 @@ impl RowOpener {
         self.width
     }
 
-    /// Whether a column's cells are opened.
-    pub(super) fn opens(&self, index: usize) -> bool {
-        self.columns.iter().any(|column| column.index == index)
+    /// The opened column at this place of a row.
+    pub(super) fn opens(&self, index: usize) -> Option<usize> {
+        self.columns.iter().position(|column| column.index == index)
     }
 
     /// A tally of nothing yet.
@@ -289,53 +374,93 @@ impl RowOpener {
         Tally { rows_by_label, ..Tally::default() }
     }
 
-    /// Counts a row; false when it is one too many. `counts` is room that is used again.
+    /// Forgets the batch before.
+    pub(super) fn begin(&mut self) {
+        self.found.spans.iter_mut().for_each(Vec::clear);
+        self.found.present.clear();
+    }
+
+    /// A cell of an opened column, in the row that is being read.
+    #[inline]
+    pub(super) fn cell(&mut self, column: usize, span: Span) {
+        if let Some(spans) = self.found.spans.get_mut(column) {
+            spans.push(span);
+            self.found.present.push(column);
+        }
+    }
+
+    fn walk(&mut self, bytes: &[u8], row: Span) -> Result<(), Violation> {
+        let mut walk = Walk::new(bytes, row, self.width)?;
+        let (mut index, Found { spans, present, .. }) = (0, &mut self.found);
+        for (at, (column, spans)) in self.columns.iter().zip(spans).enumerate() {
+            walk.skip(column.index - index)?;
+            index = column.index + 1;
+            if let Some(span) = walk.next()? {
+                spans.push(span);
+                present.push(at);
+            }
+        }
+        walk.skip(self.width - index)?;
+        walk.end()
+    }
+
+    /// Counts the row that was read, whose cells stand in `source`; when it is one too many, forgets it and is false.
     pub(super) fn admit(
-        &self,
-        row: &[Option<&[u8]>],
+        &mut self,
+        source: &[u8],
         disclosing_max: Option<u64>,
-        counts: &mut Vec<u64>,
         tally: &mut Tally,
     ) -> Result<bool, CellFault> {
-        counts.resize(self.labels.len(), 0);
-        let most = self.disclosed(row, counts)?;
+        let most = self.disclosed(source)?;
+        let Found { spans, present, counts, .. } = &mut self.found;
         if most > 0 && disclosing_max.is_some_and(|max| tally.rows.saturating_add(most) > max) {
+            for column in present.drain(..) {
+                spans[column].pop();
+            }
             return Ok(false);
         }
+        present.clear();
         tally.rows += most;
-        for ((_, rows), count) in tally.rows_by_label.iter_mut().zip(counts.iter()) {
-            *rows += count;
+        for ((_, rows), count) in tally.rows_by_label.iter_mut().zip(counts) {
+            *rows += *count;
         }
         Ok(true)
     }
 
-    /// Opens column by column, and hands what is shown to `write`.
+    /// Opens column by column, and hands what is shown to `write`, and room for a number for each column.
     pub(super) fn opened(
         &mut self,
-        cells: &[Option<&[u8]>],
+        source: &[u8],
         style: &Style,
         tally: &mut Tally,
-        write: impl FnOnce(&RowOpener, &[Cells]) -> Result<(), Violation>,
+        write: impl FnOnce(&RowOpener, &mut Vec<usize>, &[Cells]) -> Result<(), Violation>,
     ) -> Result<(), CellFault> {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let result = self.show(cells, style, &mut scratch, tally, write);
+        let mut next = std::mem::take(&mut self.found.next);
+        next.clear();
+        next.resize(self.columns.len(), 0);
+        let result = self.show(source, style, &mut scratch, tally);
+        let result = result.and_then(|()| write(self, &mut next, &scratch.shown).map_err(row_fault));
         scratch.clear();
-        self.scratch = scratch;
+        (self.scratch, self.found.next) = (scratch, next);
         result
     }
 
-    /// Fills `counts` with the rows that this row discloses of each label, and gives the most of them: a document that
-    /// was made of a hundred rows counts as a hundred.
-    fn disclosed(&self, row: &[Option<&[u8]>], counts: &mut [u64]) -> Result<u64, CellFault> {
-        for (label, count) in self.labels.iter().zip(counts.iter_mut()) {
-            *count = u64::from(label.columns.iter().any(|column| row[*column].is_some()));
-        }
-        for (at, column) in self.columns.iter().enumerate() {
-            let (Some(inside), Some(wire)) = (&column.inside, row[column.index]) else { continue };
+    /// Counts the rows that this row discloses of each label, and gives the most of them: a document that was made of a
+    /// hundred rows counts as a hundred.
+    fn disclosed(&mut self, source: &[u8]) -> Result<u64, CellFault> {
+        let Found { spans, present, counts, .. } = &mut self.found;
+        counts.clear();
+        let shows = |label: &Label| u64::from(label.columns.iter().any(|column| present.contains(column)));
+        counts.extend(self.labels.iter().map(shows));
+        for at in present.iter().filter(|_| self.nested) {
+            let column = &self.columns[*at];
+            let (Some(inside), Some(span)) = (&column.inside, spans[*at].last()) else { continue };
+            let wire = source.get(span.start..span.end).unwrap_or_default();
             let mut cells = vec![0; column.leaves.len()];
             inside.count(column, wire, &mut cells)?;
             for (label, count) in self.labels.iter().zip(counts.iter_mut()) {
-                for (_, leaf) in label.leaves.iter().filter(|(own, _)| *own == at) {
+                for (_, leaf) in label.leaves.iter().filter(|(own, _)| own == at) {
                     *count = (*count).max(cells[*leaf]);
                 }
             }
@@ -345,140 +470,127 @@ impl RowOpener {
 
     /// As many rows as these frames could disclose.
     pub fn rows_at_most(&self, frames: &[Frame]) -> u64 {
-        let nested = self.columns.iter().any(|column| column.inside.is_some());
-        // No cell is shorter than the least envelope.
-        let inside = |frame: &Frame| if nested { frame.bytes().len() / CELL_BYTES_LEAST } else { 0 };
-        frames.iter().map(|frame| (1 + inside(frame)) as u64).sum()
+        let bytes: usize = frames.iter().map(|frame| frame.bytes().len()).sum();
+        self.rows_at_most_of(frames.len(), bytes)
     }
 
+    /// As many rows as `rows` rows of together `bytes` could disclose.
+    pub fn rows_at_most_of(&self, rows: usize, bytes: usize) -> u64 {
+        // No cell is shorter than the least envelope.
+        let inside = if self.nested { bytes / CELL_BYTES_LEAST } else { 0 };
+        u64::try_from(rows + inside).unwrap_or(u64::MAX)
+    }
+
+    /// Fills `scratch.shown`: for each opened column its cells that are not NULL, as they are shown.
     fn show(
         &self,
-        cells: &[Option<&[u8]>],
+        source: &[u8],
         style: &Style,
         scratch: &mut Scratch,
         tally: &mut Tally,
-        write: impl FnOnce(&RowOpener, &[Cells]) -> Result<(), Violation>,
     ) -> Result<(), CellFault> {
-        for (column, at) in self.columns.iter().zip(0..) {
+        let Scratch { sealed, plain, masked, shown } = scratch;
+        for ((column, spans), shown) in self.columns.iter().zip(&self.found.spans).zip(shown) {
             if let Some(inside) = &column.inside {
-                let values = cells.iter().skip(column.index).step_by(self.width).flatten().copied();
-                let Some(shown) = scratch.shown.get_mut(at) else { continue };
+                let values = spans.iter().filter_map(|span| source.get(span.start..span.end));
                 nested::show(column, inside, values, style, &self.fingerprint_key, shown, tally)?;
                 continue;
             }
-            let opened = self.open_column(column, at, cells, style, scratch)?;
-            if opened > 0 {
-                tally.cells.push((column.label.clone(), column.disclosure.name(), opened));
+            if spans.is_empty() || !column.discloses() {
+                continue;
             }
-        }
-        write(self, &scratch.shown)
-            .map_err(|violation| CellFault { column: String::new(), cause: FaultCause::Row(violation) })
-    }
-
-    fn split<'f>(&self, frame: &'f Frame, cells: &mut Vec<Option<&'f [u8]>>) -> Result<(), CellFault> {
-        let fault = |violation| CellFault { column: String::new(), cause: FaultCause::Row(violation) };
-        let mut row = DataRow::view(frame).map_err(fault)?;
-        if row.columns() != self.width {
-            return Err(fault(Violation::new("the row has another number of columns than its description")));
-        }
-        for _ in 0..self.width {
-            cells.push(row.next().map_err(fault)?);
-        }
-        Ok(())
-    }
-
-    /// Fills `scratch.shown[at]` with one column's cells of every row that is not NULL in it, and counts them.
-    fn open_column(
-        &self,
-        column: &OpenColumn,
-        at: usize,
-        cells: &[Option<&[u8]>],
-        style: &Style,
-        scratch: &mut Scratch,
-    ) -> Result<u64, CellFault> {
-        let Scratch { sealed, plain, masked, shown } = scratch;
-        let Some(shown) = shown.get_mut(at).filter(|_| column.discloses()) else { return Ok(0) };
-        sealed.clear();
-        for wire in cells.iter().skip(column.index).step_by(self.width).flatten() {
-            match column.format {
-                Format::Binary => sealed.push(wire),
+            let batch = match column.format {
+                Format::Binary => Batch { bytes: source, spans },
                 Format::Text => {
-                    sealed.reserve(wire.len() / 2);
-                    sealed
-                        .push_with(|bytes| unhex_cell(wire, bytes))
-                        .ok_or_else(|| column.fault(FaultCause::NotOpened(OpenCause::NotAnEnvelope)))?;
+                    sealed.clear();
+                    let decoded = unhex_cells(source, spans, sealed);
+                    decoded.ok_or_else(|| column.fault(FaultCause::NotOpened(OpenCause::NotAnEnvelope)))?;
+                    sealed.batch()
                 }
-            }
-        }
-        if sealed.is_empty() {
-            return Ok(0);
-        }
-        let room = Room { plain, masked, shown };
-        // No type's text is longer than two digits a byte, and what `push_with` has room for.
-        let longest = |bytes: usize| 2 * bytes + 2;
-        column.show(sealed, &self.fingerprint_key, room, longest, |canonical, wire| {
-            column.data_type.write(canonical, column.format, style, wire)
-        })?;
-        Ok(u64::try_from(shown.len()).unwrap_or(u64::MAX))
-    }
-
-    /// Walks all rows and gives each cell as it is shown.
-    pub(super) fn each<E>(
-        &self,
-        cells: &[Option<&[u8]>],
-        shown: &[Cells],
-        mut row_of: impl FnMut(&mut dyn Iterator<Item = Shown<'_>>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut next = vec![0; shown.len()];
-        for row in cells.chunks_exact(self.width.max(1)) {
-            let mut open = 0;
-            let mut row = row.iter().enumerate().map(|(index, cell)| {
-                let Some(column) = self.columns.get(open).filter(|column| column.index == index) else {
-                    return Shown::AsItIs(*cell);
-                };
-                let at = open;
-                open += 1;
-                if cell.is_none() || !column.shows() {
-                    return Shown::Null;
-                }
-                next[at] += 1;
-                Shown::Opened(shown[at].get(next[at] - 1))
-            });
-            row_of(&mut row)?;
+            };
+            let room = Room { plain: &mut *plain, masked: &mut *masked, shown };
+            column.show_whole(batch, style, &self.fingerprint_key, room)?;
+            let cells = u64::try_from(spans.len()).unwrap_or(u64::MAX);
+            tally.cells.push((column.label.clone(), column.disclosure.name(), cells));
         }
         Ok(())
     }
 
-    fn rebuild(&self, cells: &[Option<&[u8]>], shown: &[Cells], out: &mut BytesMut) -> Result<(), Violation> {
+    /// The next cell of an opened column as it is shown; `None`: not at all.
+    #[inline]
+    pub(super) fn take<'s>(&self, column: usize, next: &mut [usize], shown: &'s [Cells]) -> Option<&'s [u8]> {
+        let at = next[column];
+        next[column] += 1;
+        self.columns[column].shows().then(|| shown[column].get(at))
+    }
+
+    /// Writes the rows with what is shown in place of the cells.
+    fn rebuild(
+        &self,
+        bytes: &[u8],
+        next: &mut [usize],
+        shown: &[Cells],
+        out: &mut BytesMut,
+    ) -> Result<(), Violation> {
         let start = out.len();
-        let result = self.each(cells, shown, |row| {
-            let mut builder = DataRowBuilder::begin(out);
-            for cell in row {
-                builder.column(match cell {
-                    Shown::AsItIs(cell) => cell,
-                    Shown::Opened(value) => Some(value),
-                    Shown::Null => None,
-                });
+        let longer: usize = shown.iter().map(Cells::bytes_total).sum();
+        out.resize(start + bytes.len() + longer + STRIDE, 0);
+        let mut splice = Splice { out: out.get_mut(start..).unwrap_or_default(), at: 0 };
+        let (mut from, mut at) = (0, 0);
+        let mut result = Ok(());
+        while at < bytes.len() {
+            let row = rows::message(bytes, at)?;
+            at = row.end;
+            let mut length_at = None;
+            for (column, spans) in self.found.spans.iter().enumerate() {
+                let Some(cell) = spans.get(next[column]).filter(|cell| cell.start < row.end) else {
+                    continue;
+                };
+                if length_at.is_none() {
+                    splice.copy(bytes, Span { start: from, end: row.start + 1 });
+                    length_at = Some(splice.at);
+                    from = row.start + 1;
+                }
+                splice.copy(bytes, Span { start: from, end: cell.start - 4 });
+                from = cell.end;
+                match self.take(column, next, shown) {
+                    None => splice.word(-1),
+                    Some(value) => {
+                        splice.word(i32::try_from(value.len()).unwrap_or(i32::MAX));
+                        splice.copy(value, Span { start: 0, end: value.len() });
+                    }
+                }
             }
-            builder.end()
-        });
-        if result.is_err() {
-            out.truncate(start);
+            if let Some(length_at) = length_at {
+                // What of the row is still to be copied counts, too.
+                let length = i32::try_from(splice.at - length_at + row.end - from);
+                match (length, splice.out.get_mut(length_at..).and_then(|rest| rest.first_chunk_mut())) {
+                    (Ok(length), Some(field)) => *field = length.to_be_bytes(),
+                    _ => result = Err(Violation::new("row is longer than a message can be")),
+                }
+            }
         }
+        splice.copy(bytes, Span { start: from, end: bytes.len() });
+        let end = start + splice.at;
+        out.truncate(if result.is_ok() { end } else { start });
         result
     }
 }
 
-/// One cell as the client gets it.
-pub(super) enum Shown<'c> {
-    AsItIs(Option<&'c [u8]>),
-    Opened(&'c [u8]),
-    Null,
+fn row_fault(violation: Violation) -> CellFault {
+    CellFault { column: String::new(), cause: FaultCause::Row(violation) }
 }
 
-/// `\x` and hex digits, as `bytea_output = hex` sends a cell in text format.
-fn unhex_cell(wire: &[u8], bytes: &mut Vec<u8>) -> Option<()> {
-    unhex(wire.strip_prefix(b"\\x")?, bytes)
+/// Cells as `bytea_output = hex` sends them in text format: `\x` and hex digits.
+fn unhex_cells(source: &[u8], spans: &[Span], cells: &mut Cells) -> Option<()> {
+    let lengths = spans.iter().map(|span| span.len().saturating_sub(2) / 2);
+    cells.push_all(lengths, 0, |bytes, to| {
+        for (span, to) in spans.iter().zip(to) {
+            let digits = source.get(span.start..span.end)?.strip_prefix(b"\\x")?;
+            faster_hex::hex_decode(digits, bytes.get_mut(to.start..to.end)?).ok()?;
+        }
+        Some(())
+    })
 }
 
 pub(super) fn unhex(digits: &[u8], bytes: &mut Vec<u8>) -> Option<()> {

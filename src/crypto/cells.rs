@@ -70,7 +70,7 @@ impl Cells {
     }
     /// Pushes cells of these lengths, and has `write` fill them: it gets all bytes, with `slack` more after the last cell to
     /// use as it likes, and the spans of the new cells.
-    pub(super) fn push_all<T>(
+    pub fn push_all<T>(
         &mut self,
         lengths: impl Iterator<Item = usize>,
         slack: usize,

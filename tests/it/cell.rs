@@ -136,6 +136,65 @@ fn what_is_sealed_comes_back_as_the_ruling_shows_it() {
     );
 }
 
+/// Rows with and without cells, one after the other: what stands between the cells keeps its bytes, and a batch is its
+/// rows one by one.
+#[test]
+fn rows_that_follow_each_other_keep_what_is_not_a_cell() {
+    let shop = shop();
+    let ciphers = ciphers(&shop);
+    for format in [0, 1] {
+        let cell = |value: &[u8]| if format == 1 { value.to_vec() } else { hex(value) };
+        let long = "x".repeat(700);
+        let mut frames = vec![];
+        for number in 0..60_usize {
+            let email = format!("{}@example.org", &long[..number * 11]);
+            let cells = customer(&shop, &ciphers, [&email, &long[..number % 5], "1980-05-17"]);
+            let note = long.as_bytes().get(..number * 7 % 300);
+            let of = |at: usize| Some(cell(&cells[at])).filter(|_| number % (at + 3) != 0 && number % 7 != 6);
+            let (email, name, born) = (of(0), of(1), of(2));
+            frames.push(row(&[note, email.as_deref(), Some(b""), name.as_deref(), born.as_deref(), None]));
+        }
+        let plan = planned(&shop, "shop", "SELECT note, email, id, name, born, note FROM customers");
+        let judgement =
+            plan.judge(&shop.policy, &Principal::assumed("shop".into()), &circumstances()).unwrap();
+        let mut opener = RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &[format], &ciphers);
+        let (mut whole, mut single, mut joined) = (BytesMut::new(), BytesMut::new(), vec![]);
+        for frame in &frames {
+            let one = std::slice::from_ref(frame);
+            opener.rows(one, &Style::default(), None, &mut single).unwrap();
+            joined.extend_from_slice(frame.bytes());
+        }
+        let released = opener.rows(&frames, &Style::default(), None, &mut whole).unwrap();
+        assert_eq!((released.frames, released.bytes, &whole), (60, joined.len(), &single));
+        let mut again = BytesMut::from(&b"before"[..]);
+        opener.rows_in(&joined, &Style::default(), None, &mut again).unwrap();
+        assert_eq!(again, [b"before", whole.as_ref()].concat());
+        for (number, shown) in values(&mut whole).iter().enumerate() {
+            let own = |at: usize| number % (at + 3) != 0 && number % 7 != 6;
+            let email = format!("{}@example.org", &long[..number * 11]);
+            assert_eq!(shown[0].as_deref(), long.get(..number * 7 % 300), "{number}");
+            assert_eq!(shown[1], Some(email).filter(|_| own(0)), "{number}");
+            assert_eq!((shown[2].as_deref(), shown[5].as_deref()), (Some(""), None));
+            assert_eq!(shown[3].as_deref(), long.get(..number % 5).filter(|_| own(1)));
+        }
+        // Cut anywhere, it is a fault, and nothing is written.
+        for end in (1..joined.len()).step_by(37) {
+            let mut out = BytesMut::new();
+            let cut = opener.rows_in(&joined[..end], &Style::default(), None, &mut out);
+            let is_whole = values_end_at(&frames, end);
+            assert_eq!((cut.is_ok(), out.is_empty()), (is_whole, !is_whole), "{end}");
+        }
+    }
+}
+
+fn values_end_at(frames: &[Frame], end: usize) -> bool {
+    let mut at = 0;
+    frames.iter().any(|frame| {
+        at += frame.bytes().len();
+        at == end
+    })
+}
+
 #[test]
 fn a_limit_is_exact_to_the_row() {
     let shop = shop();

@@ -5,6 +5,7 @@
 
 use super::BadCopy;
 use crate::plan::{CopyFormat, CopyOptions};
+use bytes::BufMut;
 use std::ops::Range;
 
 /// One field of a row.
@@ -131,12 +132,10 @@ pub fn decode(options: &CopyOptions, raw: &[u8], value: &mut Vec<u8>) {
 
 fn decode_text(raw: &[u8], value: &mut Vec<u8>) {
     let mut rest = raw;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'\\' {
-            value.push(byte);
-            continue;
-        }
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        let (plain, after) = rest.split_at(at);
+        value.extend_from_slice(plain);
+        rest = after.get(1..).unwrap_or_default();
         // A backslash at the line's end says nothing.
         let Some((&escaped, after)) = rest.split_first() else { return };
         rest = after;
@@ -166,6 +165,7 @@ fn decode_text(raw: &[u8], value: &mut Vec<u8>) {
         };
         value.push(said);
     }
+    value.extend_from_slice(rest);
 }
 
 fn decode_csv(options: &CopyOptions, raw: &[u8], value: &mut Vec<u8>) {
@@ -186,60 +186,67 @@ fn decode_csv(options: &CopyOptions, raw: &[u8], value: &mut Vec<u8>) {
 }
 
 /// How a value is spelled: `single` when its row has no other field, `forced` by FORCE_QUOTE. Binary has its length before.
-pub fn encode(options: &CopyOptions, value: &[u8], single: bool, forced: bool, out: &mut Vec<u8>) {
+pub fn encode(options: &CopyOptions, value: &[u8], single: bool, forced: bool, out: &mut impl BufMut) {
     match options.format() {
         CopyFormat::Text => encode_text(options.delimiter(), value, out),
         CopyFormat::Csv => encode_csv(options, value, single, forced, out),
         CopyFormat::Binary => {
             // A row above i32::MAX does not fit its message, which is refused there.
-            out.extend_from_slice(&i32::try_from(value.len()).unwrap_or(i32::MAX).to_be_bytes());
-            out.extend_from_slice(value);
+            out.put_i32(i32::try_from(value.len()).unwrap_or(i32::MAX));
+            out.put_slice(value);
         }
     }
 }
 
 /// NULL as it is spelled.
-pub fn encode_null(options: &CopyOptions, out: &mut Vec<u8>) {
+pub fn encode_null(options: &CopyOptions, out: &mut impl BufMut) {
     match options.format() {
-        CopyFormat::Text | CopyFormat::Csv => out.extend_from_slice(options.null()),
-        CopyFormat::Binary => out.extend_from_slice(&(-1_i32).to_be_bytes()),
+        CopyFormat::Text | CopyFormat::Csv => out.put_slice(options.null()),
+        CopyFormat::Binary => out.put_i32(-1),
     }
 }
 
-fn encode_text(delimiter: u8, value: &[u8], out: &mut Vec<u8>) {
-    for &byte in value {
-        let escaped = match byte {
-            0x08 => b'b',
-            0x0c => b'f',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0x0b => b'v',
-            b'\\' => b'\\',
-            byte if byte == delimiter => byte,
-            byte => {
-                out.push(byte);
-                continue;
-            }
-        };
-        out.extend_from_slice(&[b'\\', escaped]);
+fn encode_text(delimiter: u8, value: &[u8], out: &mut impl BufMut) {
+    let mut rest = value;
+    let special = |byte: &u8| matches!(byte, 0x08..=b'\r' | b'\\') || *byte == delimiter;
+    while let Some(at) = rest.iter().position(special) {
+        let (plain, after) = rest.split_at(at);
+        out.put_slice(plain);
+        let Some((byte, after)) = after.split_first() else { return };
+        out.put_slice(&[
+            b'\\',
+            match byte {
+                0x08 => b'b',
+                0x0c => b'f',
+                b'\n' => b'n',
+                b'\r' => b'r',
+                b'\t' => b't',
+                0x0b => b'v',
+                byte => *byte,
+            },
+        ]);
+        rest = after;
     }
+    out.put_slice(rest);
 }
 
-fn encode_csv(options: &CopyOptions, value: &[u8], single: bool, forced: bool, out: &mut Vec<u8>) {
+fn encode_csv(options: &CopyOptions, value: &[u8], single: bool, forced: bool, out: &mut impl BufMut) {
     let (delimiter, quote, escape) = (options.delimiter(), options.quote(), options.escape());
     let special = |byte: &u8| *byte == delimiter || *byte == quote || matches!(byte, b'\n' | b'\r');
     let quoted = forced || value == options.null() || single && value == b"\\." || value.iter().any(special);
     if !quoted {
-        out.extend_from_slice(value);
+        out.put_slice(value);
         return;
     }
-    out.push(quote);
-    for &byte in value {
-        if byte == quote || byte == escape {
-            out.push(escape);
+    out.put_u8(quote);
+    for piece in value.split_inclusive(|byte| *byte == quote || *byte == escape) {
+        match piece.split_last() {
+            Some((last, plain)) if *last == quote || *last == escape => {
+                out.put_slice(plain);
+                out.put_slice(&[escape, *last]);
+            }
+            _ => out.put_slice(piece),
         }
-        out.push(byte);
     }
-    out.push(quote);
+    out.put_u8(quote);
 }

@@ -5,20 +5,16 @@
 
 use super::stream::{Kind, Piece, Stream};
 use super::{BadCopy, fields};
-use crate::cell::open::{CellFault, FaultCause, RowOpener, Shown, Tally};
-use crate::crypto::Ciphers;
+use crate::cell::open::{CellFault, FaultCause, RowOpener, Tally};
+use crate::crypto::{Cells, Ciphers, Span};
 use crate::plan::{ColumnSlot, CopyFormat, CopyRows, Judgement};
 use crate::value::Style;
 use crate::wire::backend::COPY_DATA;
 use crate::wire::{Frame, Violation};
 use bytes::{BufMut, BytesMut};
-use std::ops::Range;
 
 /// The longest row that the server can send: one message.
 const ROW_BYTES_MAX: usize = 0x4000_0000;
-
-/// Fields, where the arena has what each says, and the arena.
-type Split = (Vec<fields::Field>, Vec<Range<usize>>, Vec<u8>);
 
 /// How far a batch went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +34,18 @@ pub struct CopyOpener {
     messages: Vec<usize>,
     /// Every row shows something, cells or not: columns stored in clear are among it.
     every_row: bool,
+    room: Room,
+}
+
+/// What one batch fills and the next one finds empty.
+#[derive(Default)]
+struct Room {
+    /// The fields of all rows.
+    fields: Vec<fields::Field>,
+    /// What the fields of opened columns say, one after the other.
+    said: Vec<u8>,
+    /// The opened columns: place in the row, number.
+    opened: Vec<(usize, usize)>,
 }
 
 impl CopyOpener {
@@ -54,7 +62,10 @@ impl CopyOpener {
         let opener = RowOpener::new(columns.unwrap_or(&none), judgement, formats, ciphers);
         // A row `\.` of CSV is quoted by every server.
         let stream = Stream::new(&rows.options, false, ROW_BYTES_MAX);
-        CopyOpener { rows: rows.clone(), opener, stream, pieces: vec![], messages: vec![], every_row }
+        let opened =
+            (0..rows.columns.len()).filter_map(|index| Some((index, opener.opens(index)?))).collect();
+        let room = Room { opened, ..Room::default() };
+        CopyOpener { rows: rows.clone(), opener, stream, pieces: vec![], messages: vec![], every_row, room }
     }
 
     /// Takes the data of messages; gives how many rows are whole now.
@@ -85,28 +96,22 @@ impl CopyOpener {
         self.stream.is_waiting()
     }
 
-    /// The fields of all rows, and for each where the arena says what it says: of sealed cells only.
-    fn fields(&self) -> Result<Split, CellFault> {
-        let (bytes, options) = (self.stream.bytes(), &self.rows.options);
-        let mut all = vec![];
-        let mut arena: Vec<u8> = vec![];
-        let mut said = vec![];
-        for piece in self.pieces.iter().filter(|piece| piece.kind == Kind::Row) {
-            let body = bytes.get(piece.body.clone()).unwrap_or_default();
-            let before = all.len();
-            fields::split(options, body, &mut all).map_err(unreadable)?;
-            if all.len() - before != self.opener.width() {
-                return Err(row_fault("the row has another number of columns than its description"));
-            }
-            for (index, field) in all.iter().skip(before).enumerate() {
-                let from = arena.len();
-                if self.opener.opens(index) && !field.null {
-                    fields::decode(options, body.get(field.raw.clone()).unwrap_or_default(), &mut arena);
-                }
-                said.push(from..arena.len());
-            }
+    /// Reads a row's fields, and what those of opened columns say.
+    fn split(&mut self, piece: &Piece) -> Result<(), CellFault> {
+        let (options, Room { fields: all, said, opened }) = (&self.rows.options, &mut self.room);
+        let body = self.stream.bytes().get(piece.body.clone()).unwrap_or_default();
+        let before = all.len();
+        fields::split(options, body, all).map_err(unreadable)?;
+        if all.len() - before != self.opener.width() {
+            return Err(row_fault("the row has another number of columns than its description"));
         }
-        Ok((all, said, arena))
+        for (index, column) in opened {
+            let Some(field) = all.get(before + *index).filter(|field| !field.null) else { continue };
+            let start = said.len();
+            fields::decode(options, body.get(field.raw.clone()).unwrap_or_default(), said);
+            self.opener.cell(*column, Span { start, end: said.len() });
+        }
+        Ok(())
     }
 
     /// Writes what was read to `out`, as messages, with at most `disclosing_max` rows that disclose something.
@@ -119,125 +124,127 @@ impl CopyOpener {
         disclosing_max: Option<u64>,
         out: &mut BytesMut,
     ) -> Result<CopyReleased, CellFault> {
-        let start = out.len();
-        let (bytes, options) = (self.stream.bytes(), &self.rows.options);
-        let (all, said, arena) = self.fields()?;
-        let rows = self.pieces.iter().filter(|piece| piece.kind == Kind::Row);
-        let width = self.opener.width();
-        let mut counts = vec![];
+        self.opener.begin();
+        self.room.fields.clear();
+        self.room.said.clear();
         let mut released = CopyReleased { rows: 0, tally: self.opener.tally() };
-        let mut cells: Vec<Option<&[u8]>> = Vec::with_capacity(all.len());
-        let fields = all.chunks(width.max(1)).zip(said.chunks(width.max(1)));
-        for (piece, (fields, said)) in rows.zip(fields) {
-            let body = bytes.get(piece.body.clone()).unwrap_or_default();
-            let before = cells.len();
-            for (index, (field, said)) in fields.iter().zip(said).enumerate() {
-                let raw = body.get(field.raw.clone()).unwrap_or_default();
-                let decoded = arena.get(said.clone()).unwrap_or_default();
-                let text = options.format() != CopyFormat::Binary;
-                cells.push(match self.opener.opens(index) {
-                    true => (!field.null).then_some(decoded),
-                    // As it is spelled: NULL, too.
-                    false if text => Some(raw),
-                    false => (!field.null).then_some(raw),
-                });
+        let pieces = std::mem::take(&mut self.pieces);
+        let result = self.admitted(&pieces, disclosing_max, &mut released).and_then(|()| {
+            let start = out.len();
+            let CopyOpener { rows, opener, stream, messages, room, .. } = self;
+            let CopyReleased { rows: count, tally } = &mut released;
+            let written = opener.opened(&room.said, style, tally, |opener, next, shown| {
+                let fields = room.fields.chunks(opener.width().max(1)).take(*count);
+                let mut spelling = Spelling { rows, opener, opened: &room.opened, fields, next, shown };
+                spelling.write(stream.bytes(), &pieces, messages, out)
+            });
+            if written.is_err() {
+                out.truncate(start);
             }
+            written
+        });
+        self.pieces = pieces;
+        result.map(|()| released)
+    }
+
+    /// Splits rows and counts them, as many as may leave.
+    fn admitted(
+        &mut self,
+        pieces: &[Piece],
+        disclosing_max: Option<u64>,
+        released: &mut CopyReleased,
+    ) -> Result<(), CellFault> {
+        for piece in pieces.iter().filter(|piece| piece.kind == Kind::Row) {
             let spent = self.every_row && disclosing_max.is_some_and(|max| released.tally.rows >= max);
-            let row = cells.get(before..).unwrap_or_default();
-            if spent || !self.opener.admit(row, disclosing_max, &mut counts, &mut released.tally)? {
-                cells.truncate(before);
+            if spent {
+                break;
+            }
+            self.split(piece)?;
+            if !self.opener.admit(&self.room.said, disclosing_max, &mut released.tally)? {
                 break;
             }
             released.tally.rows += u64::from(self.every_row);
             released.rows += 1;
         }
-        let mut tally = std::mem::take(&mut released.tally);
-        let (rows, pieces, messages) = (&self.rows, &self.pieces, &self.messages);
-        let written = self.opener.opened(&cells, style, &mut tally, |opener, shown| {
-            let mut bodies: Vec<Vec<u8>> = Vec::with_capacity(released.rows);
-            opener.each(&cells, shown, |row| {
-                bodies.push(spelled(rows, row));
-                Ok::<_, Violation>(())
-            })?;
-            write(bytes, pieces, messages, &bodies, out)
-        });
-        if let Err(fault) = written {
-            out.truncate(start);
-            return Err(fault);
-        }
-        released.tally = tally;
-        Ok(released)
+        Ok(())
     }
 }
 
-/// One row without its line's end.
-fn spelled(rows: &CopyRows, row: &mut dyn Iterator<Item = Shown<'_>>) -> Vec<u8> {
-    let options = &rows.options;
-    let binary = options.format() == CopyFormat::Binary;
-    let single = rows.columns.len() == 1;
-    let mut body = vec![];
-    if binary {
-        let count = i16::try_from(rows.columns.len()).unwrap_or(i16::MAX);
-        body.extend_from_slice(&count.to_be_bytes());
-    }
-    for (index, (cell, column)) in row.zip(&rows.columns).enumerate() {
-        if index > 0 && !binary {
-            body.push(options.delimiter());
-        }
-        match cell {
-            Shown::AsItIs(Some(raw)) if !binary => body.extend_from_slice(raw),
-            Shown::AsItIs(Some(raw)) => fields::encode(options, raw, single, false, &mut body),
-            Shown::Opened(value) => fields::encode(options, value, single, column.force_quote, &mut body),
-            Shown::AsItIs(None) | Shown::Null => fields::encode_null(options, &mut body),
-        }
-    }
-    body
+/// Rows as they are written: with what is shown in place of the cells, and all else as it was spelled.
+struct Spelling<'s, F> {
+    rows: &'s CopyRows,
+    opener: &'s RowOpener,
+    opened: &'s [(usize, usize)],
+    /// The fields of each row that may leave.
+    fields: F,
+    next: &'s mut [usize],
+    shown: &'s [Cells],
 }
 
-/// The messages, each with the pieces that it had, up to the last row there is a body for.
-fn write(
-    bytes: &[u8],
-    pieces: &[Piece],
-    messages: &[usize],
-    bodies: &[Vec<u8>],
-    out: &mut BytesMut,
-) -> Result<(), Violation> {
-    let mut bodies = bodies.iter();
-    let mut from = 0;
-    for end in messages {
-        let start = out.len();
-        out.put_u8(COPY_DATA);
-        out.put_u32(0);
-        let mut ended = false;
-        for piece in pieces.get(from..*end).unwrap_or_default() {
-            let whole = bytes.get(piece.whole.clone()).unwrap_or_default();
-            match piece.kind {
-                Kind::Verbatim => out.put_slice(whole),
-                Kind::Row => match bodies.next() {
-                    Some(body) => {
-                        out.put_slice(body);
-                        out.put_slice(whole.get(piece.body.len()..).unwrap_or_default());
-                    }
-                    None => {
-                        ended = true;
-                        break;
-                    }
-                },
+impl<'s, F: Iterator<Item = &'s [fields::Field]>> Spelling<'s, F> {
+    /// The messages, each with the pieces that it had, up to the last row that may leave.
+    fn write(
+        &mut self,
+        bytes: &[u8],
+        pieces: &[Piece],
+        messages: &[usize],
+        out: &mut BytesMut,
+    ) -> Result<(), Violation> {
+        let mut from = 0;
+        for end in messages {
+            let start = out.len();
+            out.put_u8(COPY_DATA);
+            out.put_u32(0);
+            let mut ended = false;
+            for piece in pieces.get(from..*end).unwrap_or_default() {
+                let whole = bytes.get(piece.whole.clone()).unwrap_or_default();
+                match piece.kind {
+                    Kind::Verbatim => out.put_slice(whole),
+                    Kind::Row => match self.fields.next() {
+                        Some(fields) => self.row(whole, fields, out),
+                        None => {
+                            ended = true;
+                            break;
+                        }
+                    },
+                }
+            }
+            from = *end;
+            let length = i32::try_from(out.len() - start - 1)
+                .map_err(|_| Violation::new("row is longer than a message can be"))?;
+            if length == 4 {
+                out.truncate(start);
+            } else if let Some(field) = out.get_mut(start + 1..start + 5) {
+                field.copy_from_slice(&length.to_be_bytes());
+            }
+            if ended {
+                break;
             }
         }
-        from = *end;
-        let length = i32::try_from(out.len() - start - 1)
-            .map_err(|_| Violation::new("row is longer than a message can be"))?;
-        if length == 4 {
-            out.truncate(start);
-        } else if let Some(field) = out.get_mut(start + 1..start + 5) {
-            field.copy_from_slice(&length.to_be_bytes());
-        }
-        if ended {
-            return Ok(());
-        }
+        Ok(())
     }
-    Ok(())
+
+    /// One row, and what ends it.
+    fn row(&mut self, whole: &[u8], fields: &[fields::Field], out: &mut BytesMut) {
+        let options = &self.rows.options;
+        let single = self.rows.columns.len() == 1;
+        // Of binary, the length before a value goes with it.
+        let before = if options.format() == CopyFormat::Binary { 4 } else { 0 };
+        let mut from = 0;
+        for (index, column) in self.opened {
+            let Some(field) = fields.get(*index).filter(|field| !field.null) else { continue };
+            out.put_slice(whole.get(from..field.raw.start - before).unwrap_or_default());
+            from = field.raw.end;
+            match self.opener.take(*column, self.next, self.shown) {
+                None => fields::encode_null(options, out),
+                Some(value) => {
+                    let forced = self.rows.columns.get(*index).is_some_and(|column| column.force_quote);
+                    fields::encode(options, value, single, forced, out);
+                }
+            }
+        }
+        out.put_slice(whole.get(from..).unwrap_or_default());
+    }
 }
 
 fn row_fault(why: &str) -> CellFault {
