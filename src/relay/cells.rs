@@ -15,7 +15,7 @@ use crate::plan::{Judgement, Reason, Refusal, StatementPlan};
 use crate::value::Style;
 use crate::wire::backend;
 use crate::wire::frontend::Bind;
-use crate::wire::{Frame, Violation};
+use crate::wire::{Frame, Messages, Violation};
 
 /// (label, values) compared.
 pub(super) type Compared = Vec<(String, u64)>;
@@ -103,15 +103,18 @@ impl Run {
     /// Lets rows go, opened as the judgement says, up to the rule's limit; gives the refusal when it is spent.
     pub(super) fn release(
         &mut self,
-        frames: &[Frame],
+        rows: &Messages,
         style: &Style,
         out: &mut Out,
         now: Now,
         metrics: &Metrics,
     ) -> Result<Option<Refusal>, Fault> {
-        let rows = u64::try_from(frames.len()).unwrap_or(u64::MAX);
-        let wanted = self.opener.as_ref().map_or(rows, |opener| opener.rows_at_most(frames));
-        self.within_limits(wanted, now, |run, limit| run.release_up_to(frames, style, out, limit, metrics))
+        let count = rows.len();
+        let wanted = match &self.opener {
+            Some(opener) => opener.rows_at_most_of(count, rows.bytes().len()),
+            None => u64::try_from(count).unwrap_or(u64::MAX),
+        };
+        self.within_limits(wanted, now, |run, limit| run.release_up_to(rows, style, out, limit, metrics))
     }
 
     /// Lets up to `wanted` rows go by `release`, which is told how many may leave and what is said when they are spent, and
@@ -139,7 +142,7 @@ impl Run {
 
     fn release_up_to(
         &mut self,
-        frames: &[Frame],
+        rows: &Messages,
         style: &Style,
         out: &mut Out,
         limit: Option<(u64, Refusal)>,
@@ -149,23 +152,26 @@ impl Run {
         let Some(opener) = &mut self.opener else {
             // Clear tagged columns, masked by the database: every row counts.
             if !self.plan.uses.iter().any(|used| used.action == Action::Read && !used.sealed) {
-                frames.iter().for_each(|frame| out.client(frame.bytes().clone()));
+                out.client(rows.bytes().clone());
                 return Ok(None);
             }
             let left = max.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-            for frame in frames.iter().take(left) {
-                out.client(frame.bytes().clone());
+            let count = rows.len();
+            let released = count.min(left);
+            if released == count {
+                out.client(rows.bytes().clone());
+            } else {
+                rows.clone().take(released).for_each(|row| out.client(row.into_bytes()));
             }
-            let released = frames.len().min(left);
             self.rows += u64::try_from(released).unwrap_or(u64::MAX);
-            return Ok(limit.filter(|_| released < frames.len()).map(|(_, refusal)| refusal));
+            return Ok(limit.filter(|_| released < count).map(|(_, refusal)| refusal));
         };
         let released = metrics.timed_cells(
             CellOperation::Open,
-            || opener.rows(frames, style, max, out.client_buffer()),
+            || opener.rows_in(rows.bytes(), style, max, out.client_buffer()),
             |result| result.as_ref().map_or(0, |released| released.tally.cells_opened()),
         )?;
-        let whole = released.frames == frames.len();
+        let whole = released.bytes == rows.bytes().len();
         self.count(released.tally);
         Ok(limit.filter(|_| !whole).map(|(_, refusal)| refusal))
     }

@@ -18,7 +18,7 @@ use crate::plan::{Judgement, Refusal, StatementPlan};
 use crate::policy::Action;
 use crate::value::Style;
 use crate::wire::backend::{self, ErrorFields};
-use crate::wire::{Frame, Violation, frontend};
+use crate::wire::{Frame, Messages, Violation, frontend};
 
 /// What stands in a CopyFail of ours: the server quotes it in its error, in whatever language.
 const REFUSED: &str = "pgveil_refused";
@@ -249,9 +249,8 @@ impl Relay {
         self.mark_left();
         match run.and_then(|run| self.runs.get_mut(&run)) {
             Some(run) if matches!(run.copy, Some(CopyRun::Out(_))) => {
-                let frames: Vec<Frame> = rows.collect();
                 let released =
-                    run.release_copy(&frames, &self.session.style, &mut self.out, self.now, &self.metrics);
+                    run.release_copy(&rows, &self.session.style, &mut self.out, self.now, &self.metrics);
                 self.mishap(released)
             }
             _ => {
@@ -294,15 +293,15 @@ impl Run {
     /// As `release`, for copied rows.
     fn release_copy(
         &mut self,
-        frames: &[Frame],
+        messages: &Messages,
         style: &Style,
         out: &mut super::out::Out,
         now: super::Now,
         metrics: &Metrics,
     ) -> Mishap {
         let Some(CopyRun::Out(opener)) = &mut self.copy else { return Ok(None) };
-        let rows = opener.read(frames)?;
-        let wanted = opener.rows_at_most(rows, frames);
+        let rows = opener.read(messages)?;
+        let wanted = opener.rows_at_most(rows, messages.bytes().len());
         self.within_limits(wanted, now, |run, limit| {
             let Some(CopyRun::Out(opener)) = &mut run.copy else { return Ok(None) };
             let max = limit.as_ref().map(|(left, _)| *left);

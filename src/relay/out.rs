@@ -125,3 +125,52 @@ impl Out {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Frame, Limits, frontend, whole};
+
+    fn steps(out: &mut Out) -> Vec<(bool, Bytes)> {
+        let mut steps = Vec::new();
+        out.drain_into(&mut steps);
+        let bytes = |step| match step {
+            Step::ToClient(bytes) => (true, bytes),
+            Step::ToServer(bytes) => (false, bytes),
+            Step::Record { .. } | Step::RefreshCatalog | Step::Close => panic!("no such step was given"),
+        };
+        steps.into_iter().map(bytes).collect()
+    }
+
+    #[test]
+    fn what_stood_together_leaves_without_a_copy() {
+        let sent = [frontend::encode_execute("p", 0), frontend::encode_sync(), frontend::encode_flush()];
+        let bytes = sent.map(Frame::into_bytes).concat();
+        let messages = whole(&mut bytes[..].into(), &Limits { message_bytes_max: 100 }).expect("well-formed");
+        let at = messages.bytes().as_ptr();
+        let mut out = Out::default();
+        out.within(&messages);
+        let [execute, sync, flush] = [0, 1, 2].map(|at| messages.clone().nth(at).expect("there are three"));
+        out.server(execute.clone().into_bytes());
+        out.server(sync.clone().into_bytes());
+        out.server(flush.clone().into_bytes());
+        let passed = steps(&mut out);
+        assert_eq!(passed, [(false, bytes.clone().into())]);
+        assert_eq!(passed[0].1.as_ptr(), at, "the same bytes");
+
+        // Another order, another side, something of ours between: joined, in the order given.
+        out.within(&messages);
+        out.server(sync.clone().into_bytes());
+        out.server(execute.clone().into_bytes());
+        out.client(flush.clone().into_bytes());
+        out.client_buffer().extend_from_slice(b"row");
+        out.server(sync.clone().into_bytes());
+        let [sync, execute, flush] = [sync, execute, flush].map(Frame::into_bytes);
+        let expected = [
+            (false, [&sync[..], &execute].concat().into()),
+            (true, [&flush[..], b"row"].concat().into()),
+            (false, sync),
+        ];
+        assert_eq!(steps(&mut out), expected);
+    }
+}

@@ -10,7 +10,7 @@ use super::refuse::told;
 use super::reply::unexplained;
 use crate::plan::Refusal;
 use crate::wire::backend::{self, ErrorFields};
-use crate::wire::{Frame, Violation};
+use crate::wire::{Messages, Violation};
 
 /// A limit that is spent, or a fault; nothing when all rows have left.
 pub(super) type Mishap = Result<Option<Refusal>, Fault>;
@@ -40,13 +40,13 @@ impl Relay {
                 self.out.client(rows.into_bytes());
                 Ok(())
             }
-            Some(run) => self.disclosing_rows(run, &rows.collect::<Vec<_>>()),
+            Some(run) => self.disclosing_rows(run, &rows),
         }
     }
 
-    fn disclosing_rows(&mut self, run: u64, frames: &[Frame]) -> Result<(), Violation> {
+    fn disclosing_rows(&mut self, run: u64, rows: &Messages) -> Result<(), Violation> {
         let Some(running) = self.runs.get_mut(&run) else { return Err(unexplained(backend::DATA_ROW)) };
-        let released = running.release(frames, &self.session.style, &mut self.out, self.now, &self.metrics);
+        let released = running.release(rows, &self.session.style, &mut self.out, self.now, &self.metrics);
         self.mishap(released)
     }
 

@@ -114,6 +114,19 @@ impl Messages {
         }
         Messages { bytes: self.bytes.split_to(end) }
     }
+    /// The bodies of all.
+    pub fn bodies(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.bytes[..];
+        std::iter::from_fn(move || {
+            let (message, after) = rest.split_at(end_of_first(rest)?);
+            rest = after;
+            Some(&message[5..])
+        })
+    }
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.bodies().count()
+    }
     /// Puts `more` behind what there is.
     pub fn append(&mut self, more: Messages) {
         if self.is_empty() {

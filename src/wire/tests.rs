@@ -39,6 +39,44 @@ fn frames(bytes: &[u8], at: usize) -> Vec<Bytes> {
 }
 
 #[test]
+fn whole_messages_come_in_one_piece_wherever_the_network_cuts() {
+    let sent = [
+        frontend::encode_execute("p", 0),
+        frontend::encode_execute("q", 0),
+        frontend::encode_sync(),
+        frontend::encode_query("select 1"),
+    ];
+    let sent = sent.map(Frame::into_bytes);
+    let bytes = sent.concat();
+    for at in 0..=bytes.len() {
+        let mut buffer = BytesMut::from(&bytes[..at]);
+        let mut first = whole(&mut buffer, &LIMITS).expect("well-formed");
+        assert_eq!([first.bytes(), &buffer[..]].concat(), bytes[..at], "cut at {at}");
+        buffer.extend_from_slice(&bytes[at..]);
+        let second = whole(&mut buffer, &LIMITS).expect("well-formed");
+        assert!(buffer.is_empty());
+        assert_eq!(first.len() + second.len(), sent.len(), "cut at {at}");
+        first.append(second);
+        let bodies: Vec<&[u8]> = first.bodies().collect();
+        assert_eq!(bodies, sent.each_ref().map(|frame| &frame[5..]));
+        let mut executes = first.take_run(frontend::EXECUTE);
+        assert_eq!((executes.len(), first.tag()), (2, Some(frontend::SYNC)));
+        assert!(first.take_run(frontend::EXECUTE).is_empty());
+        assert_eq!(executes.next().map(Frame::into_bytes).as_ref(), Some(&sent[0]));
+        assert_eq!(first.map(Frame::into_bytes).collect::<Vec<_>>(), sent[2..]);
+    }
+}
+
+#[test]
+fn messages_before_a_bad_one_are_taken() {
+    let good = frontend::encode_sync().into_bytes();
+    let mut buffer = BytesMut::from(&[&good[..], b"Q\0\0\0\x03"].concat()[..]);
+    assert_eq!(whole(&mut buffer, &LIMITS).expect("one is good").into_bytes(), good);
+    assert!(whole(&mut buffer, &LIMITS).is_err());
+    assert_eq!(buffer.len(), 5, "nothing is taken");
+}
+
+#[test]
 fn frames_are_the_same_wherever_the_network_cuts() {
     let sent: Vec<Bytes> = [
         frontend::encode_query("select 1"),

@@ -10,7 +10,7 @@ use crate::crypto::{Cells, Ciphers, Span};
 use crate::plan::{ColumnSlot, CopyFormat, CopyRows, Judgement};
 use crate::value::Style;
 use crate::wire::backend::COPY_DATA;
-use crate::wire::{Frame, Violation};
+use crate::wire::{Messages, Violation};
 use bytes::{BufMut, BytesMut};
 
 /// The longest row that the server can send: one message.
@@ -72,12 +72,12 @@ impl CopyOpener {
     ///
     /// # Errors
     /// The data is not what the statement asked for.
-    pub fn read(&mut self, frames: &[Frame]) -> Result<usize, CellFault> {
+    pub fn read(&mut self, messages: &Messages) -> Result<usize, CellFault> {
         self.stream.forget();
         self.pieces.clear();
         self.messages.clear();
-        for frame in frames {
-            self.stream.push(frame.body());
+        for body in messages.bodies() {
+            self.stream.push(body);
             while let Some(piece) = self.stream.next(false).map_err(unreadable)? {
                 self.pieces.push(piece);
             }
@@ -86,9 +86,9 @@ impl CopyOpener {
         Ok(self.pieces.iter().filter(|piece| piece.kind == Kind::Row).count())
     }
 
-    /// As many rows as these messages could disclose, of which [`CopyOpener::read`] counts `rows`.
-    pub fn rows_at_most(&self, rows: usize, frames: &[Frame]) -> u64 {
-        self.opener.rows_at_most(frames).max(u64::try_from(rows).unwrap_or(u64::MAX))
+    /// As many rows as messages of together `bytes` could disclose, of which [`CopyOpener::read`] counts `rows`.
+    pub fn rows_at_most(&self, rows: usize, bytes: usize) -> u64 {
+        self.opener.rows_at_most_of(rows, bytes)
     }
 
     /// Whether the server ended the copy within a row.
