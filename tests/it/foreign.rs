@@ -2,7 +2,7 @@
 //! both times they must print the same.
 //!
 //! A program gets a URL as its last argument and finds an empty database, in which it makes its tables (`person` and
-//! `visit`, [`TAGS`]) itself. What it sent is known from the plain server's log, and kept in `tests/corpus/tools`
+//! `visit`, or pgbench's, [`TAGS`]) itself. What it sent is known from the plain server's log, and kept in `tests/corpus/tools`
 //! (`recorded.rs`). Nothing is skipped: what a program needs is installed, or the test fails with a remedy.
 
 use std::collections::BTreeMap;
@@ -43,6 +43,14 @@ seal = "randomized"
 label = "pii.text.phone"
 type = "varchar(40)"
 seal = "none"
+[domain.account]
+label = "pay.account"
+type = "integer"
+seal = "deterministic"
+[domain.delta]
+label = "pay.delta"
+type = "integer"
+seal = "randomized"
 [roles]
 app = ["shop"]
 support = ["alice"]
@@ -70,44 +78,72 @@ pub const TAGS: &str = r#"
 "public.person.profile" = "profile"
 "public.person.phone" = "phone"
 "public.visit.email" = "email"
+"public.pgbench_accounts.aid" = "account"
+"public.pgbench_accounts.bid" = "account"
+"public.pgbench_branches.bid" = "account"
+"public.pgbench_tellers.bid" = "account"
+"public.pgbench_history.aid" = "account"
+"public.pgbench_history.bid" = "account"
+"public.pgbench_history.delta" = "delta"
 "#;
 
 /// Both runs of a program: `command` makes it, without the URL. `tool` names it and its corpus.
 pub fn same(tool: &str, about: &str, command: impl Fn() -> Command) {
-    let settings = [("log_statement", "all"), ("log_line_prefix", recorded::PREFIX)];
-    let proxy = Proxy::start_before(Postgres::private_with(&settings), POLICY, TAGS, "");
-    let name = postgres::database_name(proxy.direct()).to_owned();
-    let plain = plain_twin(&proxy);
-    let twin = postgres::database_name(&plain);
-    let expected = run(tool, command().arg(format!("{plain}?sslmode=disable"))).replace(twin, &name);
-    assert!(expected.lines().count() > 10, "{tool} did something:\n{expected}");
-    let seen = run(tool, command().arg(proxy.url("shop")));
-    let different: Vec<String> = expected
-        .lines()
-        .zip(seen.lines())
-        .filter(|(expected, seen)| expected != seen)
-        .map(|(expected, seen)| format!("PostgreSQL: {expected}\nproxy:      {seen}"))
-        .collect();
-    assert!(different.is_empty(), "{tool}: {} differences:\n{}", different.len(), different.join("\n"));
-    assert_eq!(expected, seen, "{tool}");
-    let sealed = "select count(*) from pg_attribute a join pg_class c on c.oid = attrelid \
-                  where c.relkind = 'r' and relname in ('person', 'visit') and atttypid::regtype::text like 'pgveil.%'";
-    let sealed = postgres::query(proxy.direct(), sealed)[0][0].clone().unwrap();
-    assert!(sealed.parse::<u32>().unwrap() >= 5, "{tool}: its columns are sealed, not {sealed} of them");
-    if std::env::var_os("UPDATE").is_some() {
-        recorded::write(tool, about, &recorded::statements(&proxy.postgres.log(), &format!("shop@{twin}")));
+    Twins::start().same(tool, about, command);
+}
+
+/// The proxy and a plain database beside it.
+pub struct Twins {
+    pub proxy: Proxy,
+    /// The plain database's URL, as `shop`.
+    pub plain: String,
+}
+
+impl Twins {
+    pub fn start() -> Twins {
+        let settings = [("log_statement", "all"), ("log_line_prefix", recorded::PREFIX)];
+        let proxy = Proxy::start_before(Postgres::private_with(&settings), POLICY, TAGS, "");
+        let plain = plain_twin(&proxy);
+        Twins { proxy, plain }
+    }
+
+    /// As [`same`]; gives what was printed.
+    pub fn same(&self, tool: &str, about: &str, command: impl Fn() -> Command) -> String {
+        let name = postgres::database_name(self.proxy.direct());
+        let twin = postgres::database_name(&self.plain);
+        let expected =
+            run(tool, command().arg(format!("{}?sslmode=disable", self.plain))).replace(twin, name);
+        assert!(expected.lines().count() > 10, "{tool} did something:\n{expected}");
+        let seen = run(tool, command().arg(self.proxy.url("shop")));
+        let from = expected.lines().zip(seen.lines()).take_while(|(expected, seen)| expected == seen).count();
+        let rest = |text: &str| text.lines().skip(from).take(20).collect::<Vec<_>>().join("\n");
+        assert!(
+            expected == seen,
+            "{tool}: from line {} on:\nPostgreSQL:\n{}\nproxy:\n{}",
+            from + 1,
+            rest(&expected),
+            rest(&seen)
+        );
+        let sealed = "select count(*) from pg_attribute a join pg_class c on c.oid = attrelid \
+                      where c.relkind = 'r' and atttypid::regtype::text like 'pgveil.%'";
+        let sealed = postgres::query(self.proxy.direct(), sealed)[0][0].clone().unwrap();
+        assert!(sealed.parse::<u32>().unwrap() >= 5, "{tool}: its columns are sealed, not {sealed} of them");
+        if std::env::var_os("UPDATE").is_some() {
+            let log = self.proxy.postgres.log();
+            let mut statements = recorded::statements(&log, &format!("shop@{twin}"));
+            recorded::name_objects(&mut statements, &self.proxy.postgres.url(twin));
+            recorded::write(tool, about, &statements);
+        }
+        expected
     }
 }
 
 /// A database without pgveil on the same server: its URL as `shop`, who may do there what he may behind the proxy.
 pub fn plain_twin(proxy: &Proxy) -> String {
     let twin = proxy.postgres.database("twin");
-    postgres::execute(
-        &twin,
-        "grant all on schema public to shop;
-         alter default privileges in schema public grant all on tables to shop;
-         alter default privileges for role shop in schema public grant all on tables to public",
-    );
+    for user in proxy::USERS {
+        postgres::execute(&twin, &proxy::grants(user));
+    }
     proxy.postgres.url_as("shop", &proxy::password("shop"), postgres::database_name(&twin))
 }
 

@@ -52,6 +52,7 @@ mod tidy;
 mod tools_go;
 mod tools_java;
 mod tools_node;
+mod tools_postgres;
 mod tools_python;
 mod tools_sqlx;
 mod transactions;

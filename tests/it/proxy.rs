@@ -57,6 +57,18 @@ pub const TAGS: &str = r#"
 "public.customers.joined" = "joined"
 "#;
 
+/// Who may log in from the start.
+pub const USERS: [&str; 3] = ["shop", "alice", "intern"];
+
+/// What PostgreSQL gives to a user here, as its administrator says it.
+pub fn grants(user: &str) -> String {
+    format!(
+        "grant all on schema public to {user}; grant all on all tables in schema public to {user};
+         alter default privileges in schema public grant all on tables to {user};
+         alter default privileges for role {user} in schema public grant all on tables to public"
+    )
+}
+
 /// A running proxy, its own PostgreSQL behind it and its configuration folder.
 pub struct Proxy {
     pub postgres: Postgres,
@@ -99,7 +111,7 @@ impl Proxy {
         let mut proxy = Proxy { postgres, direct, dir, port, admin, serve: None };
         let direct = proxy.direct.clone();
         proxy.must(&["init", "--database", &direct]);
-        for user in ["shop", "alice", "intern"] {
+        for user in USERS {
             proxy.add_user(user);
         }
         proxy.serve();
@@ -121,14 +133,7 @@ impl Proxy {
             &self.direct,
         ]);
         fs::remove_file(&file).expect("the file was just written");
-        postgres::execute(
-            &self.direct,
-            &format!(
-                "grant all on schema public to {user}; grant all on all tables in schema public to {user};
-                 alter default privileges in schema public grant all on tables to {user};
-                 alter default privileges for role {user} in schema public grant all on tables to public"
-            ),
-        );
+        postgres::execute(&self.direct, &grants(user));
         if self.serve.is_some() {
             self.reload("the new configuration holds");
         }

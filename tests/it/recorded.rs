@@ -4,7 +4,7 @@
 //! with the values it first had. What Metabase and Active Record send is written by hand, after their sources. The test here
 //! replays every file, in order, through the proxy and on a plain database, compares the answers and then the verdicts.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,15 +15,25 @@ use crate::proxy::Proxy;
 use crate::raw::{Raw, cells, described, error};
 
 /// `log_line_prefix` of a server whose log is to be read.
-pub const PREFIX: &str = "<%u@%d> ";
+pub const PREFIX: &str = "<%u@%d> %p ";
 
 /// How to read a file of the corpus, in each.
 const READ_ME: &str = "
 Each statement as the tool sent it, with its parameters, and what pgveil makes of it: for one who may read, compare and write
 all (**clear**; executed in this order), for one who sees masks of the texts and for one without rights (**masks**, **none**; prepared
 at the end). `answered` as a plain database answers (`otherwise`: not quite); `refused` by the proxy; `error`: PostgreSQL's own. Which columns are sealed:
-tests/it/foreign.rs.
+tests/it/foreign.rs. `@regclass person@` stands for that object's OID. A session that ended within
+its transaction ends with ROLLBACK here.
 ";
+
+/// How an object is named that a statement has by its OID: the type that spells it, and the catalog that lists it.
+const OBJECTS: [(&str, &str); 5] = [
+    ("regclass", "pg_class"),
+    ("regprocedure", "pg_proc"),
+    ("regtype", "pg_type"),
+    ("regoperator", "pg_operator"),
+    ("regcollation", "pg_collation"),
+];
 
 /// A statement, and its values in text form when it went by the extended protocol.
 pub struct Statement {
@@ -53,8 +63,15 @@ pub fn statements(log: &str, who: &str) -> Vec<Statement> {
             entries.push(rest.to_owned());
         }
     }
+    once(ended(entries))
+}
+
+/// The log's entries as statements; all sessions are one here, so what one left open is ended.
+fn ended(entries: Vec<String>) -> Vec<Statement> {
+    let entries: Vec<(&str, &str)> = entries.iter().filter_map(|entry| entry.split_once(' ')).collect();
     let mut found: Vec<Statement> = vec![];
-    for entry in entries {
+    let mut open = HashSet::new();
+    for (index, (session, entry)) in entries.iter().enumerate() {
         if let Some(sql) = entry.strip_prefix("LOG:  statement: ") {
             found.push(Statement { sql: sql.to_owned(), values: None });
         } else if let Some((_, sql)) =
@@ -66,8 +83,17 @@ pub fn statements(log: &str, who: &str) -> Vec<Statement> {
         {
             last.values = Some(values(list));
         }
+        match found.last().and_then(|last| control(&last.sql)) {
+            Some(Control::Begin) => open.insert(*session),
+            Some(Control::End) => open.remove(session),
+            Some(Control::Inside) | None => false,
+        };
+        let more = entries.iter().skip(index + 1).any(|(other, _)| other == session);
+        if !more && open.remove(session) {
+            found.push(Statement { sql: "ROLLBACK".to_owned(), values: None });
+        }
     }
-    once(found)
+    found
 }
 
 /// `$1 = 'one', $2 = NULL`, taken apart.
@@ -128,10 +154,48 @@ fn control(sql: &str) -> Option<Control> {
     let mut words = lower.split([' ', ';']);
     match (words.next()?, words.next()) {
         ("begin" | "start", _) => Some(Control::Begin),
-        ("rollback", Some("to")) | ("savepoint" | "release", _) => Some(Control::Inside),
+        ("rollback", Some("to")) | ("savepoint" | "release" | "close", _) => Some(Control::Inside),
         ("commit" | "rollback" | "end" | "abort", _) => Some(Control::End),
         _ => None,
     }
+}
+
+/// Puts names for the OIDs in statements, which another database does not have.
+pub fn name_objects(statements: &mut [Statement], url: &str) {
+    let union = OBJECTS.map(|(kind, catalog)| {
+        format!("select oid::text, '{kind} ' || oid::{kind} from {catalog} where oid >= 16384")
+    });
+    let rows = postgres::query(url, &union.join(" union all "));
+    let names: HashMap<String, String> =
+        rows.into_iter().filter_map(|row| Some((row[0].clone()?, row[1].clone()?))).collect();
+    for Statement { sql, .. } in statements {
+        let mut named = String::new();
+        let mut rest = sql.as_str();
+        while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+            let end = rest[start..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |end| start + end);
+            named.push_str(&rest[..start]);
+            match names.get(&rest[start..end]) {
+                Some(name) => write!(named, "@{name}@").unwrap(),
+                None => named.push_str(&rest[start..end]),
+            }
+            rest = &rest[end..];
+        }
+        named.push_str(rest);
+        *sql = named;
+    }
+}
+
+/// A statement's text with the OIDs of this database. An object that is not there has none.
+fn with_oids(sql: &str, url: &str) -> String {
+    let mut found = sql.to_owned();
+    for (kind, _) in OBJECTS {
+        while let Some((before, rest)) = found.split_once(&format!("@{kind} ")) {
+            let (name, after) = rest.split_once('@').expect("a name ends");
+            let oid = postgres::query(url, &format!("select coalesce(to_{kind}($_${name}$_$)::oid, 0)"));
+            found = format!("{before}{}{after}", oid[0][0].as_deref().unwrap_or_default());
+        }
+    }
+    found
 }
 
 /// Writes a tool's file, without verdicts yet.
@@ -182,7 +246,8 @@ fn answer(raw: &mut Raw, database: &str) -> Answer {
             'E' => answer.failed = answer.failed.take().or(Some(error(&body))),
             'G' => raw.send(b"c\0\0\0\x04"),
             'T' => {
-                let (names, types, modifiers) = described(&body);
+                let (names, mut types, modifiers) = described(&body);
+                types.iter_mut().for_each(|oid| *oid = (*oid).min(16384));
                 answer.told.push(format!("{names:?} {types:?} {modifiers:?}"));
             }
             'C' => answer.told.push(String::from_utf8_lossy(&body).into_owned()),
@@ -224,7 +289,8 @@ fn compared(sealed: &Answer, plain: &Answer) -> String {
     if sealed == plain { verdict } else { format!("{verdict} otherwise") }
 }
 
-fn send(raw: &mut Raw, Statement { sql, values }: &Statement) {
+fn send(raw: &mut Raw, Statement { sql, values }: &Statement, url: &str) {
+    let sql = &with_oids(sql, url);
     let Some(values) = values else { return raw.say_query(sql) };
     let values: Vec<Option<&[u8]>> = values.iter().map(|value| value.as_deref().map(str::as_bytes)).collect();
     raw.parse("", sql, &[]);
@@ -247,12 +313,13 @@ fn verdicts(statements: &[(Statement, usize)]) -> Vec<String> {
     let proxy = Proxy::start(POLICY, TAGS);
     let twin = plain_twin(&proxy);
     let (mut shop, mut plain) = (Raw::log_in(&proxy.url("shop")), Raw::log_in(&twin));
+    let twin_direct = proxy.postgres.url(postgres::database_name(&twin));
     let [name, twin] = [proxy.direct(), &twin].map(|url| postgres::database_name(url).to_owned());
     let mut all: Vec<String> = statements
         .iter()
         .map(|(statement, _)| {
-            send(&mut shop, statement);
-            send(&mut plain, statement);
+            send(&mut shop, statement, proxy.direct());
+            send(&mut plain, statement, &twin_direct);
             let (sealed, plain) = (answer(&mut shop, &name), answer(&mut plain, &twin));
             let verdict = compared(&sealed, &plain);
             if verdict.ends_with("otherwise") {
@@ -265,7 +332,7 @@ fn verdicts(statements: &[(Statement, usize)]) -> Vec<String> {
     for (name, user) in [("masks", "alice"), ("none", "intern")] {
         let mut raw = Raw::log_in(&proxy.url(user));
         for ((statement, _), all) in statements.iter().zip(&mut all) {
-            raw.parse("", &statement.sql, &[]);
+            raw.parse("", &with_oids(&statement.sql, proxy.direct()), &[]);
             raw.describe(b'S', "");
             raw.sync();
             write!(all, ", {name} {}", verdict(&answer(&mut raw, ""), false)).unwrap();
