@@ -159,6 +159,8 @@ impl Raw {
                 'C' => reply.tags.push(String::from_utf8_lossy(&body[..body.len() - 1]).into_owned()),
                 't' => reply.parameters = body[2..].chunks(4).map(number).collect(),
                 'D' => reply.rows.push(cells(&body)),
+                // A line of COPY.
+                'd' => reply.rows.push(vec![Some(body.to_vec())]),
                 'E' => reply.errors.push(error(&body)),
                 'Z' => {
                     reply.status = char::from(body[0]);

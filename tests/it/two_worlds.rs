@@ -329,8 +329,15 @@ impl Worlds {
         for (user, first, second) in &mut self.connections {
             let [one, two] = [first, second].map(|raw| {
                 raw.query("begin");
-                let reply = said(raw, statement, extended);
+                let mut reply = said(raw, statement, extended);
+                for sql in &statement.then {
+                    let next = Statement { sql: sql.clone(), ..Statement::default() };
+                    reply.extend(said(raw, &next, extended));
+                }
                 raw.query("rollback");
+                if statement.sql.contains("prepare later") {
+                    raw.query("deallocate later");
+                }
                 reply
             });
             self.said.0 += 1;

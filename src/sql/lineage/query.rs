@@ -222,6 +222,8 @@ impl Analyst<'_> {
         for row in rows.iter_mut() {
             for (index, expr) in row.content.iter_mut().enumerate() {
                 let own = match targets.and_then(|targets| targets.get(index)) {
+                    // The new column is what it is assigned.
+                    Some(target @ Target::New { .. }) => self.assign(expr, target, &scope)?,
                     Some(target) => {
                         self.assign(expr, target, &scope)?;
                         Shape::Plain

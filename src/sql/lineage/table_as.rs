@@ -3,14 +3,17 @@
 //! The new table's columns are targets like those of an INSERT: a tagged one takes what its tag says. One without a tag
 //! takes sealed cells, too, for their type comes with them, and the catalog goes by it; values in clear it does not.
 
-use super::assign::Target;
-use super::print::quoted;
+use super::assign::{Target, assigned};
+use super::print::{cast, quoted, sealed_type};
+use super::relation::quoted_ident;
 use super::scope::{Ctes, Found, Out, fold, parts};
-use super::{Analyst, Shape};
+use super::{Analyst, SealedShape, Shape};
 use crate::catalog::{Relation, Tag};
 use crate::sql::problem::Problem;
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
-use sqlparser::ast::{CreateTable, Expr, ObjectName, ObjectNamePart, Query, SelectInto, SetExpr, Statement};
+use sqlparser::ast::{
+    CreateTable, Expr, ObjectName, ObjectNamePart, Query, SelectInto, SelectItem, SetExpr, Statement, Values,
+};
 use std::sync::Arc;
 
 /// Where a new table will be, and the tags that wait for it there.
@@ -49,7 +52,8 @@ impl Analyst<'_> {
         // Read once for the names of its columns, then with what they are assigned to.
         let outputs = self.dry(|analyst| analyst.query(&mut query.clone(), None, &Ctes::default(), None))?;
         let targets = self.targets_of(&new, &outputs, &listed)?;
-        self.query(query, None, &Ctes::default(), Some(&targets))?;
+        let outputs = self.query(query, None, &Ctes::default(), Some(&targets))?;
+        bring_types(&mut query.body, &outputs);
         if !new.tags.is_empty() {
             self.touched = true;
             create.name = ObjectName(vec![quoted(&new.schema), quoted(&new.table)]);
@@ -116,6 +120,64 @@ impl Analyst<'_> {
             }
         }
         Ok((old, columns))
+    }
+}
+
+/// Casts what is sealed to its type: of an expression (`CASE WHEN b THEN email END`) the server keeps only that it is bytea, and
+/// nothing would tell that the new column holds cells.
+fn bring_types(body: &mut SetExpr, outputs: &[Out]) {
+    match body {
+        SetExpr::Select(select) => {
+            for (item, out) in select.projection.iter_mut().zip(outputs) {
+                let Shape::Sealed(sealed) = &out.shape else { continue };
+                let typed = |expr: &Expr| typed(expr, sealed);
+                *item = match item {
+                    // A column keeps its name through a cast.
+                    SelectItem::UnnamedExpr(expr @ (Expr::Identifier(_) | Expr::CompoundIdentifier(_))) => {
+                        SelectItem::UnnamedExpr(typed(expr))
+                    }
+                    SelectItem::UnnamedExpr(expr) => {
+                        let alias = quoted_ident(out.name.as_deref().unwrap_or("?column?"));
+                        SelectItem::ExprWithAlias { expr: typed(expr), alias }
+                    }
+                    SelectItem::ExprWithAlias { expr, alias } => {
+                        SelectItem::ExprWithAlias { expr: typed(expr), alias: alias.clone() }
+                    }
+                    // Of functions, which return no cells.
+                    SelectItem::ExprWithAliases { .. }
+                    | SelectItem::Wildcard(_)
+                    | SelectItem::QualifiedWildcard(..) => continue,
+                };
+            }
+        }
+        SetExpr::SetOperation { op: _, set_quantifier: _, left, right } => {
+            bring_types(left, outputs);
+            bring_types(right, outputs);
+        }
+        SetExpr::Query(query) => bring_types(&mut query.body, outputs),
+        SetExpr::Values(Values { explicit_row: _, value_keyword: _, rows }) => {
+            for row in rows {
+                for (expr, out) in row.content.iter_mut().zip(outputs) {
+                    if let Shape::Sealed(sealed) = &out.shape {
+                        *expr = typed(expr, sealed);
+                    }
+                }
+            }
+        }
+        SetExpr::Insert(_)
+        | SetExpr::Update(_)
+        | SetExpr::Delete(_)
+        | SetExpr::Merge(_)
+        | SetExpr::Table(_) => {}
+    }
+}
+
+fn typed(expr: &Expr, sealed: &SealedShape) -> Expr {
+    let own = sealed_type(&assigned(sealed));
+    match expr {
+        // A constant has it already.
+        Expr::Cast { data_type, .. } if *data_type == own => expr.clone(),
+        _ => cast(expr.clone(), own),
     }
 }
 

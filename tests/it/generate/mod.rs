@@ -9,6 +9,7 @@ mod expression;
 mod predicate;
 mod query;
 mod structured;
+mod wrapped;
 mod write;
 
 pub use write::binary;
@@ -40,6 +41,8 @@ pub struct Statement {
     pub writes: bool,
     /// Has something that ciphertext cannot serve.
     pub forbidden: bool,
+    /// What is said after it, in its transaction: what it defined is used.
+    pub then: Vec<String>,
 }
 
 /// One item of FROM, as its columns are referred to.
@@ -131,9 +134,9 @@ impl Generator {
         self.depth = 0;
         self.aliases = 0;
         let sql = match self.below(100) {
-            0..62 => self.top_query(),
-            62..90 => self.write(),
-            90..95 => self.wrapped(),
+            0..58 => self.top_query(),
+            58..84 => self.write(),
+            84..95 => self.wrapped(),
             _ => {
                 let mistake = self.mistake();
                 if !mistake.contains('$') {

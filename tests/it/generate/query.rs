@@ -14,7 +14,8 @@ impl Generator {
             33..36 => self.star(),
             36..38 => self.values_list(),
             38..42 => self.modifying_with(),
-            42..52 => self.grouped(&Scope::default(), None).0,
+            42..51 => self.grouped(&Scope::default(), None).0,
+            51..54 => self.distinct_on(),
             _ => {
                 let (query, columns) = self.any_query(&Scope::default(), None);
                 let readable = columns
@@ -65,7 +66,7 @@ impl Generator {
         (format!("select {distinct}{items} from {from}{condition}"), columns)
     }
 
-    fn list(&mut self, scope: &Scope, want: Option<&[Type]>) -> (String, Vec<Column>) {
+    pub(super) fn list(&mut self, scope: &Scope, want: Option<&[Type]>) -> (String, Vec<Column>) {
         let count = self.below(4) + 1;
         let items: Vec<(String, Type)> = match want {
             Some(types) => types.iter().map(|of| (self.exactly(scope, *of), *of)).collect(),
@@ -467,7 +468,7 @@ impl Generator {
     }
 
     /// ORDER BY a key of one table, and LIMIT.
-    fn ordered(&mut self) -> String {
+    pub(super) fn ordered(&mut self) -> String {
         self.uses("ORDER BY");
         self.statement.ordered = true;
         let (from, scope, key) = self.keyed();
@@ -488,7 +489,7 @@ impl Generator {
     }
 
     /// One keyed relation, and its key.
-    fn keyed(&mut self) -> (String, Scope, String) {
+    pub(super) fn keyed(&mut self) -> (String, Scope, String) {
         loop {
             let relation = self.relation();
             if relation.keyed {

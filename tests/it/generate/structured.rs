@@ -12,7 +12,7 @@ impl Generator {
             return (column, of);
         }
         let whole = self.pick(&whole).clone();
-        let (construct, text) = match self.below(16) {
+        let (construct, text) = match self.below(19) {
             0 => ("json_build_object", format!("json_build_object('k', {column}, 'n', 1)")),
             1 => ("to_jsonb of a row", format!("to_jsonb({whole})")),
             2 => ("row_to_json", format!("row_to_json({whole})")),
@@ -32,7 +32,13 @@ impl Generator {
                 format!("jsonb_build_object('k', 1) || jsonb_build_object('l', {column})"),
             ),
             13 => ("document as text", format!("row_to_json({whole})::text")),
-            14 => ("array_remove", format!("array_remove(array[{column}, null], null)")),
+            14 => (
+                "jsonb_build_object of rows",
+                format!("jsonb_build_object('row', {whole}, 'also', {column})"),
+            ),
+            15 => ("json_build_array of a row", format!("json_build_array({whole}, {column})")),
+            16 => ("to_jsonb of an array", format!("to_jsonb(array[{column}, {column}])")),
+            17 => ("array_remove", format!("array_remove(array[{column}, null], null)")),
             _ => ("pg_typeof", format!("pg_typeof({column})")),
         };
         self.uses(construct);

@@ -15,7 +15,7 @@ impl Generator {
     }
 
     /// A table to write to.
-    fn target(&mut self) -> Relation {
+    pub(super) fn target(&mut self) -> Relation {
         let name = *self.pick(&[
             "customers",
             "customers",
@@ -43,7 +43,7 @@ impl Generator {
         format!(" returning {}", items.join(", "))
     }
 
-    fn value(&mut self, column: &Column) -> String {
+    pub(super) fn value(&mut self, column: &Column) -> String {
         if column.name == "id" {
             return (100 + self.below(1000)).to_string();
         }
@@ -136,12 +136,12 @@ impl Generator {
         )
     }
 
-    fn source(&mut self) -> &'static str {
+    pub(super) fn source(&mut self) -> &'static str {
         let tables = ["customers", "orders", "payments", "addresses", "cards", "order_lines", "notes"];
         self.pick::<&str>(&tables)
     }
 
-    fn assignments(&mut self, table: &Relation, scope: &Scope) -> String {
+    pub(super) fn assignments(&mut self, table: &Relation, scope: &Scope) -> String {
         let mut list = Vec::new();
         let mut columns: Vec<Column> = table
             .columns
@@ -247,49 +247,6 @@ impl Generator {
         format!("with w as ({write}) select w.id, {item} from w where {condition}")
     }
 
-    /// A query inside another statement.
-    pub(super) fn wrapped(&mut self) -> String {
-        self.statement.writes = true;
-        self.parameters = false;
-        let (query, _) = self.any_query(&Scope::default(), None);
-        match self.below(8) {
-            0 => {
-                self.uses("CREATE TABLE AS");
-                format!("create table made as {query}")
-            }
-            1 => {
-                self.uses("DECLARE CURSOR");
-                format!("declare k cursor for {query}")
-            }
-            2 => {
-                self.uses("PREPARE");
-                format!("prepare later as {query}")
-            }
-            3 => {
-                self.uses("CREATE VIEW");
-                format!("create view made as {query}")
-            }
-            4 => {
-                self.uses("TABLE");
-                format!("table {}", self.relation().name)
-            }
-            5 => {
-                self.uses("SELECT INTO");
-                let relation = self.relation();
-                format!("select * into made from {}", relation.name)
-            }
-            6 => {
-                self.uses("MERGE");
-                "merge into customers c using orders o on c.id = o.id when matched then update set email = o.billing_email \
-                 when not matched then do nothing".to_owned()
-            }
-            _ => {
-                self.uses("CREATE TEMP TABLE AS");
-                format!("create temp table made as {query}")
-            }
-        }
-    }
-
     /// What PostgreSQL refuses, and with which SQLSTATE, must stay the same.
     pub(super) fn mistake(&mut self) -> String {
         self.uses("mistake");
@@ -327,7 +284,7 @@ impl Generator {
     }
 }
 
-fn own(relation: &Relation, alias: &str) -> Scope {
+pub(super) fn own(relation: &Relation, alias: &str) -> Scope {
     let source = Source { alias: alias.to_owned(), columns: relation.columns.clone(), keyed: relation.keyed };
     Scope { sources: vec![source], outer: Vec::new() }
 }
