@@ -1,8 +1,9 @@
-//! What does deciding a statement cost, the first time and from the cache?
+//! What does deciding a statement cost, the first time and from the cache; and what does the cache hold?
 //!
-//! Budget: a cold plan stays under 10 × its bare parse (measured beside it); a hit is one hash of the text and one
-//! look-up, to be held to 300 ns for 200 bytes by "The fast path".
-//! Read it as ratios: `cold/…` against `parse/…` of the same statement, and `cached/…` by itself.
+//! Goals: a cold plan stays under 10 × its bare parse (measured beside it); a hit is one hash of the text and one look-up, 300 ns
+//! for 200 bytes; however many distinct statements come, the cache holds no more than its bound.
+//! Read it as ratios: `cold/…` against `parse/…` of the same statement, and `cached/…` by itself. What `cold` is made of stands
+//! beside it (`split`: PostgreSQL's tokens; the rest is agreement, echo, lineage and rulings).
 
 // A bench may unwrap: a panic is how it fails.
 #![allow(clippy::unwrap_used)]
@@ -11,15 +12,21 @@
 #[path = "../fuzz/src/shop.rs"]
 mod golden;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::Criterion;
 use pgveil::plan::cache::PlanCache;
 use pgveil::plan::{NO_NAMES, Session, plan};
 use pgveil::policy::{Circumstances, Principal};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use std::alloc::System;
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
-const STATEMENTS: [(&str, &str); 4] = [
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const STATEMENTS: [(&str, &str); 5] = [
     ("point_select", "SELECT id, email, name, card FROM customers WHERE email = $1"),
     ("insert", "INSERT INTO customers (id, email, name, card) VALUES ($1, $2, $3, $4)"),
     (
@@ -31,33 +38,117 @@ const STATEMENTS: [(&str, &str); 4] = [
         "untagged",
         "SELECT a.x, b.y FROM plain a JOIN plain b ON a.id = b.id WHERE a.email = $1 ORDER BY b.y LIMIT 10",
     ),
+    (
+        "bytes_200",
+        "SELECT c.id, c.email, c.name, c.born, c.card, o.id, o.billing_email, o.total FROM customers c \
+         LEFT JOIN orders o ON o.customer_id = c.id WHERE c.email = $1 AND o.total >= $2 ORDER BY o.id LIMIT 50 OFFSET 0",
+    ),
 ];
 
-fn plans(criterion: &mut Criterion) {
+/// What a hit may cost, for 200 bytes.
+const HIT_NS: f64 = 300.0;
+/// Cold against a bare parse.
+const COLD: f64 = 10.0;
+/// The cache of the memory part, and how much more than full it may be at any time.
+const ENTRIES: usize = 10_000;
+
+/// The median of 31 batches, in nanoseconds for one.
+fn nanoseconds(mut work: impl FnMut()) -> f64 {
+    let mut batch = 1;
+    loop {
+        let start = Instant::now();
+        (0..batch).for_each(|_| work());
+        if start.elapsed() > Duration::from_millis(2) {
+            break;
+        }
+        batch *= 2;
+    }
+    let mut taken: Vec<f64> = (0..31)
+        .map(|_| {
+            let start = Instant::now();
+            (0..batch).for_each(|_| work());
+            start.elapsed().as_nanos() as f64 / f64::from(batch)
+        })
+        .collect();
+    taken.sort_by(f64::total_cmp);
+    taken[15]
+}
+
+fn goal(name: &str, measured: f64, wanted: f64, unit: &str) {
+    let met = if measured <= wanted { "met" } else { "missed" };
+    println!("goal {name} measured {measured:.1}{unit} wanted {wanted:.1}{unit} {met}");
+}
+
+fn held() -> usize {
+    let stats = ALLOCATOR.stats();
+    // What is reallocated counts as allocated when it grows and as freed when it shrinks.
+    stats.bytes_allocated - stats.bytes_deallocated
+}
+
+/// Distinct statements, as an application that writes its values into them sends them: what the cache holds after so many.
+fn memory(shop: &golden::Shop, session: &Session<'_>) {
+    let cache = PlanCache::new(ENTRIES, [7; 16]);
+    let before = held();
+    let mut full = 0;
+    let mut longest = Duration::ZERO;
+    for number in 1..=100_000 {
+        let text = format!(
+            "SELECT id, email, name FROM customers WHERE email = 'p{number}@x.org' AND id > {number}"
+        );
+        let start = Instant::now();
+        cache.plan(&text, &[], 1, &shop.catalog, &shop.policy, session);
+        longest = longest.max(start.elapsed());
+        if matches!(number, 1_000 | 10_000 | 20_000 | 50_000 | 100_000) {
+            let bytes = held() - before;
+            full = full.max(if number == 10_000 { bytes } else { 0 });
+            println!(
+                "memory: {number:6} distinct statements, {:5} plans kept, {:5} kB, {:5} bytes a plan; longest wait {longest:?}",
+                cache.len(),
+                bytes / 1000,
+                bytes / cache.len().max(1)
+            );
+            if number == 100_000 {
+                goal("bytes_held_after_100k_statements/after_10k", bytes as f64 / full as f64, 1.1, "");
+                goal("plans_kept", cache.len() as f64, ENTRIES as f64, "");
+            }
+        }
+    }
+    drop(cache);
+    println!("memory: {} bytes are left of the cache", held() - before);
+}
+
+fn main() {
     let shop = golden::shop();
     let principal = Principal::assumed("shop".into());
     let circumstances =
         Circumstances { now: 1_795_000_000, address: None, purpose: None, second_factor_at: None };
-    let path = ["public".to_owned()];
+    let path = ["pg_catalog".to_owned(), "public".to_owned()];
     let session = Session {
         principal: &principal,
         circumstances: &circumstances,
         search_path: &path,
         named: &NO_NAMES,
     };
-    let cache = PlanCache::new(1000);
+    let cache = PlanCache::new(1000, [7; 16]);
+    let mut criterion = Criterion::default().configure_from_args();
+    let mut goals = vec![];
     for (name, sql) in STATEMENTS {
-        criterion.bench_function(&format!("parse/{name}"), |bench| {
-            bench.iter(|| Parser::parse_sql(&PostgreSqlDialect {}, black_box(sql)).unwrap());
-        });
-        criterion.bench_function(&format!("cold/{name}"), |bench| {
-            bench.iter(|| plan(black_box(sql), &[], &shop.catalog, &shop.policy, &session));
-        });
-        criterion.bench_function(&format!("cached/{name}"), |bench| {
-            bench.iter(|| cache.plan(black_box(sql), &[], 1, &shop.catalog, &shop.policy, &session));
-        });
+        let mut parse = || drop(Parser::parse_sql(&PostgreSqlDialect {}, black_box(sql)).unwrap());
+        let mut split = || drop(pgveil::sql::split(black_box(sql)));
+        let mut cold = || drop(plan(black_box(sql), &[], &shop.catalog, &shop.policy, &session));
+        let mut cached = || drop(cache.plan(black_box(sql), &[], 1, &shop.catalog, &shop.policy, &session));
+        criterion.bench_function(&format!("parse/{name}"), |bench| bench.iter(&mut parse));
+        criterion.bench_function(&format!("split/{name}"), |bench| bench.iter(&mut split));
+        criterion.bench_function(&format!("cold/{name}"), |bench| bench.iter(&mut cold));
+        criterion.bench_function(&format!("cached/{name}"), |bench| bench.iter(&mut cached));
+        goals.push((name, nanoseconds(cold) / nanoseconds(parse), nanoseconds(cached)));
+    }
+    criterion.final_summary();
+    memory(&shop, &session);
+    for (name, ratio, hit) in goals {
+        goal(&format!("cold_{name}/parse"), ratio, COLD, "");
+        if name == "bytes_200" {
+            goal("hit_200_bytes", hit, HIT_NS, " ns");
+        }
     }
 }
-
-criterion_group!(benches, plans);
-criterion_main!(benches);

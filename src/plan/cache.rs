@@ -1,30 +1,65 @@
 //! Plans that were made once, for all connections: keyed by text, rights and generations, bounded.
 //!
-//! The key holds a SHA-256 of everything that the plan depends on, never the text: a cached plan keeps no literal.
-//! What changes with the moment (hours, an expired second factor) is judged again at each Execute.
+//! A hit is one hash and one look-up. The key is a SipHash of 128 bits, under a key that each process draws for itself, of everything
+//! that the plan depends on: nobody outside can look for two texts that share one, and by chance two of 2⁴⁰ statements do with
+//! a probability below 2⁻⁴⁸. The text itself is compared with nothing and kept nowhere, for a cached plan keeps no literal.
+//! A change of policy, catalog or keys changes the generation, and so the key: old plans are never found again, and go when room
+//! is made. Several connections that miss one text at one time plan it once. What changes with the moment (hours, an expired
+//! second factor) is judged again at each Execute.
 
 use super::{Planned, Script, Session};
 use crate::catalog::Catalog;
 use crate::policy::Policy;
 use dashmap::DashMap;
-use sha2::{Digest, Sha256};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use siphasher::sip128::{Hasher128, SipHasher13};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-type Key = [u8; 32];
+/// A text of so many bytes takes the room of one plan; longer ones take more.
+const TEXT_BYTES: usize = 1024;
+
+/// What one text may take of the whole cache: one in so many.
+const SHARE: usize = 16;
 
 /// Shared by all connections.
 pub struct PlanCache {
-    plans: DashMap<Key, Arc<Script>>,
-    entries_max: usize,
-    /// Entries may be more than the map's length for a moment; only the bound depends on it.
-    entries: AtomicUsize,
+    plans: DashMap<u128, Arc<Entry>, BuildHasherDefault<Spread>>,
+    secret: [u8; 16],
+    room: usize,
+    /// The weights of all entries. For a moment it may be less or more.
+    taken: AtomicUsize,
+    sweeping: AtomicBool,
+}
+
+/// A plan, or the place of one that is being made.
+struct Entry {
+    script: OnceLock<Arc<Script>>,
+    weight: usize,
+    /// Since room was made the last time.
+    used: AtomicBool,
+}
+
+impl Entry {
+    fn touch(&self) {
+        // Looked at first: writing would take the line away from the other cores.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl PlanCache {
-    /// `entries_max` plans at most; 0 caches nothing.
-    pub fn new(entries_max: usize) -> PlanCache {
-        PlanCache { plans: DashMap::new(), entries_max, entries: AtomicUsize::new(0) }
+    /// `entries_max` plans of ordinary length at most, fewer of longer ones; 0 caches nothing. `secret` is random.
+    pub fn new(entries_max: usize, secret: [u8; 16]) -> PlanCache {
+        PlanCache {
+            plans: DashMap::default(),
+            secret,
+            room: entries_max,
+            taken: AtomicUsize::new(0),
+            sweeping: AtomicBool::new(false),
+        }
     }
 
     /// The plan of `text` for this session under this catalog and policy, made now if it is not there.
@@ -38,30 +73,60 @@ impl PlanCache {
         policy: &Policy,
         session: &Session<'_>,
     ) -> (Arc<Script>, bool) {
+        let make = || Arc::new(super::plan(text, declared, catalog, policy, session));
+        let weight = 1 + text.len() / TEXT_BYTES;
         // What a name stands for is the session's own.
-        if !session.named.is_empty() && uses_names(text) {
-            return (Arc::new(super::plan(text, declared, catalog, policy, session)), false);
+        if weight > self.room.div_ceil(SHARE) || !session.named.is_empty() && uses_names(text) {
+            return (make(), false);
         }
-        let key = key(text, declared, world, catalog, session);
-        if let Some(found) = self.plans.get(&key) {
-            return (found.clone(), true);
+        let key = self.key(text, declared, world, catalog, session);
+        if let Some(entry) = self.plans.get(&key)
+            && let Some(script) = entry.script.get()
+        {
+            entry.touch();
+            return (script.clone(), true);
         }
-        let script = Arc::new(super::plan(text, declared, catalog, policy, session));
-        if cacheable(&script) && self.entries_max > 0 {
-            self.make_room();
-            if self.plans.insert(key, script.clone()).is_none() {
-                self.entries.fetch_add(1, Ordering::Relaxed);
-            }
+        let entry = self.place(key, weight);
+        let mut made = false;
+        let script = entry.script.get_or_init(|| {
+            made = true;
+            make()
+        });
+        if made && !cacheable(script) {
+            self.plans.remove_if(&key, |_, there| Arc::ptr_eq(there, &entry) && self.forget(there));
         }
-        (script, false)
+        (script.clone(), !made)
     }
 
-    /// Plans of an older generation are never asked for again: when the cache is full, all of it goes.
-    fn make_room(&self) {
-        if self.entries.load(Ordering::Relaxed) >= self.entries_max {
-            self.plans.clear();
-            self.entries.store(0, Ordering::Relaxed);
+    /// The place of a plan. Whoever comes to one that is empty fills it, and others wait for that.
+    fn place(&self, key: u128, weight: usize) -> Arc<Entry> {
+        if self.taken.load(Ordering::Relaxed) + weight > self.room {
+            self.make_room();
         }
+        let new = || {
+            self.taken.fetch_add(weight, Ordering::Relaxed);
+            Arc::new(Entry { script: OnceLock::new(), weight, used: AtomicBool::new(false) })
+        };
+        self.plans.entry(key).or_insert_with(new).clone()
+    }
+
+    /// What nobody used since the last time goes; where that is too little, all of it. One sweep pays for many misses, and
+    /// plans of an older generation go with the first that follows it by one.
+    fn make_room(&self) {
+        if self.sweeping.swap(true, Ordering::Acquire) {
+            return;
+        }
+        self.plans.retain(|_, entry| entry.used.swap(false, Ordering::Relaxed) || !self.forget(entry));
+        if self.taken.load(Ordering::Relaxed) > self.room / 4 * 3 {
+            self.plans.retain(|_, entry| !self.forget(entry));
+        }
+        self.sweeping.store(false, Ordering::Release);
+    }
+
+    /// An entry leaves the map.
+    fn forget(&self, entry: &Entry) -> bool {
+        self.taken.fetch_sub(entry.weight, Ordering::Relaxed);
+        true
     }
 
     pub fn len(&self) -> usize {
@@ -69,6 +134,79 @@ impl PlanCache {
     }
     pub fn is_empty(&self) -> bool {
         self.plans.is_empty()
+    }
+
+    /// Every list is preceded by its length, and every text by its own, so that no two different inputs read alike.
+    fn key(
+        &self,
+        text: &str,
+        declared: &[u32],
+        world: u64,
+        catalog: &Catalog,
+        session: &Session<'_>,
+    ) -> u128 {
+        let Session { principal, circumstances, search_path, named: _ } = session;
+        let mut parts = Parts(Vec::with_capacity(256));
+        parts.number(world);
+        parts.number(catalog.generation);
+        parts.text(&catalog.database);
+        parts.text(principal.user());
+        parts.length(principal.database_roles().len());
+        principal.database_roles().iter().for_each(|role| parts.text(role));
+        parts.length(search_path.len());
+        search_path.iter().for_each(|schema| parts.text(schema));
+        parts.length(usize::from(circumstances.purpose.is_some()));
+        parts.text(circumstances.purpose.as_deref().unwrap_or_default());
+        parts.length(usize::from(circumstances.second_factor_at.is_some()));
+        match circumstances.address {
+            None => parts.bytes(&[]),
+            Some(IpAddr::V4(address)) => parts.bytes(&address.octets()),
+            Some(IpAddr::V6(address)) => parts.bytes(&address.octets()),
+        }
+        parts.length(declared.len());
+        declared.iter().for_each(|oid| parts.number(u64::from(*oid)));
+        parts.length(text.len());
+        let mut hash = SipHasher13::new_with_key(&self.secret);
+        hash.write(&parts.0);
+        hash.write(text.as_bytes());
+        hash.finish128().as_u128()
+    }
+}
+
+/// What goes into a key before the text.
+struct Parts(Vec<u8>);
+
+impl Parts {
+    fn number(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+    fn length(&mut self, length: usize) {
+        self.number(length as u64);
+    }
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.length(bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+}
+
+/// A key is spread evenly already.
+#[derive(Default)]
+pub struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64;
     }
 }
 
@@ -81,32 +219,4 @@ fn cacheable(script: &Script) -> bool {
 fn uses_names(text: &str) -> bool {
     let found = |word: &[u8]| text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
     found(b"execute") || found(b"fetch")
-}
-
-/// Every part is preceded by its length, so that no two different inputs read alike.
-fn key(text: &str, declared: &[u32], world: u64, catalog: &Catalog, session: &Session<'_>) -> Key {
-    let mut hash = Sha256::new();
-    let mut part = |bytes: &[u8]| {
-        hash.update((bytes.len() as u64).to_be_bytes());
-        hash.update(bytes);
-    };
-    part(text.as_bytes());
-    part(catalog.database.as_bytes());
-    part(&world.to_be_bytes());
-    part(&catalog.generation.to_be_bytes());
-    part(session.principal.user().as_bytes());
-    for role in session.principal.database_roles() {
-        part(role.as_bytes());
-    }
-    part(b"path");
-    for schema in session.search_path {
-        part(schema.as_bytes());
-    }
-    let declared: Vec<u8> = declared.iter().flat_map(|oid| oid.to_be_bytes()).collect();
-    part(&declared);
-    let circumstances = session.circumstances;
-    part(circumstances.purpose.as_deref().unwrap_or("").as_bytes());
-    part(&[u8::from(circumstances.second_factor_at.is_some())]);
-    part(circumstances.address.map(|address| address.to_string()).unwrap_or_default().as_bytes());
-    hash.finalize().into()
 }

@@ -114,11 +114,14 @@ impl Server {
         metrics.config_generation(1);
         metrics.config_read(true);
         let mut mock_secret = [0; 32];
-        getrandom::fill(&mut mock_secret).map_err(|error| StartError::new(error.to_string()))?;
+        let mut plans_secret = [0; 16];
+        for secret in [&mut mock_secret[..], &mut plans_secret] {
+            getrandom::fill(secret).map_err(|error| StartError::new(error.to_string()))?;
+        }
         let shared = Arc::new(Shared {
             places: Arc::new(Semaphore::new(listen.connections_max)),
             doors: Arc::new(Semaphore::new(listen.connections_max.saturating_add(listener::DOORS_MORE))),
-            plans: Arc::new(PlanCache::new(rim.settings.plan_cache_entries)),
+            plans: Arc::new(PlanCache::new(rim.settings.plan_cache_entries, plans_secret)),
             rim: ArcSwap::from_pointee(rim),
             service: service::Kept::default(),
             worlds: world::Worlds::new(Arc::new(prepared)),

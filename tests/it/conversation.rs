@@ -476,7 +476,7 @@ impl Pump {
             row_bytes_max: 1 << 16,
             parameters: vec![("client_encoding".into(), "UTF8".into())],
         };
-        let planner = Arc::new(PlanCache::new(100));
+        let planner = Arc::new(PlanCache::new(100, [0; 16]));
         let mut pump = Pump {
             relay: Relay::new(opening, world.clone(), planner, Metrics::new(), Box::new(Counting(0))),
             world,

@@ -34,6 +34,7 @@ mod limits;
 mod log_in;
 mod mask;
 mod metrics;
+mod plan_cache;
 mod postgres;
 mod postgres_test;
 mod proxy;

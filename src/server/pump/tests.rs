@@ -41,7 +41,7 @@ async fn shared(audit: &Path) -> Arc<Shared> {
             users: Arc::default(),
             digest: String::new(),
         })),
-        plans: Arc::new(PlanCache::new(0)),
+        plans: Arc::new(PlanCache::new(0, [0; 16])),
         log: Log::open(LogSettings::new(audit), Arc::new(unix_micros)).unwrap(),
         metrics: Metrics::new(),
         readiness: Readiness::new(),
