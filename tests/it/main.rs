@@ -24,6 +24,7 @@ mod fuzz;
 mod generate;
 mod golden;
 mod handshake;
+mod indexes;
 mod init;
 mod introspection;
 mod keyed;
