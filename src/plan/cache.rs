@@ -146,17 +146,17 @@ impl PlanCache {
         session: &Session<'_>,
     ) -> u128 {
         let Session { principal, circumstances, search_path, named: _ } = session;
-        let mut parts = Parts(Vec::with_capacity(256));
+        let mut parts = Parts::new(&self.secret);
         parts.number(world);
         parts.number(catalog.generation);
-        parts.text(&catalog.database);
-        parts.text(principal.user());
+        parts.bytes(catalog.database.as_bytes());
+        parts.bytes(principal.user().as_bytes());
         parts.length(principal.database_roles().len());
-        principal.database_roles().iter().for_each(|role| parts.text(role));
+        principal.database_roles().iter().for_each(|role| parts.bytes(role.as_bytes()));
         parts.length(search_path.len());
-        search_path.iter().for_each(|schema| parts.text(schema));
+        search_path.iter().for_each(|schema| parts.bytes(schema.as_bytes()));
         parts.length(usize::from(circumstances.purpose.is_some()));
-        parts.text(circumstances.purpose.as_deref().unwrap_or_default());
+        parts.bytes(circumstances.purpose.as_deref().unwrap_or_default().as_bytes());
         parts.length(usize::from(circumstances.second_factor_at.is_some()));
         match circumstances.address {
             None => parts.bytes(&[]),
@@ -165,30 +165,54 @@ impl PlanCache {
         }
         parts.length(declared.len());
         declared.iter().for_each(|oid| parts.number(u64::from(*oid)));
-        parts.length(text.len());
-        let mut hash = SipHasher13::new_with_key(&self.secret);
-        hash.write(&parts.0);
-        hash.write(text.as_bytes());
-        hash.finish128().as_u128()
+        parts.bytes(text.as_bytes());
+        parts.hash()
     }
 }
 
-/// What goes into a key before the text.
-struct Parts(Vec<u8>);
+/// What goes into a key. Short pieces are gathered: the hash takes long ones faster.
+struct Parts {
+    hash: SipHasher13,
+    gathered: [u8; 256],
+    used: usize,
+}
 
 impl Parts {
+    fn new(secret: &[u8; 16]) -> Parts {
+        Parts { hash: SipHasher13::new_with_key(secret), gathered: [0; 256], used: 0 }
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if bytes.len() > self.gathered.len() - self.used {
+            self.flush();
+        }
+        match self.gathered.get_mut(self.used..self.used + bytes.len()) {
+            Some(free) => {
+                free.copy_from_slice(bytes);
+                self.used += bytes.len();
+            }
+            None => self.hash.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) {
+        self.hash.write(&self.gathered[..self.used]);
+        self.used = 0;
+    }
+
     fn number(&mut self, number: u64) {
-        self.0.extend_from_slice(&number.to_le_bytes());
+        self.append(&number.to_le_bytes());
     }
     fn length(&mut self, length: usize) {
         self.number(length as u64);
     }
     fn bytes(&mut self, bytes: &[u8]) {
         self.length(bytes.len());
-        self.0.extend_from_slice(bytes);
+        self.append(bytes);
     }
-    fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
+    fn hash(mut self) -> u128 {
+        self.flush();
+        self.hash.finish128().as_u128()
     }
 }
 
