@@ -118,6 +118,7 @@ fn prepared_statements_and_cursors_of_sql_are_understood() {
          EXECUTE two (3, 'c@x.org'); EXECUTE one('c@x.org'); DEALLOCATE one;
          PREPARE one AS SELECT email FROM customers WHERE email = ANY($1) ORDER BY id;
          EXECUTE one(ARRAY['ana@x.org', 'c@x.org', NULL]);
+         PREPARE none AS SELECT email FROM customers ORDER BY id; EXECUTE none; EXECUTE none('secret', 2);
          DEALLOCATE ALL;
          PREPARE one AS SELECT count(*) FROM proposed; EXECUTE one;
          BEGIN;
@@ -140,6 +141,7 @@ fn arguments_for_nothing_known_stay_here() {
          PREPARE q AS SELECT id FROM customers WHERE email = $1;
          EXECUTE q ('secret two', 'secret three');
          EXECUTE q (upper('secret four'));
+         PREPARE r AS SELECT email FROM customers; EXECUTE r ('secret five');
          EXECUTE q ('fine');",
     );
     assert!(error.contains("prepared statement \"p\" does not exist"), "{error}");

@@ -153,6 +153,10 @@ impl Analyst<'_> {
         parentheses: &mut bool,
     ) -> Result<(), Problem> {
         let scope = Scope::default();
+        if definition.client_parameters == 0 {
+            // The server looks at none then (`ExecuteQuery`), and they may be values that nothing says how to seal.
+            arguments.clear();
+        }
         if arguments.len() != definition.client_parameters {
             return Err(Problem::new(
                 Trouble::Mismatch,

@@ -111,7 +111,8 @@ impl Analyst<'_> {
         Ok(Shape::WholeRow(Rc::new(WholeRow { name: row.name.clone(), columns, table: false })))
     }
 
-    /// `(c).email` of a table's name is `c.email`; of another row, what the row has there.
+    /// `(c).email` of a table's name is `c.email`, where that is more than a plain value (a function's alias is no row to the
+    /// server); of another row, what the row has there.
     pub(super) fn field(&mut self, expr: &mut Expr, scope: &Scope<'_>) -> Result<Option<Shape>, Problem> {
         let Expr::CompoundFieldAccess { root, access_chain } = expr else { return Ok(None) };
         let [AccessExpr::Dot(Expr::Identifier(field))] = access_chain.as_slice() else { return Ok(None) };
@@ -120,7 +121,8 @@ impl Analyst<'_> {
             inner = next;
         }
         if let Expr::Identifier(alias) = inner
-            && let Resolved::WholeRow(_) = scope.column(&fold(alias))?
+            && let Resolved::WholeRow(row) = scope.column(&fold(alias))?
+            && row.columns.iter().any(|out| !matches!(out.shape, Shape::Plain))
         {
             *expr = Expr::CompoundIdentifier(vec![alias.clone(), field.clone()]);
             return self.expr(expr, scope).map(Some);

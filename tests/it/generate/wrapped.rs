@@ -139,9 +139,14 @@ impl Generator {
             on = format!("{on} and {}", self.condition(&both));
         }
         let mut actions = Vec::new();
-        for _ in 0..self.below(2) + 1 {
-            let more =
-                if self.chance(40) { format!(" and {}", self.condition(&both)) } else { String::new() };
+        let count = self.below(2) + 1;
+        for index in 1..=count {
+            // After one without a condition no other can be reached.
+            let more = if index < count || self.chance(40) {
+                format!(" and {}", self.condition(&both))
+            } else {
+                String::new()
+            };
             let action = match self.below(5) {
                 0 => "delete".to_owned(),
                 1 => "do nothing".to_owned(),
