@@ -21,9 +21,14 @@ fn folder() -> PathBuf {
 
 /// The world of the golden files: policy and tags through the real loader, the catalog from its text.
 pub fn shop() -> Shop {
+    shop_where(|text| text, 1)
+}
+
+/// The same after the database changed.
+pub fn shop_where(change: impl FnOnce(String) -> String, generation: u64) -> Shop {
     let config = pgveil::config::load_unprepared(&folder())
         .unwrap_or_else(|mistakes| panic!("tests/golden/shop: {mistakes:#?}"));
-    let text = fs::read_to_string(folder().join("catalog.txt")).unwrap();
+    let text = change(fs::read_to_string(folder().join("catalog.txt")).unwrap());
     let mut raw = RawCatalog { schemas: vec!["public".into(), "archive".into()], ..RawCatalog::default() };
     for (index, domain) in config.policy.domains.iter().enumerate() {
         let oid = 50_000 + 2 * u32::try_from(index).unwrap();
@@ -68,6 +73,6 @@ pub fn shop() -> Shop {
         raw.definitions.extend(words.next().map(|definition| (oid, Some(definition.to_owned()))));
         number = 0;
     }
-    let catalog = build(raw, &config.tags, "shop", 1, None);
+    let catalog = build(raw, &config.tags, "shop", generation, None);
     Shop { catalog, policy: config.policy }
 }

@@ -16,6 +16,7 @@ use crate::value::Style;
 use crate::wire::backend;
 use crate::wire::frontend::Bind;
 use crate::wire::{Frame, Messages, Violation};
+use std::sync::Arc;
 
 /// (label, values) compared.
 pub(super) type Compared = Vec<(String, u64)>;
@@ -97,6 +98,20 @@ pub(super) fn parameters_described(
     let server = backend::parameter_description(frame)?;
     let types = cell::describe::parameter_description(plan, declared, &server)?;
     Ok(backend::encode_parameter_description(&types))
+}
+
+/// A description as the client is told it; `None` where it is not of what the plan was made for.
+pub(super) fn described(
+    plan: Option<&Arc<StatementPlan>>,
+    frame: &Frame,
+    tell: impl FnOnce(&Frame, &StatementPlan) -> Result<Frame, Fault>,
+) -> Result<Option<Frame>, Violation> {
+    let Some(plan) = plan else { return Ok(Some(frame.clone())) };
+    match tell(frame, plan) {
+        Ok(told) => Ok(Some(told)),
+        Err(Fault::Stale | Fault::Refused(_)) => Ok(None),
+        Err(Fault::Violation(violation)) => Err(violation),
+    }
 }
 
 impl Run {

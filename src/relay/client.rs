@@ -23,10 +23,16 @@ impl Relay {
 
     /// Goes on with what was held, as far as it goes.
     pub(super) fn resume(&mut self) -> Result<(), Violation> {
+        if self.closed {
+            return Ok(());
+        }
         self.drive_conversion()?;
-        if let Some(held) = self.held.take() {
+        while let Some(held) = self.held.take().or_else(|| self.next_again()) {
             self.admit(held)?;
             self.drive_conversion()?;
+            if self.held.is_some() {
+                break;
+            }
         }
         Ok(())
     }
@@ -42,7 +48,7 @@ impl Relay {
             self.flush();
             return Ok(true);
         }
-        if self.barrier(tag, frame)? || self.unsure_of_name(tag, frame)? {
+        if self.queue.renewing() || self.barrier(tag, frame)? || self.unsure_of_name(tag, frame)? {
             self.flush();
             return Ok(true);
         }
@@ -103,10 +109,10 @@ impl Relay {
             _ if known && self.skipping => {}
             frontend::QUERY => self.query(held)?,
             frontend::PARSE => self.parse(held)?,
-            frontend::BIND => self.bind(held.frame)?,
-            frontend::DESCRIBE => self.describe(held.frame)?,
-            frontend::EXECUTE => self.execute(held.frame)?,
-            frontend::CLOSE => self.close(held.frame)?,
+            frontend::BIND => self.bind(held)?,
+            frontend::DESCRIBE => self.describe(held)?,
+            frontend::EXECUTE => self.execute(held)?,
+            frontend::CLOSE => self.close(held)?,
             frontend::FLUSH => self.flush(),
             frontend::FUNCTION_CALL => self.refuse_query(&function_call(), "function call"),
             _ => return Err(Violation(format!("invalid frontend message type {tag}"))),
@@ -119,6 +125,7 @@ impl Relay {
 
     pub(super) fn sync(&mut self, frame: Frame) {
         self.forward(frame.into_bytes());
+        self.again.synced(self.queue.segment());
         let mut owed = Owed::new(Expect::Sync, Role::Client);
         owed.unsettled = self.segment_other;
         self.queue.push(owed);

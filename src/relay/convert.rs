@@ -168,7 +168,8 @@ impl Relay {
         self.send(bind.encode());
         self.queue.push(hidden(BIND_COMPLETE));
         self.send(frontend::encode_describe(Target::Portal, ""));
-        self.queue.push(Owed::new(Expect::DescribePortal(part.plan.clone()), Role::Client));
+        self.queue
+            .push(Owed::new(Expect::DescribePortal { plan: part.plan.clone(), of: None }, Role::Client));
         self.send(frontend::encode_execute("", 0));
         self.queue.push(Owed::new(Expect::Execute { part: Box::new(part), portal: None }, Role::Client));
         self.flush();

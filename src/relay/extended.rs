@@ -6,6 +6,7 @@
 use super::cells::{self, Compared};
 use super::errors::Positions;
 use super::queue::{Class, Expect, Owed, Part, Role};
+use super::renew::Told;
 use super::run::{Run, check_comparisons};
 use super::statement::{self, Bound, Decided, Portal, Prepared};
 use super::{Held, Relay, kinds};
@@ -15,19 +16,25 @@ use crate::wire::backend::{BIND_COMPLETE, CLOSE_COMPLETE, TransactionStatus};
 use crate::wire::frontend::{self, Bind, Parse, Target};
 use crate::wire::{Frame, Violation};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 /// What a Parse becomes.
-enum Verdict {
+pub(super) enum Verdict {
     Prepare(Decided),
     Refuse(Refusal),
     Unresolved(Refusal),
 }
 
-/// The text to send in place of the client's, its parameter types, and what its literals compare.
-type Rendered = (Option<String>, Vec<u32>, Compared);
+/// What goes to the server of a statement that is prepared.
+pub(super) struct Rendered {
+    /// The text in place of the client's, where it is another one, and its parameter types.
+    pub(super) sent: Option<String>,
+    pub(super) types: Vec<u32>,
+    /// What its literals compare.
+    pub(super) compared: Compared,
+}
 
-fn verdict(script: &Script) -> Verdict {
+pub(super) fn verdict(script: &Script) -> Verdict {
     match script.statements.as_slice() {
         [] => Verdict::Prepare(Decided::Pass(Pass::default())),
         [Planned::Pass(pass)] => Verdict::Prepare(Decided::Pass(pass.clone())),
@@ -73,12 +80,7 @@ impl Relay {
                 return Ok(());
             }
         };
-        let (effects, kind) = match &decided {
-            Decided::Pass(pass) => (pass.effects, kinds::kind(parse.sql)),
-            Decided::Plan(plan) => (plan.effects, plan.kind),
-            Decided::Local(_) => (Effects::default(), "set"),
-        };
-        let (sent, types, compared) = match self.rendered(&decided, &parse) {
+        let Rendered { sent, types, compared } = match self.rendered(&decided, &parse) {
             Ok(rendered) => rendered,
             Err(refusal) => {
                 self.refuse_extended(&refusal, parse.sql);
@@ -99,12 +101,31 @@ impl Relay {
             }
             Some(sent) => self.send(Parse { name: &server_name, sql: sent, types }.encode()),
         }
-        let class = match &decided {
-            Decided::Plan(plan) if plan.effects.writes => Class::Writes,
-            Decided::Plan(_) | Decided::Local(_) => Class::Reads,
-            Decided::Pass(_) => kinds::class(parse.sql, effects),
+        let prepared = Arc::new(self.prepared(decided, &parse, server_name, positions, compared));
+        let undo = self.statements.parsed(parse.name, &prepared);
+        let (positions, planned) = (Some(prepared.positions.clone()), prepared.plan().is_some());
+        let expect = Expect::Parse { name: parse.name.to_owned(), prepared };
+        self.queue.push(Owed::new(expect, held.role()).undo(undo).over(positions, planned));
+        self.keep(&held, planned);
+        Ok(())
+    }
+
+    /// What is kept of a statement that the client prepares.
+    pub(super) fn prepared(
+        &self,
+        decided: Decided,
+        parse: &Parse<'_>,
+        server_name: String,
+        positions: Positions,
+        compared: Compared,
+    ) -> Prepared {
+        let (class, kind) = match &decided {
+            Decided::Pass(pass) => (kinds::class(parse.sql, pass.effects), kinds::kind(parse.sql)),
+            Decided::Plan(plan) if plan.effects.writes => (Class::Writes, plan.kind),
+            Decided::Plan(plan) => (Class::Reads, plan.kind),
+            Decided::Local(_) => (Class::Reads, "set"),
         };
-        let prepared = Arc::new(Prepared {
+        Prepared {
             server_name,
             path: decided.bound_to(&self.session.path),
             decided,
@@ -116,39 +137,32 @@ impl Relay {
             positions,
             segment: self.queue.segment(),
             generation: AtomicU64::new(self.world.generation),
-        });
-        let undo = self.statements.parsed(parse.name, &prepared);
-        let (positions, planned) = (Some(prepared.positions.clone()), prepared.plan().is_some());
-        let expect = Expect::Parse { name: parse.name.to_owned(), prepared };
-        self.queue.push(Owed::new(expect, Role::Client).undo(undo).over(positions, planned));
-        Ok(())
-    }
-
-    fn rendered(&mut self, decided: &Decided, parse: &Parse<'_>) -> Result<Rendered, Refusal> {
-        match decided {
-            Decided::Pass(_) => Ok((None, Vec::new(), Vec::new())),
-            Decided::Local(local) => Ok((Some(self.local_text(local, parse.sql)), Vec::new(), Vec::new())),
-            Decided::Plan(plan) => {
-                self.judge(plan)?;
-                let (sent, compared) = self.seal_literals(plan, parse.sql)?;
-                Ok((Some(sent), declared_upstream(plan, &parse.types), compared))
-            }
+            told: Told::default(),
         }
     }
 
-    pub(super) fn bind(&mut self, frame: Frame) -> Result<(), Violation> {
+    pub(super) fn rendered(&mut self, decided: &Decided, parse: &Parse<'_>) -> Result<Rendered, Refusal> {
+        let (sent, types, compared) = match decided {
+            Decided::Pass(_) => (None, Vec::new(), Vec::new()),
+            Decided::Local(local) => (Some(self.local_text(local, parse.sql)), Vec::new(), Vec::new()),
+            Decided::Plan(plan) => {
+                self.judge(plan)?;
+                let (sent, compared) = self.seal_literals(plan, parse.sql)?;
+                (Some(sent), declared_upstream(plan, &parse.types), compared)
+            }
+        };
+        Ok(Rendered { sent, types, compared })
+    }
+
+    pub(super) fn bind(&mut self, held: Held) -> Result<(), Violation> {
+        let frame = held.frame.clone();
         let (portal, statement) = frontend::bind_names(&frame)?;
         if self.statements.lost(statement) {
             self.refuse_extended(&lost(), "");
             return Ok(());
         }
+        let Some(held) = self.in_this_world(held, statement, false) else { return Ok(()) };
         let known = self.statements.get(statement).cloned();
-        if let Some(prepared) = &known
-            && let Err(refusal) = self.still_holds(prepared)
-        {
-            self.refuse_extended(&refusal, &prepared.text);
-            return Ok(());
-        }
         let mut bound = None;
         let plan = known.as_ref().and_then(|prepared| prepared.plan());
         let sent = match (&known, plan) {
@@ -158,7 +172,10 @@ impl Relay {
                     sealed
                 }
                 Err(refusal) => {
-                    self.refuse_extended(&Refusal { position: None, ..refusal }, &prepared.text);
+                    let masks_changed = refusal.is_changed();
+                    if !masks_changed || self.in_this_world(held, statement, true).is_some() {
+                        self.refuse_extended(&Refusal { position: None, ..refusal }, &prepared.text);
+                    }
                     return Ok(());
                 }
             },
@@ -177,8 +194,9 @@ impl Relay {
         let bound = known.map(|statement| Portal { statement, bound, segment, run: None });
         let replaced = self.statements.bind(portal, bound);
         self.drop_portal(replaced);
-        let owed = Owed::new(Expect::One(BIND_COMPLETE), Role::Client);
+        let owed = Owed::new(Expect::One(BIND_COMPLETE), held.role());
         self.queue.push(owed.over(positions, planned));
+        self.keep(&held, planned);
         Ok(())
     }
 
@@ -204,52 +222,33 @@ impl Relay {
         Ok((frame.encode(), Bound { formats: bind.result_formats.clone(), compared }))
     }
 
-    /// A prepared statement was decided for the world of its Parse: in another world it must still mean the same.
-    fn still_holds(&mut self, prepared: &Prepared) -> Result<(), Refusal> {
-        let on_its_path = prepared.path.as_ref().is_none_or(|path| *path == self.session.path);
-        if on_its_path && prepared.generation.load(Ordering::Relaxed) == self.world.generation {
-            return Ok(());
-        }
-        let script = self.plan(&prepared.text, &prepared.declared);
-        let same = match (verdict(&script), &prepared.decided) {
-            (Verdict::Refuse(refusal), _) => return Err(refusal),
-            // What it names is gone: the server says so.
-            (Verdict::Unresolved(_), _) => true,
-            (Verdict::Prepare(Decided::Pass(_)), Decided::Pass(_))
-            | (Verdict::Prepare(Decided::Local(_)), Decided::Local(_)) => true,
-            (Verdict::Prepare(Decided::Plan(now)), Decided::Plan(then)) => same_plan(&now, then),
-            (Verdict::Prepare(_), _) => false,
-        };
-        if !same {
-            return Err(Refusal::changed());
-        }
-        if on_its_path {
-            prepared.generation.store(self.world.generation, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    pub(super) fn describe(&mut self, frame: Frame) -> Result<(), Violation> {
+    pub(super) fn describe(&mut self, held: Held) -> Result<(), Violation> {
+        let frame = held.frame.clone();
         let (target, name) = frontend::target(&frame)?;
         if target == Target::Statement && self.statements.lost(name) {
             self.refuse_extended(&lost(), "");
             return Ok(());
         }
+        let held = match target {
+            Target::Portal => held,
+            Target::Statement => {
+                let Some(held) = self.in_this_world(held, name, false) else { return Ok(()) };
+                held
+            }
+        };
         let expect = match target {
             Target::Statement => Expect::DescribeStatement(self.statements.get(name).cloned()),
-            Target::Portal => {
-                let plan = match self.statements.portal(name) {
-                    Some(portal) => portal.statement.plan().cloned(),
-                    None => self.declared_cursor(name),
-                };
-                Expect::DescribePortal(plan)
-            }
+            Target::Portal => match self.statements.portal(name).map(|portal| portal.statement.clone()) {
+                Some(of) => Expect::DescribePortal { plan: of.plan().cloned(), of: Some(of) },
+                None => Expect::DescribePortal { plan: self.declared_cursor(name), of: None },
+            },
         };
         let server_name = self.statements.server_name(name);
         let renamed = target == Target::Statement && server_name != name;
         let sent = if renamed { frontend::encode_describe(target, &server_name) } else { frame };
         self.send(sent);
         self.queue.push(Owed::new(expect, Role::Client));
+        self.keep(&held, true);
         Ok(())
     }
 
@@ -262,9 +261,10 @@ impl Relay {
         }
     }
 
-    pub(super) fn close(&mut self, frame: Frame) -> Result<(), Violation> {
+    pub(super) fn close(&mut self, held: Held) -> Result<(), Violation> {
+        let frame = held.frame.clone();
         let (target, name) = frontend::target(&frame)?;
-        let mut owed = Owed::new(Expect::One(CLOSE_COMPLETE), Role::Client);
+        let mut owed = Owed::new(Expect::One(CLOSE_COMPLETE), held.role());
         match target {
             Target::Portal => {
                 let closed = self.statements.bind(name, None);
@@ -280,6 +280,7 @@ impl Relay {
             }
         }
         self.queue.push(owed);
+        self.keep(&held, target == Target::Portal);
         Ok(())
     }
 
@@ -291,13 +292,14 @@ impl Relay {
         }
     }
 
-    pub(super) fn execute(&mut self, frame: Frame) -> Result<(), Violation> {
+    pub(super) fn execute(&mut self, held: Held) -> Result<(), Violation> {
+        let frame = held.frame.clone();
         let (name, _) = frontend::execute(&frame)?;
         let name = name.to_owned();
         let Some(portal) = self.statements.portal(&name) else {
             // A cursor that SQL declared, or nothing: the server knows.
             let part = Part::passing("fetch", Class::Writes, Effects::default());
-            return self.executed(frame, part, None);
+            return self.executed(held, part, None);
         };
         let prepared = portal.statement.clone();
         let continued = portal.run;
@@ -348,27 +350,18 @@ impl Relay {
         if let Some(portal) = self.statements.portal_mut(&name) {
             portal.run = part.run;
         }
-        self.executed(frame, part, Some(portal_name))
+        self.executed(held, part, Some(portal_name))
     }
 
-    fn executed(&mut self, frame: Frame, part: Part, portal: Option<String>) -> Result<(), Violation> {
+    fn executed(&mut self, held: Held, part: Part, portal: Option<String>) -> Result<(), Violation> {
         let in_transaction = self.session.status != TransactionStatus::Idle || self.queue.unsettled();
         self.segment_hard |= part.class != Class::Reads || (part.fallible() && in_transaction);
         self.segment_other |= part.class == Class::Other;
-        self.send(frame);
+        self.keep(&held, part.plan.is_some());
+        self.send(held.frame);
         self.queue.push(Owed::new(Expect::Execute { part: Box::new(part), portal }, Role::Client));
         Ok(())
     }
-}
-
-/// Whether two plans send and show the same, rulings aside.
-fn same_plan(one: &StatementPlan, other: &StatementPlan) -> bool {
-    one.template == other.template
-        && one.literals == other.literals
-        && one.parameters == other.parameters
-        && one.columns == other.columns
-        && one.uses == other.uses
-        && one.copy == other.copy
 }
 
 /// What PostgreSQL says where there is no unnamed statement.

@@ -120,12 +120,13 @@ impl Relay {
         } else {
             self.cleaned(fields.clone())
         };
+        let unseen = stale && (self.conversion_again() || self.pipeline_again());
         let Some(mut head) = self.queue.pop() else { return };
         let own_undo = std::mem::take(&mut head.undo);
         let skipped = self.queue.skipped();
         let asked_alone =
             head.role == Role::Ask && matches!(self.queue.head(), Some(owed) if owed.role == Role::Ask);
-        let unseen = stale && self.conversion_again();
+
         let told = match (&head.expect, head.role) {
             _ if unseen => None,
             (Expect::Refused(ours), Role::Client) => Some(Relay::swapped((**ours).clone(), fields)),
@@ -185,7 +186,7 @@ impl Relay {
         self.replanning = false;
         self.settle.catalog_stale = false;
         self.refresh();
-        let waiting = self.held.replace(Held { frame, resolved: true, retried: true });
+        let waiting = self.held.replace(Held { resolved: true, retried: true, ..Held::new(frame) });
         debug_assert!(waiting.is_none(), "nothing else is held while a query may be planned again");
     }
 }

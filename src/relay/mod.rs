@@ -7,8 +7,9 @@
 //!
 //! Reading order: `queue` (what is owed), `client` (what must wait), `simple`, `convert`, `extended` (what is sent),
 //! `reply`, `rows`, `failed` (what comes back), `copy` (both ways), `refuse`, `run` (records, gates, limits), `settle` (what later plans
-//! depend on), `statement` (names), `cells` (the seam to `cell`).
+//! depend on), `renew`, `again` (plans out of date), `statement` (names), `cells` (the seam to `cell`).
 
+mod again;
 mod align;
 mod cells;
 mod client;
@@ -23,6 +24,7 @@ mod out;
 mod planner;
 mod queue;
 mod refuse;
+mod renew;
 mod reply;
 mod rows;
 mod run;
@@ -114,6 +116,16 @@ struct Held {
     resolved: bool,
     /// It was sent before with a plan that proved stale.
     retried: bool,
+    /// The statement that it names was prepared anew for it.
+    renewed: bool,
+    /// The client has read its completion.
+    silent: bool,
+}
+
+impl Held {
+    fn new(frame: Frame) -> Held {
+        Held { frame, resolved: false, retried: false, renewed: false, silent: false }
+    }
 }
 
 /// The conversation.
@@ -145,6 +157,8 @@ pub struct Relay {
     backlog: Messages,
     /// The client's message that waits; no other is read meanwhile.
     held: Option<Held>,
+    /// The newest pipeline, for where it must be sent again.
+    again: again::Again,
     /// A simple query will be planned again: nothing else may come before it.
     replanning: bool,
     /// After an error the client's messages are skipped up to its Sync, as the server does.
@@ -190,6 +204,7 @@ impl Relay {
             copy_rest: false,
             backlog: Messages::default(),
             held: None,
+            again: again::Again::default(),
             replanning: false,
             skipping: false,
             segment_open: false,
@@ -237,8 +252,7 @@ impl Relay {
             && messages.tag() != Some(frontend::TERMINATE)
             && let Some(frame) = messages.next()
         {
-            let held = Held { frame, resolved: false, retried: false };
-            result = self.admit(held).and_then(|()| self.drive_conversion());
+            result = self.admit(Held::new(frame)).and_then(|()| self.drive_conversion());
         }
         self.finish(result, steps)
     }
@@ -301,7 +315,11 @@ impl Relay {
 
     pub fn wants(&self) -> Wants {
         Wants {
-            client: !self.closed && self.held.is_none() && !self.replanning && self.queue.len() < ENTRIES_MAX,
+            client: !self.closed
+                && self.held.is_none()
+                && !self.replanning
+                && !self.again.is_busy()
+                && self.queue.len() < ENTRIES_MAX,
             server: !self.closed && self.backlog.is_empty(),
         }
     }
@@ -312,6 +330,7 @@ impl Relay {
             && self.held.is_none()
             && self.backlog.is_empty()
             && self.conversion.is_none()
+            && !self.again.is_busy()
             && !self.settle.refreshing
             && !self.segment_open
             && self.session.status == TransactionStatus::Idle

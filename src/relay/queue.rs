@@ -5,6 +5,7 @@
 
 use super::errors::Positions;
 use super::named::Naming;
+use super::renew::Renewed;
 use super::statement::{Prepared, Undo};
 use crate::plan::{Effects, Local, StatementPlan};
 use crate::wire::Frame;
@@ -79,8 +80,6 @@ pub(super) struct QueryReply {
     pub(super) at: usize,
     /// After an error only ReadyForQuery is left.
     pub(super) ended: bool,
-    /// Something of the reply has left.
-    pub(super) left: bool,
     /// Everything until ReadyForQuery is swallowed: the client was told an error of ours.
     pub(super) muted: bool,
     /// The client's frame, where it may be planned again unseen.
@@ -99,7 +98,6 @@ impl QueryReply {
             parts,
             at: 0,
             ended: false,
-            left: false,
             muted: false,
             again: None,
             hard: false,
@@ -127,7 +125,12 @@ pub(super) enum Expect {
     /// A Parse of ours, or a Bind, or a Close: one message, no content.
     One(u8),
     DescribeStatement(Option<Arc<Prepared>>),
-    DescribePortal(Option<Arc<StatementPlan>>),
+    DescribePortal {
+        plan: Option<Arc<StatementPlan>>,
+        of: Option<Arc<Prepared>>,
+    },
+    /// A Describe of ours of a statement that was prepared anew.
+    Renewed(Box<Renewed>),
     Execute {
         part: Box<Part>,
         portal: Option<String>,
@@ -151,6 +154,8 @@ pub(super) struct Owed {
     pub(super) positions: Option<Positions>,
     /// It belongs to a planned statement: its errors could quote a value.
     pub(super) planned: bool,
+    /// Something of the reply has left.
+    pub(super) left: bool,
     /// For a Sync: a statement before it may have begun or ended a transaction.
     pub(super) unsettled: bool,
     /// Number of Syncs and simple queries sent before it, set by [`Queue::push`].
@@ -167,6 +172,7 @@ impl Owed {
             undo: Undo::Nothing,
             positions: None,
             planned: false,
+            left: false,
             unsettled: false,
             segment: 0,
             awaited: false,
@@ -228,6 +234,8 @@ pub(super) struct Queue {
     awaited: usize,
     /// Simple queries that everything waits for.
     holding: usize,
+    /// Statements that are being prepared anew.
+    renewing: usize,
 }
 
 impl Queue {
@@ -306,6 +314,22 @@ impl Queue {
     pub(super) fn holds(&self) -> bool {
         self.holding > 0
     }
+    /// Whether a statement is being prepared anew.
+    pub(super) fn renewing(&self) -> bool {
+        self.renewing > 0
+    }
+    /// How many messages of the client's pipeline `segment` have no reply yet, where all that is owed is of that pipeline
+    /// or its Sync.
+    pub(super) fn owed_of(&self, segment: u64) -> Option<usize> {
+        let mut owed = 0;
+        for entry in &self.entries {
+            if entry.segment != segment || entry.role == Role::Ask {
+                return None;
+            }
+            owed += usize::from(entry.role == Role::Client && !matches!(entry.expect, Expect::Sync));
+        }
+        Some(owed)
+    }
     /// The replies from the head to before the next Sync no longer reach the client, and nothing waits for them.
     pub(super) fn mute_segment(&mut self) {
         let mut released = 0;
@@ -321,6 +345,11 @@ impl Queue {
             }
         }
         self.awaited = self.awaited.saturating_sub(released);
+    }
+    /// The runs of what is owed before the next Sync.
+    pub(super) fn runs_before_sync(&self) -> Vec<u64> {
+        let before_sync = self.entries.iter().take_while(|owed| !matches!(owed.expect, Expect::Sync));
+        before_sync.flat_map(|owed| owed.parts().iter().filter_map(|part| part.run)).collect()
     }
     /// Puts back what the muted entries changed in our tables: for the client they never happened.
     pub(super) fn take_undo(&mut self) -> Vec<Undo> {
@@ -355,6 +384,7 @@ impl Queue {
         change(&mut self.unsettled, unsettled);
         change(&mut self.syncs, matches!(owed.expect, Expect::Sync));
         change(&mut self.holding, owed.holds_all());
+        change(&mut self.renewing, matches!(owed.expect, Expect::Renewed(_)));
         change(&mut self.awaited, owed.awaited && owed.segment == self.segment);
     }
 }

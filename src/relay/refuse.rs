@@ -66,9 +66,19 @@ impl Relay {
 
     /// Sends the constant as a Parse; the server fails there and skips until Sync.
     pub(super) fn send_constant_parse(&mut self, fields: ErrorFields) {
+        self.again.give_up(self.queue.segment());
+        self.constant_parse(fields, Role::Client);
+    }
+
+    /// The same where nothing of it is for the client.
+    pub(super) fn send_hidden_constant(&mut self) {
+        self.constant_parse(told(&Refusal::changed(), ""), Role::Hidden);
+    }
+
+    fn constant_parse(&mut self, fields: ErrorFields, role: Role) {
         let constant = Parse { name: CONSTANT_NAME, sql: CONSTANT, types: Vec::new() };
         self.send(constant.encode());
-        self.queue.push(Owed::new(Expect::Refused(Box::new(fields)), Role::Client));
+        self.queue.push(Owed::new(Expect::Refused(Box::new(fields)), role));
     }
 
     /// Counts a refusal, and records it where it tells of an attempt.

@@ -123,14 +123,19 @@ impl Relay {
             (Expect::DescribeStatement(_), backend::PARAMETER_DESCRIPTION) => {
                 self.parameters_described(frame)?
             }
-            (Expect::DescribeStatement(_) | Expect::DescribePortal(_), backend::ROW_DESCRIPTION) => {
+            (Expect::DescribeStatement(_) | Expect::DescribePortal { .. }, backend::ROW_DESCRIPTION) => {
                 self.described(frame)?;
             }
-            (Expect::DescribeStatement(_), backend::NO_DATA) => self.whole(frame),
-            (Expect::DescribePortal(_), backend::NO_DATA) if self.conversion.is_some() => {
+            (Expect::DescribePortal { .. }, backend::NO_DATA) if self.conversion.is_some() => {
                 self.queue.pop();
             }
-            (Expect::DescribePortal(_), backend::NO_DATA) => self.whole(frame),
+            (Expect::DescribeStatement(_) | Expect::DescribePortal { .. }, backend::NO_DATA) => {
+                self.described_nothing(frame);
+            }
+            (Expect::Renewed(_), backend::PARAMETER_DESCRIPTION) => self.renewed_parameters(&frame)?,
+            (Expect::Renewed(_), backend::ROW_DESCRIPTION | backend::NO_DATA) => {
+                self.renewed_columns(&frame)?;
+            }
             (Expect::Query(_), backend::ROW_DESCRIPTION) => self.query_described(frame)?,
             (
                 Expect::Query(_) | Expect::Execute { .. },
@@ -163,8 +168,8 @@ impl Relay {
 
     /// Something of the head's reply leaves: it can no longer be planned again unseen.
     pub(super) fn mark_left(&mut self) {
-        if let Some(Owed { expect: Expect::Query(query), .. }) = self.queue.head_mut() {
-            query.left = true;
+        if let Some(head) = self.queue.head_mut() {
+            head.left = true;
         }
         if let Some(conversion) = &mut self.conversion {
             conversion.told = true;
@@ -200,7 +205,10 @@ impl Relay {
             return Ok(());
         };
         match cells::parameters_described(&frame, plan, &prepared.declared) {
-            Ok(described) => self.show(described),
+            Ok(described) => {
+                prepared.told.parameters(|| backend::parameter_description(&described))?;
+                self.show(described);
+            }
             Err(fault) => self.describe_fault(fault)?,
         }
         Ok(())
@@ -208,17 +216,22 @@ impl Relay {
 
     /// RowDescription in answer to a Describe.
     fn described(&mut self, frame: Frame) -> Result<(), Violation> {
-        let planned = match self.queue.head().map(|head| &head.expect) {
-            Some(Expect::DescribeStatement(Some(prepared))) => prepared.plan().cloned(),
-            Some(Expect::DescribePortal(plan)) => plan.clone(),
-            _ => None,
+        let (planned, prepared) = match self.queue.head().map(|head| &head.expect) {
+            Some(Expect::DescribeStatement(Some(of))) => (of.plan().cloned(), Some(of.clone())),
+            Some(Expect::DescribePortal { plan, of }) => (plan.clone(), of.clone()),
+            _ => (None, None),
         };
         let Some(plan) = planned else {
             self.whole(frame);
             return Ok(());
         };
         match cells::rows_described(&frame, &plan, &self.world.catalog) {
-            Ok(described) => self.whole(described),
+            Ok(described) => {
+                if let Some(prepared) = prepared {
+                    prepared.told.columns(|| backend::row_description(&described))?;
+                }
+                self.whole(described);
+            }
             Err(fault) => {
                 self.describe_fault(fault)?;
                 self.queue.pop();
@@ -227,11 +240,22 @@ impl Relay {
         Ok(())
     }
 
+    /// What has no rows was described.
+    fn described_nothing(&mut self, frame: Frame) {
+        if let Some(Expect::DescribeStatement(of) | Expect::DescribePortal { of, .. }) =
+            self.queue.head().map(|head| &head.expect)
+            && let Some(prepared) = of
+        {
+            let _ = prepared.told.columns(|| Ok(Vec::new()));
+        }
+        self.whole(frame);
+    }
+
     fn describe_fault(&mut self, fault: Fault) -> Result<(), Violation> {
         match fault {
             Fault::Stale => {
                 self.settle.catalog_stale = true;
-                if self.reaches_client() {
+                if self.reaches_client() && !self.pipeline_again_after() {
                     self.fail(&Refusal::changed())?;
                 }
                 Ok(())
@@ -259,8 +283,10 @@ impl Relay {
     /// Marks the head's simple query to be planned again, unseen, once the server is through with it.
     pub(super) fn plan_again(&mut self) -> bool {
         let alone = self.queue.len() == 1 && self.held.is_none();
-        let Some(Owed { expect: Expect::Query(query), .. }) = self.queue.head_mut() else { return false };
-        if !alone || query.left || query.again.is_none() {
+        let Some(Owed { expect: Expect::Query(query), left, .. }) = self.queue.head_mut() else {
+            return false;
+        };
+        if !alone || *left || query.again.is_none() {
             return false;
         }
         query.stale = true;
@@ -378,6 +404,9 @@ impl Relay {
             self.transaction_ended();
         }
         let Some(owed) = self.queue.pop() else { return Ok(()) };
+        if self.take_pipeline_again(&owed) {
+            return Ok(());
+        }
         let mut again = None;
         if let Expect::Query(query) = owed.expect
             && query.stale

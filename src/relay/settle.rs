@@ -91,7 +91,7 @@ impl Relay {
             self.ask();
             return Ok(true);
         }
-        if plans && self.settle.catalog_stale {
+        if (plans || tag == frontend::BIND) && self.settle.catalog_stale {
             self.refresh();
             return Ok(true);
         }

@@ -6,6 +6,7 @@
 use super::cells::Compared;
 use super::errors::Positions;
 use super::queue::Class;
+use super::renew::Told;
 use crate::plan::{Local, Pass, StatementPlan};
 use crate::wire::backend::ErrorFields;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -53,6 +54,8 @@ pub(super) struct Prepared {
     /// The path on which it passes, where another path could give its names another meaning. The server plans it anew
     /// when the path changes (`plancache.c`); a plan of ours names its schemas.
     pub(super) path: Option<Vec<String>>,
+    /// For a planned statement: what the client knows of its types.
+    pub(super) told: Told,
 }
 
 impl Prepared {
@@ -89,6 +92,8 @@ pub(super) enum Undo {
     Nothing,
     /// What the name stood for before, and since.
     Statement { name: String, before: Option<Arc<Prepared>>, since: Option<Arc<Prepared>> },
+    /// The unnamed statement was prepared anew, which the client does not know of.
+    Unnamed,
 }
 
 impl Undo {
@@ -121,8 +126,23 @@ impl Statements {
         if let Some(living) = self.by_name.get(name) {
             return living.server_name.clone();
         }
+        self.further_name(name)
+    }
+    /// A name in the server for a statement beside the living one of this name.
+    pub(super) fn further_name(&mut self, name: &str) -> String {
+        if name.is_empty() {
+            return String::new();
+        }
         self.named += 1;
         format!("{OURS}s{}", self.named)
+    }
+    /// A statement was prepared anew: it takes the old one's place.
+    pub(super) fn renewed(&mut self, name: &str, old: &Arc<Prepared>, new: Arc<Prepared>) {
+        if let Some(known) = self.by_name.get_mut(name)
+            && Arc::ptr_eq(known, old)
+        {
+            *known = new;
+        }
     }
     /// A Parse was sent. A living name keeps what it stands for: the server will refuse the duplicate.
     pub(super) fn parsed(&mut self, name: &str, prepared: &Arc<Prepared>) -> Undo {
@@ -164,14 +184,25 @@ impl Statements {
     /// A message that the server has taken, or will take, never happened for the client. The unnamed statement cannot be
     /// put back: the server has the newer one.
     pub(super) fn disown(&mut self, undo: Undo) {
+        if matches!(undo, Undo::Unnamed) {
+            self.lose_unnamed();
+            return;
+        }
         let unnamed = matches!(&undo, Undo::Statement { name, .. } if name.is_empty());
         if self.undo(undo) && unnamed {
-            self.by_name.remove("");
-            self.unnamed_lost = true;
+            self.lose_unnamed();
         }
+    }
+    fn lose_unnamed(&mut self) {
+        self.by_name.remove("");
+        self.unnamed_lost = true;
     }
     /// A Parse failed: of a named statement it has changed nothing, the unnamed one it has dropped.
     pub(super) fn failed(&mut self, undo: Undo) {
+        if matches!(undo, Undo::Unnamed) {
+            self.lose_unnamed();
+            return;
+        }
         let unnamed = matches!(&undo, Undo::Statement { name, .. } if name.is_empty());
         if self.undo(undo) && unnamed {
             self.by_name.remove("");

@@ -4,7 +4,7 @@
 //! `-` is the unnamed statement or portal; `(x)` a value, `(NULL)` no value, `{email a@x}` a cell sealed for that domain,
 //! `{!email a@x}` the same with one bit turned; within a value `<` and `>` are braces.
 
-use crate::golden::shop;
+use crate::golden::{shop, shop_where};
 use bytes::{Bytes, BytesMut};
 use pgveil::audit::{AuditRecord, Event, Unrecorded};
 use pgveil::catalog::Seal;
@@ -60,6 +60,18 @@ pub fn world(change: impl FnOnce(&mut Policy)) -> Arc<World> {
         catalog: Arc::new(shop.catalog),
         policy: Arc::new(shop.policy.clone()),
         ciphers: Arc::new(ciphers),
+    })
+}
+
+/// The world after `email` of `customers` was given a type directly in the database.
+pub fn retyped(world: &World, type_name: &str) -> Arc<World> {
+    let generation = world.generation + 1;
+    let retype = |text: String| text.replacen("email pgveil.email_1", &format!("email {type_name}"), 1);
+    Arc::new(World {
+        generation,
+        catalog: Arc::new(shop_where(retype, generation).catalog),
+        policy: world.policy.clone(),
+        ciphers: world.ciphers.clone(),
     })
 }
 
@@ -532,6 +544,11 @@ impl Pump {
         self.world = world.clone();
         let now = self.now();
         let _ = self.relay.refreshed(world, now, &mut self.steps);
+    }
+
+    pub fn polled(&mut self, world: Arc<World>) {
+        self.world = world.clone();
+        self.relay.world(world);
     }
 
     /// What the relay did since.

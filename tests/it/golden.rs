@@ -1,7 +1,7 @@
 //! Golden plans: `tests/golden/plan/*.md` hold SQL and the plan exactly as `pgveil explain` prints it, over the small
 //! world of `tests/golden/shop`. `UPDATE=1` rewrites the plans; prose and SQL are never touched.
 
-pub use crate::fuzz::bodies::shop::{Shop, shop};
+pub use crate::fuzz::bodies::shop::{Shop, shop, shop_where};
 use pgveil::plan::explain::Explained;
 use pgveil::plan::{NO_NAMES, Session, plan};
 use pgveil::policy::{Circumstances, Principal};

@@ -1,12 +1,13 @@
 //! Conversation scripts: `tests/golden/relay/*.txt`, played against the relay over the shop's world.
 //!
 //! Input lines: `user NAME` begins a conversation; `C>` the client says, `S>` the server says (neighbouring lines come in
-//! one read; `then` parts reads), `log ok` and `log fails` answer the oldest gated record, `catalog read` answers a refresh. Output lines:
+//! one read; `then` parts reads), `log ok` and `log fails` answer the oldest gated record, `catalog read` answers a refresh; with
+//! a type, the database gave it to `customers.email` meanwhile, which `catalog polled` tells unasked. Output lines:
 //! `>S` and `>C` what was sent, `audit` what was recorded, `catalog?` and `close`, `(waits)` when the client's message is
 //! held. The order of the lines is the assertion. `UPDATE=1` rewrites the output; look at what changed.
 
 use crate::conversation::{
-    Pump, Seen, client_frame, record_text, server_frames, to_client_text, to_server_text, world,
+    Pump, Seen, client_frame, record_text, retyped, server_frames, to_client_text, to_server_text, world,
 };
 use pgveil::relay::World;
 use std::fmt::Write as _;
@@ -71,11 +72,17 @@ fn played(script: &str) -> String {
             match line {
                 "then" => {}
                 "log ok" | "log fails" if pump.gates == 0 => out.push_str("    (no record waits)\n"),
-                "catalog read" if !pump.refreshing => out.push_str("    (nobody asked)\n"),
+                line if line.starts_with("catalog read") && !pump.refreshing => {
+                    out.push_str("    (nobody asked)\n")
+                }
                 "log ok" => pump.log(true),
                 "log fails" => pump.log(false),
-                "catalog read" => pump.refreshed(world.clone()),
-                _ => panic!("line {line}"),
+                "catalog read" => pump.refreshed(pump.world.clone()),
+                line => match (line.strip_prefix("catalog read "), line.strip_prefix("catalog polled ")) {
+                    (Some(retype), _) => pump.refreshed(retyped(&pump.world, retype)),
+                    (_, Some(retype)) => pump.polled(retyped(&pump.world, retype)),
+                    _ => panic!("line {line}"),
+                },
             }
         }
         while pump.step() {}
