@@ -32,7 +32,7 @@ impl Display for Explained<'_> {
 
 fn local_text(local: &Local) -> &'static str {
     match local {
-        Local::SetPurpose(_) => "sets the purpose of this connection",
+        Local::SetPurpose { .. } => "sets the purpose of this connection",
         Local::SetOtp(_) => "gives the second factor",
         Local::ShowStatus => "shows what holds for this connection",
         Local::Deallocate(_) => "deallocates a prepared statement",

@@ -304,7 +304,9 @@ impl Relay {
         let prepared = portal.statement.clone();
         let continued = portal.run;
         let mut part = match &prepared.decided {
-            Decided::Pass(pass) => Part::passing(prepared.kind, prepared.class, pass.effects),
+            Decided::Pass(pass) => {
+                Part::passing(prepared.kind, prepared.class, pass.effects).of(&prepared.text)
+            }
             Decided::Local(local) => {
                 let part = Part::passing(prepared.kind, Class::Reads, Effects::default());
                 Part { local: Some(local.clone()), ..part }

@@ -26,6 +26,7 @@ impl Relay {
             self.closed = true;
             return Ok(());
         }
+        self.session.purpose.failed();
         match self.queue.head().map(|head| &head.expect) {
             None => Err(unexplained(backend::ERROR_RESPONSE)),
             Some(Expect::Query(_)) => {

@@ -7,7 +7,7 @@
 //!
 //! Reading order: `queue` (what is owed), `client` (what must wait), `simple`, `convert`, `extended` (what is sent),
 //! `reply`, `rows`, `failed` (what comes back), `copy` (both ways), `refuse`, `run` (records, gates, limits), `settle` (what later plans
-//! depend on), `renew`, `again` (plans out of date), `statement` (names), `cells` (the seam to `cell`).
+//! depend on), `purpose`, `renew`, `again` (plans out of date), `statement` (names), `cells` (the seam to `cell`).
 
 mod again;
 mod align;
@@ -22,6 +22,7 @@ mod kinds;
 mod named;
 mod out;
 mod planner;
+mod purpose;
 mod queue;
 mod refuse;
 mod renew;

@@ -5,6 +5,7 @@
 
 use super::errors::Positions;
 use super::named::Naming;
+use super::purpose::{Savepoint, savepoint};
 use super::renew::Renewed;
 use super::statement::{Prepared, Undo};
 use crate::plan::{Effects, Local, StatementPlan};
@@ -51,6 +52,7 @@ pub(super) struct Part {
     pub(super) positions: Positions,
     /// What it gives a name to.
     pub(super) naming: Option<Box<Naming>>,
+    pub(super) savepoint: Option<Box<Savepoint>>,
 }
 
 impl Part {
@@ -65,7 +67,16 @@ impl Part {
             local: None,
             positions: Positions::same(),
             naming: None,
+            savepoint: None,
         }
+    }
+    /// The statement's own text, as the client sent it.
+    pub(super) fn of(self, text: &str) -> Part {
+        let savepoint = match self.kind {
+            "savepoint" | "release" | "rollback" => savepoint(text).map(Box::new),
+            _ => None,
+        };
+        Part { savepoint, ..self }
     }
     /// Whether its reply may still fail after the server has succeeded.
     pub(super) fn fallible(&self) -> bool {
@@ -208,7 +219,10 @@ impl Owed {
     }
     /// Whether even what is prepared must wait for it.
     pub(super) fn resets(&self) -> bool {
-        let ends = |part: &Part| part.effects.resets_session || part.effects.discards_statements;
+        let ends = |part: &Part| {
+            let sets = matches!(part.local, Some(Local::SetPurpose { .. }));
+            part.effects.resets_session || part.effects.discards_statements || sets
+        };
         self.parts().iter().any(ends)
     }
     fn fallible(&self) -> bool {
@@ -284,6 +298,10 @@ impl Queue {
     /// Whether the transaction's state after all that is owed is not known.
     pub(super) fn unsettled(&self) -> bool {
         self.unsettled > 0
+    }
+    /// Whether a transaction that is open may end before all is answered.
+    pub(super) fn may_end_transaction(&self) -> bool {
+        self.unsettled > 0 || self.head().is_some_and(|head| head.segment < self.segment)
     }
     pub(super) fn has_sync(&self) -> bool {
         self.syncs > 0

@@ -306,6 +306,7 @@ impl Relay {
         let at = query.at.min(query.parts.len().saturating_sub(1));
         let (muted, hidden) = (query.muted, !self.reaches_client());
         let completed = self.completed_part(at);
+        self.transaction_went_on(&frame, at)?;
         let frame = retagged(&completed, frame);
         self.show(frame);
         if let Some(Owed { expect: Expect::Query(query), .. }) = self.queue.head_mut() {
@@ -316,6 +317,21 @@ impl Relay {
         } else if let Some(completed) = completed {
             self.apply(completed.effects);
         }
+        Ok(())
+    }
+
+    /// A statement of the head has succeeded, whoever reads of it.
+    fn transaction_went_on(&mut self, frame: &Frame, at: usize) -> Result<(), Violation> {
+        if !self.session.purpose.is_pending() || frame.tag() != backend::COMMAND_COMPLETE {
+            return Ok(());
+        }
+        let part = match self.queue.head().map(|head| &head.expect) {
+            Some(Expect::Query(query)) => query.parts.get(at),
+            Some(Expect::Execute { part, .. }) => Some(&**part),
+            _ => None,
+        };
+        let savepoint = part.and_then(|part| part.savepoint.as_deref());
+        self.session.purpose.completed(backend::command_tag(frame)?, savepoint);
         Ok(())
     }
 
@@ -351,6 +367,7 @@ impl Relay {
 
     fn execute_complete(&mut self, frame: Frame) -> Result<(), Violation> {
         let completed = self.completed_part(0);
+        self.transaction_went_on(&frame, 0)?;
         let frame = retagged(&completed, frame);
         self.show(frame);
         let Some(owed) = self.queue.pop() else { return Ok(()) };
@@ -396,6 +413,7 @@ impl Relay {
             return Err(unexplained(backend::READY_FOR_QUERY));
         }
         self.session.status = status;
+        self.session.purpose.ready(status);
         let segment = self.queue.head().map_or(0, |head| head.segment);
         if status == TransactionStatus::Idle {
             for run in self.statements.end_portals(segment) {

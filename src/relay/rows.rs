@@ -66,6 +66,7 @@ impl Relay {
 
     /// The head's reply fails, though the server has succeeded or will.
     pub(super) fn fail(&mut self, refusal: &Refusal) -> Result<(), Violation> {
+        self.session.purpose.failed();
         self.metrics.refused(refusal.reason.name());
         let ended = self.queue.head().and_then(Owed::part).map(|part| (part.kind, part.run));
         if let Some((kind, run)) = ended {

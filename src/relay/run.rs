@@ -157,7 +157,7 @@ impl Relay {
             statement,
             kind: plan.kind.to_owned(),
             shape: plan.shape.clone(),
-            purpose: self.session.purpose.clone(),
+            purpose: self.session.purpose.now().map(str::to_owned),
             uses: uses.collect(),
         };
         self.record(event, true);

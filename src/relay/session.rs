@@ -1,5 +1,6 @@
 //! What the relay knows of the session: who speaks, under which circumstances, on which path, in which style.
 
+use super::purpose::Purpose;
 use super::{Now, Opening, World};
 use crate::audit::{AuditRecord, Event};
 use crate::plan::{self, Known, NameKind, Named};
@@ -22,8 +23,7 @@ pub(super) struct Session {
     pub(super) row_bytes_max: usize,
     /// 0 while it is not known.
     server_major: u32,
-    /// `SET pgveil.purpose`.
-    pub(super) purpose: Option<String>,
+    pub(super) purpose: Purpose,
     second_factor_at: Option<i64>,
     /// `current_schemas(true)` when last asked.
     pub(super) path: Vec<String>,
@@ -48,7 +48,7 @@ impl Session {
             style: Style::default(),
             row_bytes_max: opening.row_bytes_max,
             server_major: 0,
-            purpose: None,
+            purpose: Purpose::default(),
             second_factor_at: None,
             path: Vec::new(),
             status: TransactionStatus::Idle,
@@ -82,7 +82,7 @@ impl Session {
         Circumstances {
             now: now.unix_micros.div_euclid(1_000_000),
             address: self.address,
-            purpose: self.purpose.clone(),
+            purpose: self.purpose.now().map(str::to_owned),
             second_factor_at: self.second_factor_at,
         }
     }
@@ -107,7 +107,7 @@ impl Session {
 
     /// `DISCARD ALL`, `RESET ALL`.
     pub(super) fn reset(&mut self) {
-        self.purpose = None;
+        self.purpose.set(None, false, self.status);
         self.second_factor_at = None;
     }
 
@@ -125,7 +125,7 @@ impl Session {
 
     /// What `SHOW pgveil.status` answers.
     pub(super) fn status_text(&self, world: &World) -> String {
-        let purpose = self.purpose.as_deref().unwrap_or("none");
+        let purpose = self.purpose.now().unwrap_or("none");
         let factor = if self.second_factor_at.is_some() { "given" } else { "not given" };
         format!(
             "user {}, purpose {purpose}, second factor {factor}, generation {}",

@@ -76,7 +76,11 @@ impl Relay {
     pub(super) fn unsettled(&mut self, tag: u8) -> Result<bool, Violation> {
         let plans = matches!(tag, frontend::QUERY | frontend::PARSE);
         let uses = matches!(tag, frontend::BIND | frontend::EXECUTE);
-        if (plans && self.queue.changing_plans()) || ((plans || uses) && self.queue.resetting()) {
+        // How what is owed ends decides what the purpose is.
+        let undecided = self.session.purpose.is_pending() && self.queue.may_end_transaction();
+        if (plans && self.queue.changing_plans())
+            || ((plans || uses) && (self.queue.resetting() || undecided))
+        {
             self.flush();
             return Ok(true);
         }
@@ -236,7 +240,9 @@ impl Relay {
     /// A command of ours succeeded in its turn.
     pub(super) fn apply_local(&mut self, local: &Local) {
         match local {
-            Local::SetPurpose(purpose) => self.session.purpose = purpose.clone(),
+            Local::SetPurpose { purpose, local } => {
+                self.session.purpose.set(purpose.clone(), *local, self.session.status);
+            }
             Local::Deallocate(name) => {
                 self.statements.forget(name);
                 self.unname(NameKind::Statement, name);

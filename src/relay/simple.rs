@@ -103,7 +103,7 @@ impl Relay {
                         _ => Effects::default(),
                     };
                     let own = text.get(span.clone()).unwrap_or(text);
-                    let part = Part::passing(kinds::kind(own), kinds::class(own, effects), effects);
+                    let part = Part::passing(kinds::kind(own), kinds::class(own, effects), effects).of(own);
                     Part { naming: self.naming(planned, own), ..part }
                 });
                 let reply = QueryReply::new(parts.collect(), true);
@@ -235,7 +235,8 @@ impl Relay {
                 Ok(Sent { sql: self.local_text(local, own), part, judged: None })
             }
             Planned::Pass(pass) => {
-                let mut part = Part::passing(kinds::kind(own), kinds::class(own, pass.effects), pass.effects);
+                let (kind, class) = (kinds::kind(own), kinds::class(own, pass.effects));
+                let mut part = Part::passing(kind, class, pass.effects).of(own);
                 part.positions = Positions::pieces(vec![Piece::Same(0, offset, own.chars().count())]);
                 Ok(Sent { sql: own.to_owned(), part, judged: None })
             }
@@ -282,7 +283,11 @@ impl Relay {
     /// A harmless statement that stands for a command of ours.
     pub(super) fn local_text(&self, local: &Local, own: &str) -> String {
         match local {
-            Local::SetPurpose(_) | Local::SetOtp(_) => "SET pgveil_session.state = ''".to_owned(),
+            // The server says where SET LOCAL has no effect.
+            Local::SetPurpose { local: true, .. } => "SET LOCAL pgveil_session.state = ''".to_owned(),
+            Local::SetPurpose { local: false, .. } | Local::SetOtp(_) => {
+                "SET pgveil_session.state = ''".to_owned()
+            }
             Local::ShowStatus => {
                 let status = self.session.status_text(&self.world).replace('\'', "''");
                 format!("SELECT '{status}' AS \"pgveil.status\"")

@@ -10,7 +10,11 @@ use crate::catalog::Catalog;
 /// A command for the proxy itself.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Local {
-    SetPurpose(Option<String>),
+    /// `local`: for the transaction only.
+    SetPurpose {
+        purpose: Option<String>,
+        local: bool,
+    },
     /// The code is a secret of one use: no `Debug`.
     SetOtp(String),
     ShowStatus,
@@ -21,7 +25,7 @@ pub enum Local {
 impl std::fmt::Debug for Local {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(match self {
-            Local::SetPurpose(_) => "SetPurpose",
+            Local::SetPurpose { .. } => "SetPurpose",
             Local::SetOtp(_) => "SetOtp",
             Local::ShowStatus => "ShowStatus",
             Local::Deallocate(_) => "Deallocate",
@@ -189,8 +193,8 @@ fn set(words: &Words<'_>, pinned: bool) -> Result<Session, Problem> {
 
 /// `SET pgveil.…`.
 fn own_setting(name: &str, local: bool, value: Option<String>) -> Result<Session, Problem> {
-    if local {
-        return Err(setting(&format!("SET LOCAL pgveil.{name}"), "It holds for the connection: use SET."));
+    if local && name == "otp" {
+        return Err(setting("SET LOCAL pgveil.otp", "It holds for the connection: use SET."));
     }
     let given = || {
         value
@@ -201,7 +205,7 @@ fn own_setting(name: &str, local: bool, value: Option<String>) -> Result<Session
         "purpose" => {
             let purpose = given()?;
             let purpose = (!purpose.is_empty() && purpose != "default").then_some(purpose);
-            Ok(Session::Local(Local::SetPurpose(purpose)))
+            Ok(Session::Local(Local::SetPurpose { purpose, local }))
         }
         "otp" => Ok(Session::Local(Local::SetOtp(given()?))),
         _ => Err(Problem::new(

@@ -40,6 +40,7 @@ mod plan_cache;
 mod postgres;
 mod postgres_test;
 mod proxy;
+mod purpose;
 mod python;
 mod raw;
 mod recorded;
