@@ -183,6 +183,8 @@ pub struct Catalog {
     pub domains: Vec<Arc<Domain>>,
     /// Primary keys, by relation: attribute numbers. Of tables without children only, whose key holds for all they show.
     pub keys: HashMap<u32, Vec<i16>>,
+    /// Defaults of sealed columns that are a cell, by relation and column.
+    pub defaults: Vec<SealedDefault>,
     /// User-defined functions by name (any schema).
     pub functions: HashMap<String, Vec<Function>>,
     /// Tags that apply to this database, by (schema, table): also those whose table does not exist yet.
@@ -193,6 +195,15 @@ pub struct Catalog {
     pub sensitive: OnceLock<HashSet<String>>,
     /// Filled on first use by [`Catalog::calling_views`].
     pub calling: OnceLock<HashSet<String>>,
+}
+
+/// A default of a sealed column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedDefault {
+    pub column: ColumnId,
+    /// The ways in which PostgreSQL prints it.
+    pub texts: [String; 2],
+    pub cell: Vec<u8>,
 }
 
 impl Catalog {

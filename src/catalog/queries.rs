@@ -15,6 +15,7 @@ pub struct RawCatalog {
     pub keys: Vec<(u32, Vec<i16>)>,
     pub sealed_types: Vec<RawType>,
     pub functions: Vec<RawFunction>,
+    pub defaults: Vec<RawDefault>,
     /// (view, definition); `None` when it could not be had (its tables were locked for long).
     pub definitions: Vec<(u32, Option<String>)>,
 }
@@ -51,6 +52,15 @@ pub struct RawType {
     pub oid: u32,
     pub array_oid: u32,
     pub name: String,
+}
+
+/// One row of [`DEFAULTS`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawDefault {
+    pub relation: u32,
+    pub number: i16,
+    /// As `pg_get_expr` prints it, and prettily.
+    pub texts: [String; 2],
 }
 
 /// One row of [`FUNCTIONS`].
@@ -98,6 +108,17 @@ pub const KEYS: &str = "\
     FROM pg_catalog.pg_index k JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) k.indrelid \
     WHERE k.indisprimary AND k.indimmediate AND k.indisvalid AND k.indrelid OPERATOR(pg_catalog.>=) 16384::oid \
       AND (c.relkind OPERATOR(pg_catalog.=) 'p' OR NOT c.relhassubclass)";
+
+/// Defaults of columns of the sealed types.
+pub const DEFAULTS: &str = "\
+    SELECT d.adrelid, d.adnum, pg_catalog.pg_get_expr(d.adbin, d.adrelid), \
+           pg_catalog.pg_get_expr(d.adbin, d.adrelid, true) \
+    FROM pg_catalog.pg_attrdef d \
+    JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) d.adrelid \
+      AND a.attnum OPERATOR(pg_catalog.=) d.adnum AND a.attgenerated OPERATOR(pg_catalog.=) '' \
+    JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) a.atttypid AND t.typtype OPERATOR(pg_catalog.=) 'd' \
+    JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace \
+    WHERE n.nspname OPERATOR(pg_catalog.=) 'pgveil' ORDER BY 1, 2";
 
 pub const SEALED_TYPES: &str = "\
     SELECT t.oid, t.typarray, t.typname::text \

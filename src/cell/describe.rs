@@ -27,7 +27,7 @@ pub fn row_description(plan: &StatementPlan, catalog: &Catalog, fields: &mut [Fi
     }
     for (slot, field) in columns.iter().zip(fields) {
         match slot {
-            ColumnSlot::Pass => {}
+            ColumnSlot::Pass | ColumnSlot::Default(_) => {}
             ColumnSlot::Open(OpenSlot { domain, data_type, .. }) => {
                 let sealed = catalog.sealed_types.get(&field.type_oid);
                 if field.type_oid != BYTEA && sealed.is_none_or(|sealed| sealed.domain != domain.name) {

@@ -6,6 +6,7 @@
 
 pub mod copy;
 pub mod describe;
+mod literal;
 mod nested;
 pub mod open;
 mod places;

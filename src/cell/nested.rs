@@ -1,4 +1,5 @@
-//! Cells inside other values: arrays of them (`array_agg`), row values, and JSON documents (`json_agg(row_to_json(c))`).
+//! Cells inside other values: arrays of them (`array_agg`), row values, JSON documents (`json_agg(row_to_json(c))`), and
+//! defaults of sealed columns, as the catalogs print them.
 //!
 //! Guarantees: as for cells by themselves: nothing is opened without a disclosure, what is withheld is NULL (`null`), and a
 //! cell that does not open is a fault. All cells of one place that one read brought are opened as one batch. What stands
@@ -6,9 +7,9 @@
 
 use super::open::{CellFault, FaultCause, OpenColumn, Room, Tally, unhex};
 use super::places::{Spot, spots};
-use super::record;
+use super::{literal, record};
 use crate::crypto::{Cells, OpenCause};
-use crate::plan::Node;
+use crate::plan::{DefaultSlot, Node};
 use crate::value::{Format, Style, array_elements, write_array};
 use zeroize::Zeroizing;
 
@@ -19,6 +20,8 @@ pub(super) enum Inside {
     Document(Node),
     /// A row value: the node is a `Tuple`.
     Record(Node),
+    /// A text that is one of these, or another. One leaf for each.
+    Default(Vec<DefaultSlot>),
 }
 
 /// One value of such a column, taken apart.
@@ -26,6 +29,8 @@ enum Taken {
     Array(Vec<Option<Vec<u8>>>),
     Document(Vec<Spot>),
     Record(Format, Vec<Spot>),
+    /// Which one it is, and its cell.
+    Default(Option<(usize, Vec<u8>)>),
 }
 
 /// The bytes of a cell as they stand in a value.
@@ -54,6 +59,7 @@ impl Taken {
                 let cell = |spot: &&Spot| in_record(*format, spot, wire).is_some();
                 Box::new(found.iter().filter(cell).map(|spot| spot.leaf))
             }
+            Taken::Default(found) => Box::new(found.iter().map(|(leaf, _)| *leaf)),
         }
     }
 }
@@ -67,6 +73,12 @@ impl Inside {
             Inside::Record(node) => {
                 let found = record::fields(column.format, wire, node).ok_or_else(malformed)?;
                 Ok(Taken::Record(column.format, found))
+            }
+            Inside::Default(defaults) => {
+                let is_text =
+                    |default: &DefaultSlot| default.texts.iter().any(|text| text.as_bytes() == wire);
+                let found = defaults.iter().position(is_text);
+                Ok(Taken::Default(found.map(|leaf| (leaf, defaults[leaf].cell.clone()))))
             }
         }
     }
@@ -133,6 +145,10 @@ pub(super) fn show<'w>(
             Taken::Array(elements) => opened.array(column.format, &elements, wire, out),
             Taken::Document(found) => opened.document(&found, wire, out),
             Taken::Record(format, found) => opened.record(format, &found, wire, out),
+            // What is withheld is shown as it is stored.
+            Taken::Default(found) => {
+                out.extend_from_slice(found.and_then(|(leaf, _)| opened.take(leaf)).unwrap_or(wire))
+            }
         });
     }
     Ok(())
@@ -240,6 +256,11 @@ fn collect(column: &OpenColumn, value: &Taken, wire: &[u8], sealed: &mut [Cells]
                 }
             }
         }
+        Taken::Default(found) => {
+            for (leaf, cell) in found.iter().filter(|(leaf, _)| leaves[*leaf].discloses()) {
+                push(*leaf, None, cell)?;
+            }
+        }
         Taken::Record(format, found) => {
             for spot in found.iter().filter(|spot| leaves[spot.leaf].discloses()) {
                 match in_record(*format, spot, wire) {
@@ -272,6 +293,12 @@ fn open(
     leaf.show(sealed.batch(), fingerprint_key, room, longest, |canonical, out| match inside {
         Inside::Array | Inside::Record(_) => leaf.data_type.write(canonical, leaf.format, style, out),
         Inside::Document(_) => leaf.data_type.write_json(canonical, style, out),
+        Inside::Default(_) => {
+            let mut text = Zeroizing::new(Vec::new());
+            leaf.data_type.write(canonical, Format::Text, style, &mut text)?;
+            literal::write(&leaf.data_type, &text, out);
+            Ok(())
+        }
     })?;
     Ok(shown)
 }

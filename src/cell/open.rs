@@ -273,6 +273,10 @@ impl RowOpener {
                 ColumnSlot::Array(slot) => nested(Inside::Array, std::slice::from_ref(slot)),
                 ColumnSlot::Document { node, leaves } => nested(Inside::Document(node.clone()), leaves),
                 ColumnSlot::Record { node, leaves } => nested(Inside::Record(node.clone()), leaves),
+                ColumnSlot::Default(defaults) => {
+                    let leaves: Vec<OpenSlot> = defaults.iter().map(|default| default.slot.clone()).collect();
+                    nested(Inside::Default(defaults.clone()), &leaves)
+                }
             });
         }
         let shown = open.iter().map(|_| Cells::new()).collect();

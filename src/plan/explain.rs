@@ -97,10 +97,14 @@ fn columns(plan: &StatementPlan, out: &mut Formatter<'_>) -> fmt::Result {
     for (index, slot) in plan.columns.iter().flatten().enumerate() {
         let (what, leaves) = match slot {
             ColumnSlot::Pass => continue,
-            ColumnSlot::Open(leaf) => ("open", std::slice::from_ref(leaf)),
-            ColumnSlot::Array(leaf) => ("open each element", std::slice::from_ref(leaf)),
-            ColumnSlot::Document { node: _, leaves } => ("open in JSON", leaves.as_slice()),
-            ColumnSlot::Record { node: _, leaves } => ("open in a row", leaves.as_slice()),
+            ColumnSlot::Open(leaf) => ("open", vec![leaf]),
+            ColumnSlot::Array(leaf) => ("open each element", vec![leaf]),
+            ColumnSlot::Document { node: _, leaves } => ("open in JSON", leaves.iter().collect()),
+            ColumnSlot::Record { node: _, leaves } => ("open in a row", leaves.iter().collect()),
+            ColumnSlot::Default(defaults) => {
+                let own: Vec<&OpenSlot> = defaults.iter().map(|default| &default.slot).collect();
+                ("open the default of", own)
+            }
         };
         for OpenSlot { domain, data_type, ruling, column_names } in leaves {
             let ruling = plan.rulings.get(*ruling);

@@ -19,9 +19,9 @@ pub use crate::sql::{
 };
 pub use refusal::{Reason, Refusal};
 
-use crate::catalog::{Action, Catalog, ColumnId, Domain};
-use crate::policy::{Circumstances, Disclosure, Form, Policy, Principal, RowLimits, RuleRef};
-use crate::sql::lineage::{Opened, OpenedDocument, Output};
+use crate::catalog::{Action, Catalog, ColumnId, Domain, SealedDefault};
+use crate::policy::{Circumstances, Decision, Disclosure, Form, Policy, Principal, RowLimits, RuleRef};
+use crate::sql::lineage::{Opened, OpenedDefault, OpenedDocument, Output};
 use crate::sql::{self, Context, Lineage, StatementText, Understood};
 use crate::value::DataType;
 use std::collections::HashMap;
@@ -109,6 +109,17 @@ pub enum ColumnSlot {
         node: Node,
         leaves: Vec<OpenSlot>,
     },
+    /// A text that may be a default: where it is one of these, it is shown as what it means.
+    Default(Vec<DefaultSlot>),
+}
+
+/// A default of a sealed column, and how it is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultSlot {
+    pub texts: [String; 2],
+    /// Sealed.
+    pub cell: Vec<u8>,
+    pub slot: OpenSlot,
 }
 
 /// Cells that are opened.
@@ -223,7 +234,9 @@ fn one(
         );
     }
     let guard = |column: ColumnId, printed: &str| guards.expression(column, printed);
-    let context = Context { catalog, path: session.search_path, guard: &guard, named: session.named };
+    let defaults = shown_defaults(catalog, policy, session);
+    let (path, named) = (session.search_path, session.named);
+    let context = Context { catalog, path, guard: &guard, named, defaults: &defaults };
     match sql::understand(text, statement, declared.len(), &context) {
         // Which functions there are counts, too, where one could read what is hidden.
         Ok(Understood::Pass(effects)) => {
@@ -242,6 +255,32 @@ fn one(
         Err(problem) if problem.trouble == sql::Trouble::Unresolved => Planned::Unresolved(problem.into()),
         Err(problem) => Planned::Refuse(problem.into()),
     }
+}
+
+/// Defaults of columns that this principal reads in clear now, as often as it likes: a limit that is spent must not hide the
+/// catalogs.
+fn shown_defaults<'c>(
+    catalog: &'c Catalog,
+    policy: &Policy,
+    session: &Session<'_>,
+) -> Vec<&'c SealedDefault> {
+    let shown = |default: &&SealedDefault| {
+        let ColumnId { relation, number } = default.column;
+        let column = catalog.relation(relation).and_then(|relation| {
+            relation.columns.iter().find(|column| column.number == number)?.tag.as_ref()
+        });
+        column.is_some_and(|tag| {
+            match policy.decide(session.principal, &tag.domain, Action::Read, session.circumstances) {
+                Decision::Allow { disclosure, limits, .. } => {
+                    disclosure.is_clear()
+                        && limits.rows_per_statement.is_none()
+                        && limits.rows_per_hour.is_none()
+                }
+                Decision::Deny { .. } => false,
+            }
+        })
+    };
+    catalog.defaults.iter().filter(shown).collect()
 }
 
 /// How the clear tagged columns are shown to this principal now.
@@ -371,6 +410,14 @@ fn column(output: &Output, uses: &[Use]) -> ColumnSlot {
             node: node.clone(),
             leaves: leaves.iter().map(|leaf| open_slot(leaf, uses)).collect(),
         },
+        Output::Default(defaults) => {
+            let slot = |default: &OpenedDefault| DefaultSlot {
+                texts: default.texts.clone(),
+                cell: default.cell.clone(),
+                slot: open_slot(&default.opened, uses),
+            };
+            ColumnSlot::Default(defaults.iter().map(slot).collect())
+        }
     }
 }
 

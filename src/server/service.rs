@@ -302,6 +302,11 @@ async fn read_rows(client: &Transaction<'_>) -> Result<RawCatalog, ServiceError>
             altered: row.try_get(7)?,
         });
     }
+    for row in client.query(queries::DEFAULTS, &[]).await? {
+        let texts: [Option<String>; 2] = [row.try_get(2)?, row.try_get(3)?];
+        let texts = texts.map(Option::unwrap_or_default);
+        raw.defaults.push(queries::RawDefault { relation: row.try_get(0)?, number: row.try_get(1)?, texts });
+    }
     for row in client.query(queries::KEYS, &[]).await? {
         raw.keys.push((row.try_get(0)?, row.try_get(1)?));
     }

@@ -1,6 +1,7 @@
 //! ALTER TABLE: new columns get the sealed type; what would take a tagged object from under its tag is refused.
 
 use super::assign::Target;
+use super::compare::is_null;
 use super::scope::{Entry, Scope, fold, parts};
 use super::{Analyst, Shape};
 use crate::sql::problem::{Problem, Trouble};
@@ -149,6 +150,10 @@ impl Analyst<'_> {
             | AlterColumnOperation::DropNotNull
             | AlterColumnOperation::DropDefault => Ok(()),
             AlterColumnOperation::SetDefault { value } => match &shape {
+                Shape::Sealed(_) if is_null(value) => {
+                    *op = AlterColumnOperation::DropDefault;
+                    Ok(())
+                }
                 Shape::Sealed(sealed) => self.default(value, sealed, scope),
                 _ => self.unsealed(value, scope, "DEFAULT").map(|_| ()),
             },

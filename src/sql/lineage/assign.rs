@@ -34,7 +34,8 @@ impl Target {
             | Shape::Row(_)
             | Shape::WholeRow(_)
             | Shape::Array(_)
-            | Shape::Document(_) => Target::Plain,
+            | Shape::Document(_)
+            | Shape::Default => Target::Plain,
         }
     }
 }

@@ -179,7 +179,7 @@ fn copied_into(
                 analyst.note(column, Action::Write, false);
                 None
             }
-            Shape::Plain | Shape::Adaptable => None,
+            Shape::Plain | Shape::Adaptable | Shape::Default => None,
             Shape::Array(_)
             | Shape::Document(_)
             | Shape::Deferred(_)
@@ -219,7 +219,8 @@ fn copied_columns(outputs: &[Out], options: &CopyOptions) -> Result<Vec<CopyColu
     outputs
         .iter()
         .map(|out| {
-            let plain = matches!(out.shape, Shape::Plain | Shape::Adaptable | Shape::Clear(_));
+            let plain =
+                matches!(out.shape, Shape::Plain | Shape::Adaptable | Shape::Clear(_) | Shape::Default);
             if named && out.name.is_none() && !plain {
                 return Err(Problem::not_understood("FORCE_QUOTE with a column without a certain name")
                     .hint("Give the query's columns names with AS."));

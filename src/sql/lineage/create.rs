@@ -1,6 +1,7 @@
 //! CREATE TABLE, CREATE INDEX and CREATE VIEW: tagged columns get the sealed type, and only what ciphertext can serve.
 
 use super::assign::{Target, assigned};
+use super::compare::is_null;
 use super::print::{quoted, sealed_type};
 use super::query::output_name;
 use super::scope::{Ctes, Entry, Found, Out, Scope, fold, parts, span_of};
@@ -166,6 +167,10 @@ impl Analyst<'_> {
         let at = self.at(name.span);
         if let Shape::Sealed(sealed) = shape {
             *data_type = sealed_type(&assigned(sealed));
+            // Of a domain PostgreSQL would keep it, and show it, though it says nothing.
+            options.retain(
+                |option| !matches!(&option.option, ColumnOption::Default(default) if is_null(default)),
+            );
         }
         for option in options {
             self.column_option(&mut option.option, shape, scope).map_err(|problem| problem.at(at))?;

@@ -250,7 +250,7 @@ impl Analyst<'_> {
         right: &Expr,
         shape: &Shape,
     ) -> Result<Option<Shape>, Problem> {
-        let constant = matches!(shape, Shape::Adaptable | Shape::Plain);
+        let constant = matches!(shape, Shape::Adaptable | Shape::Plain | Shape::Default);
         let (form, value) = match op {
             BinaryOperator::Arrow if constant && document.form != Form::Text => {
                 let Some(part) = document.part(right) else { return Ok(None) };
@@ -276,7 +276,7 @@ impl Analyst<'_> {
                         _ => return Ok(None),
                     },
                     // It may put something else in a cell's place: no cell stands there then.
-                    Shape::Adaptable | Shape::Plain => vec![],
+                    Shape::Adaptable | Shape::Plain | Shape::Default => vec![],
                     _ => return Ok(None),
                 };
                 let kept = members.iter().filter(|(name, _)| !more.iter().any(|(other, _)| other == name));
@@ -292,7 +292,7 @@ impl Analyst<'_> {
 
     fn part(&mut self, shape: &Shape, function: &str) -> Result<Part, Problem> {
         match shape {
-            Shape::Plain | Shape::Adaptable | Shape::Clear(_) => Ok(Part::Plain),
+            Shape::Plain | Shape::Adaptable | Shape::Clear(_) | Shape::Default => Ok(Part::Plain),
             Shape::Deferred(slots) => match self.settled(slots) {
                 Some(sealed) => Ok(Part::Leaf(sealed)),
                 None => self.used_plain(slots, function).map(|()| Part::Plain),

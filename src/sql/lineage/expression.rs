@@ -69,6 +69,9 @@ impl Analyst<'_> {
                     Shape::Sealed(sealed) => self.cast_sealed(expr, sealed, to, &name),
                     Shape::Adaptable => Ok(Shape::Adaptable),
                     Shape::Clear(_) | Shape::Plain => Ok(Shape::Plain),
+                    Shape::Default if matches!(to, Some(DataType::Text | DataType::Varchar(None))) => {
+                        Ok(Shape::Default)
+                    }
                     Shape::Deferred(slots) if is_alternatives(inner) => {
                         // The same of each, so that none is cut short that is sealed later.
                         for slot in &*slots {
@@ -520,7 +523,7 @@ impl Analyst<'_> {
         let mut constants: Vec<&mut Expr> = vec![];
         let mut deferred: Vec<usize> = vec![];
         let mut whole: Option<Shape> = None;
-        let mut plain = false;
+        let (mut plain, mut default) = (false, false);
         for (alternative, shape) in alternatives {
             match shape {
                 Shape::Sealed(sealed) => {
@@ -532,6 +535,7 @@ impl Analyst<'_> {
                 Shape::Adaptable => constants.push(alternative),
                 Shape::Deferred(slots) => deferred.extend(&*slots),
                 Shape::Plain | Shape::Clear(_) => plain = true,
+                Shape::Default => (plain, default) = (true, true),
                 Shape::Row(shapes) => {
                     self.refuse_sealed(&Shape::Row(shapes), construct, None)?;
                     plain = true;
@@ -553,7 +557,7 @@ impl Analyst<'_> {
         let Some(sealed) = united else {
             if plain {
                 self.used_plain(&deferred, construct)?;
-                return Ok(Shape::Plain);
+                return Ok(if default { Shape::Default } else { Shape::Plain });
             }
             // Constants only: what the whole meets is what each of them meets.
             for constant in constants {

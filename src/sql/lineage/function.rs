@@ -129,8 +129,9 @@ impl Analyst<'_> {
         }
         let distinct = matches!(duplicate_treatment, Some(DuplicateTreatment::Distinct));
         let Some(power) = power else {
-            self.plain_arguments(name, args, scope)?;
-            return Ok(Shape::Plain);
+            let of_default = self.plain_arguments(name, args, scope)?;
+            let prints = of_default && matches!(name, "pg_get_expr" | "pg_catalog.pg_get_expr");
+            return Ok(if prints { Shape::Default } else { Shape::Plain });
         };
         let mut operands: Vec<&mut Expr> = vec![];
         for arg in args.iter_mut() {
@@ -275,8 +276,9 @@ impl Analyst<'_> {
         name: &str,
         args: &mut [FunctionArg],
         scope: &Scope<'_>,
-    ) -> Result<(), Problem> {
+    ) -> Result<bool, Problem> {
         let construct = format!("function {name}");
+        let mut of_default = false;
         for arg in args {
             let arg = match arg {
                 FunctionArg::Unnamed(arg) | FunctionArg::Named { arg, .. } => arg,
@@ -290,6 +292,7 @@ impl Analyst<'_> {
                     let at = expression_at(self, expr);
                     let shape = self.expr(expr, scope)?;
                     self.refuse_sealed(&shape, &construct, at)?;
+                    of_default |= matches!(shape, Shape::Default);
                 }
                 FunctionArgExpr::Wildcard => {}
                 FunctionArgExpr::QualifiedWildcard(_) | FunctionArgExpr::WildcardWithOptions(_) => {
@@ -297,6 +300,6 @@ impl Analyst<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(of_default)
     }
 }

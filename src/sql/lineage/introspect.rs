@@ -3,13 +3,15 @@
 //! Tools ask the system catalogs what a column is; what they are told decides how they speak of it. Both relations are
 //! replaced by a subquery of the same columns in the same order, in which a sealed type is what its values are. This is
 //! honesty, not protection: a statement that reads them and that we cannot read otherwise goes as it is.
-//! Deliberately absent: the sealed types themselves (`pg_type`, `\dD pgveil.*`), and defaults, which are shown sealed.
+//! A default of a sealed column keeps its place in the statement, and is opened where it is a result as PostgreSQL prints it
+//! (`pg_get_expr`, `column_default`), for who reads the column in clear without limits.
+//! Deliberately absent: the sealed types themselves (`pg_type`, `\dD pgveil.*`), and defaults within other texts.
 
 use super::relation::quoted_ident;
 use super::scope::{Entry, Out, fold};
-use super::{Analyst, Shape};
+use super::{Analyst, OpenedDefault, Output, Shape};
 use crate::catalog::build::SCHEMA;
-use crate::catalog::{Catalog, Column, Relation};
+use crate::catalog::{Catalog, Column, ColumnId, Relation};
 use crate::sql::parse;
 use crate::value::DataType;
 use sqlparser::ast::{Statement, TableAlias, TableFactor};
@@ -17,7 +19,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 /// The unqualified names of the replaced relations.
-pub(in crate::sql) const NAMES: [&str; 2] = ["pg_attribute", "columns"];
+pub(in crate::sql) const NAMES: [&str; 3] = ["pg_attribute", "columns", "pg_attrdef"];
 
 impl Analyst<'_> {
     /// The entry and the FROM item that stand for `relation`, when it is one of ours and something here is sealed.
@@ -43,8 +45,9 @@ impl Analyst<'_> {
             columns: vec![],
             at: None,
         });
+        let shape = |name: &str| if name == "column_default" { self.default_shape() } else { Shape::Plain };
         let mut outs: Vec<Out> =
-            relation.columns.iter().map(|column| Out::named(&column.name, Shape::Plain)).collect();
+            relation.columns.iter().map(|column| Out::named(&column.name, shape(&column.name))).collect();
         for (out, renamed) in outs.iter_mut().zip(&alias.columns) {
             out.name = Some(fold(&renamed.name));
         }
@@ -58,6 +61,47 @@ impl Analyst<'_> {
             table: false,
         };
         Some((entry, TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None }))
+    }
+}
+
+impl Analyst<'_> {
+    /// The columns of `pg_attrdef`: what `pg_get_expr` prints of its node trees are defaults.
+    pub(super) fn mark_defaults(&self, relation: &Relation, columns: &mut [Out]) {
+        let own = (relation.schema.as_str(), relation.name.as_str());
+        if own != ("pg_catalog", "pg_attrdef") || self.in_view > 0 {
+            return;
+        }
+        for (column, out) in relation.columns.iter().zip(columns) {
+            if column.name == "adbin" {
+                out.shape = self.default_shape();
+            }
+        }
+    }
+
+    fn default_shape(&self) -> Shape {
+        if self.context.defaults.is_empty() { Shape::Plain } else { Shape::Default }
+    }
+
+    /// What of the defaults is shown in a result that may be one.
+    pub(super) fn defaults(&mut self) -> Output {
+        let catalog = self.context.catalog;
+        let mut found = vec![];
+        for default in self.context.defaults {
+            let ColumnId { relation, number } = default.column;
+            let Some(relation) = catalog.relation(relation) else { continue };
+            let column = relation.columns.iter().find(|column| column.number == number);
+            if let Some(column) = column
+                && let Ok(Shape::Sealed(sealed)) = self.column_shape(relation, column)
+            {
+                let opened = self.opened(&sealed);
+                found.push(OpenedDefault {
+                    texts: default.texts.clone(),
+                    cell: default.cell.clone(),
+                    opened,
+                });
+            }
+        }
+        if found.is_empty() { Output::Verbatim } else { Output::Default(found) }
     }
 }
 

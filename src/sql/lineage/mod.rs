@@ -39,7 +39,7 @@ use super::parse::Parsed;
 use super::problem::Problem;
 use super::shape::Lines;
 use super::stand_in::StandIns;
-use crate::catalog::{Action, Catalog, ColumnId, Domain, Seal, State};
+use crate::catalog::{Action, Catalog, ColumnId, Domain, Seal, SealedDefault, State};
 use crate::value::DataType;
 use print::Markers;
 use sqlparser::ast::{self, Statement};
@@ -49,8 +49,8 @@ use std::sync::Arc;
 
 pub use named::{Definition, Known, NO_NAMES, NameKind, Named};
 pub use result::{
-    CopyColumn, CopyRows, Effects, Lineage, LiteralSlot, Node, Opened, OpenedDocument, Output, ParameterSlot,
-    ParameterUse, Piece, Recipe, Use, UseDomain,
+    CopyColumn, CopyRows, Effects, Lineage, LiteralSlot, Node, Opened, OpenedDefault, OpenedDocument, Output,
+    ParameterSlot, ParameterUse, Piece, Recipe, Use, UseDomain,
 };
 
 /// Gives the expression that stands for a clear tagged column (printed as the second argument), `None` when it is
@@ -64,6 +64,8 @@ pub struct Context<'a> {
     pub path: &'a [String],
     pub guard: &'a Guard<'a>,
     pub named: &'a Named,
+    /// Defaults of sealed columns that are to be shown as what they mean.
+    pub defaults: &'a [&'a SealedDefault],
 }
 
 /// A tagged column where it is referred to.
@@ -114,6 +116,8 @@ pub(super) enum Shape {
     Array(SealedShape),
     /// JSON with sealed cells in it.
     Document(Rc<document::Document>),
+    /// A column's default as PostgreSQL prints it (or its node tree): a plain text, but for how it is shown.
+    Default,
 }
 
 #[derive(Clone, Debug)]
@@ -450,13 +454,14 @@ impl Analyst<'_> {
             }
             Shape::Array(sealed) => Ok(Output::Array(self.opened(sealed))),
             Shape::Document(document) => Ok(Output::Document(self.opened_document(document))),
+            Shape::Default => Ok(self.defaults()),
         }
     }
 
     /// Refuses `shape` when it holds sealed cells or a whole tagged row: `construct` cannot work on ciphertext.
     fn refuse_sealed(&self, shape: &Shape, construct: &str, at: Option<usize>) -> Result<(), Problem> {
         match shape {
-            Shape::Plain | Shape::Adaptable | Shape::Clear(_) => Ok(()),
+            Shape::Plain | Shape::Adaptable | Shape::Clear(_) | Shape::Default => Ok(()),
             Shape::Sealed(sealed) => Err(Problem::sealed_use(sealed.column(), construct).at(at)),
             Shape::Deferred(slots) => self.used_plain(slots, construct).map_err(|problem| problem.at(at)),
             Shape::Row(shapes) => {

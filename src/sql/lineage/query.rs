@@ -200,7 +200,8 @@ impl Analyst<'_> {
             (a, b) => {
                 self.refuse_sealed(&a, operation, None)?;
                 self.refuse_sealed(&b, operation, None)?;
-                Ok(Shape::Plain)
+                let default = matches!(a, Shape::Default) || matches!(b, Shape::Default);
+                Ok(if default { Shape::Default } else { Shape::Plain })
             }
         }
     }

@@ -297,7 +297,8 @@ impl Analyst<'_> {
                     scope.entries.push(entry);
                     return Ok(Some(factor));
                 }
-                let columns = self.relation_columns(&relation).map_err(|problem| problem.at(at))?;
+                let mut columns = self.relation_columns(&relation).map_err(|problem| problem.at(at))?;
+                self.mark_defaults(&relation, &mut columns);
                 let schema = alias.is_none().then(|| relation.schema.clone());
                 let row = alias.filter(|alias| !alias.columns.is_empty()).map(|_| columns.clone());
                 let (alias, columns) = aliased(alias, &relation.name, columns)?;

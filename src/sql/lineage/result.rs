@@ -111,6 +111,16 @@ pub enum Output {
     Document(OpenedDocument),
     /// A row value: the node is a `Tuple` of its fields, each a cell or plain.
     Record(OpenedDocument),
+    /// A text that may be the default of a sealed column.
+    Default(Vec<OpenedDefault>),
+}
+
+/// A default that is shown as what it means where a value is one of its texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedDefault {
+    pub texts: [String; 2],
+    pub cell: Vec<u8>,
+    pub opened: Opened,
 }
 
 /// Sealed cells of `domain`; `reads` are indexes of the `Read` uses of its columns (one for each).

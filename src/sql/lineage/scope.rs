@@ -108,13 +108,14 @@ impl Entry {
     /// A column whose name is not certain and that holds something tagged: a name that does not resolve may mean it.
     fn uncertain(&self) -> bool {
         self.columns.iter().any(|out| {
-            out.name.is_none() && !matches!(out.shape, Shape::Plain | Shape::Adaptable | Shape::Deferred(_))
+            out.name.is_none()
+                && !matches!(out.shape, Shape::Plain | Shape::Adaptable | Shape::Deferred(_) | Shape::Default)
         })
     }
     pub(super) fn is_tagged(&self) -> bool {
-        self.columns
-            .iter()
-            .any(|out| !matches!(out.shape, Shape::Plain | Shape::Adaptable | Shape::Deferred(_)))
+        self.columns.iter().any(|out| {
+            !matches!(out.shape, Shape::Plain | Shape::Adaptable | Shape::Deferred(_) | Shape::Default)
+        })
     }
 }
 
@@ -144,9 +145,9 @@ pub(in crate::sql) struct WholeRow {
 
 impl WholeRow {
     pub(super) fn is_tagged(&self) -> bool {
-        self.columns
-            .iter()
-            .any(|out| !matches!(out.shape, Shape::Plain | Shape::Adaptable | Shape::Deferred(_)))
+        self.columns.iter().any(|out| {
+            !matches!(out.shape, Shape::Plain | Shape::Adaptable | Shape::Deferred(_) | Shape::Default)
+        })
     }
 }
 
