@@ -141,7 +141,8 @@ impl Relay {
         }
         self.queue.mute_segment();
         for undo in self.queue.take_undo().into_iter().rev() {
-            self.statements.disown(undo);
+            let gone = self.statements.disown(undo);
+            self.drop_portal(gone);
         }
         if !synced && self.segment_hard {
             self.send_hidden_constant();

@@ -8,7 +8,7 @@ use super::errors::Positions;
 use super::queue::{Class, Expect, Owed, Part, Role};
 use super::renew::Told;
 use super::run::{Run, check_comparisons};
-use super::statement::{self, Bound, Decided, Portal, Prepared};
+use super::statement::{self, Bound, Decided, Portal, Prepared, Undo};
 use super::{Held, Relay, kinds};
 use crate::cell::describe::declared_upstream;
 use crate::plan::{Effects, Local, Pass, Planned, Reason, Refusal, Script, StatementPlan};
@@ -192,9 +192,9 @@ impl Relay {
         let planned = bound.is_some();
         let positions = known.as_ref().map(|prepared| prepared.positions.clone());
         let bound = known.map(|statement| Portal { statement, bound, segment, run: None });
-        let replaced = self.statements.bind(portal, bound);
-        self.drop_portal(replaced);
-        let owed = Owed::new(Expect::One(BIND_COMPLETE), held.role());
+        let before = self.statements.bind(portal, bound).map(Box::new);
+        let undo = Undo::Portal { name: portal.to_owned(), before };
+        let owed = Owed::new(Expect::One(BIND_COMPLETE), held.role()).undo(undo);
         self.queue.push(owed.over(positions, planned));
         self.keep(&held, planned);
         Ok(())
@@ -254,8 +254,7 @@ impl Relay {
 
     /// A cursor that SQL declared is a portal, too: it shows what FETCH from it shows.
     fn declared_cursor(&mut self, name: &str) -> Option<Arc<StatementPlan>> {
-        let fetch = format!("FETCH \"{}\"", name.replace('"', "\"\""));
-        match self.plan(&fetch, &[]).statements.as_slice() {
+        match self.plan(&fetch(name), &[]).statements.as_slice() {
             [Planned::Plan(plan)] => Some(plan.clone()),
             _ => None,
         }
@@ -267,9 +266,9 @@ impl Relay {
         let mut owed = Owed::new(Expect::One(CLOSE_COMPLETE), held.role());
         match target {
             Target::Portal => {
-                let closed = self.statements.bind(name, None);
-                self.drop_portal(closed);
-                self.send(frame);
+                let before = self.statements.bind(name, None).map(Box::new);
+                owed.undo = Undo::Portal { name: name.to_owned(), before };
+                self.send(frame.clone());
             }
             Target::Statement => {
                 let server_name = self.statements.server_name(name);
@@ -285,7 +284,7 @@ impl Relay {
     }
 
     /// A portal is gone: a run that waits in it for a further Execute has ended.
-    fn drop_portal(&mut self, portal: Option<Portal>) {
+    pub(super) fn drop_portal(&mut self, portal: Option<Portal>) {
         let Some(run) = portal.and_then(|portal| portal.run) else { return };
         if !self.queue.uses_run(run) {
             self.end_run(run, "00000");
@@ -296,11 +295,7 @@ impl Relay {
         let frame = held.frame.clone();
         let (name, _) = frontend::execute(&frame)?;
         let name = name.to_owned();
-        let Some(portal) = self.statements.portal(&name) else {
-            // A cursor that SQL declared, or nothing: the server knows.
-            let part = Part::passing("fetch", Class::Writes, Effects::default());
-            return self.executed(held, part, None);
-        };
+        let Some(portal) = self.statements.portal(&name) else { return self.execute_cursor(held, &name) };
         let prepared = portal.statement.clone();
         let continued = portal.run;
         let mut part = match &prepared.decided {
@@ -355,6 +350,36 @@ impl Relay {
         self.executed(held, part, Some(portal_name))
     }
 
+    /// A cursor that SQL declared, as FETCH reads it; or nothing: the server knows.
+    fn execute_cursor(&mut self, held: Held, name: &str) -> Result<(), Violation> {
+        let mut part = Part::passing("fetch", Class::Writes, Effects::default());
+        if name.is_empty() {
+            return self.executed(held, part, None);
+        }
+        let fetch = fetch(name);
+        let sent = match self.plan(&fetch, &[]).statements.as_slice() {
+            [Planned::Plan(plan)] => self.judge(plan).and_then(|judgement| {
+                let compared = cells::under_oracle(plan.compared.clone(), plan, &judgement);
+                check_comparisons(plan, &judgement, &compared)?;
+                part.plan = Some(plan.clone());
+                if part.fallible() {
+                    let opener = cells::opener(plan, &judgement, &[], &self.world.ciphers);
+                    part.run = Some(self.begin_run(plan, judgement, compared, opener));
+                }
+                Ok(())
+            }),
+            [Planned::Refuse(refusal)] => Err(refusal.clone()),
+            _ => Ok(()),
+        };
+        match sent {
+            Ok(()) => self.executed(held, part, None),
+            Err(refusal) => {
+                self.refuse_extended(&Refusal { position: None, ..refusal }, &fetch);
+                Ok(())
+            }
+        }
+    }
+
     fn executed(&mut self, held: Held, part: Part, portal: Option<String>) -> Result<(), Violation> {
         let in_transaction = self.session.status != TransactionStatus::Idle || self.queue.unsettled();
         self.segment_hard |= part.class != Class::Reads || (part.fallible() && in_transaction);
@@ -364,6 +389,10 @@ impl Relay {
         self.queue.push(Owed::new(Expect::Execute { part: Box::new(part), portal }, Role::Client));
         Ok(())
     }
+}
+
+fn fetch(cursor: &str) -> String {
+    format!("FETCH \"{}\"", cursor.replace('"', "\"\""))
 }
 
 /// What PostgreSQL says where there is no unnamed statement.

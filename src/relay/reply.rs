@@ -9,6 +9,7 @@ use super::named::Naming;
 use super::queue::{Expect, Owed, Role};
 use super::run::Gate;
 use super::session::unsafe_setting;
+use super::statement::Undo;
 use crate::plan::{Local, Reason, Refusal};
 use crate::wire::backend::{self, ErrorFields, TransactionStatus};
 use crate::wire::{Frame, Violation};
@@ -179,7 +180,9 @@ impl Relay {
     /// The head's only message.
     fn whole(&mut self, frame: Frame) {
         self.show(frame);
-        self.queue.pop();
+        if let Some(Owed { undo: Undo::Portal { before: Some(before), .. }, .. }) = self.queue.pop() {
+            self.drop_portal(Some(*before));
+        }
     }
 
     fn parsed(&mut self, frame: Frame) {

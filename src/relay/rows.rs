@@ -96,7 +96,8 @@ impl Relay {
         let synced = self.queue.has_sync();
         self.queue.mute_segment();
         for undo in self.queue.take_undo().into_iter().rev() {
-            self.statements.disown(undo);
+            let gone = self.statements.disown(undo);
+            self.drop_portal(gone);
         }
         if !synced && (self.segment_hard || self.conversion.is_some()) {
             if let Some(conversion) = &mut self.conversion {

@@ -94,6 +94,8 @@ pub(super) enum Undo {
     Statement { name: String, before: Option<Arc<Prepared>>, since: Option<Arc<Prepared>> },
     /// The unnamed statement was prepared anew, which the client does not know of.
     Unnamed,
+    /// The portal that had the name before a Bind. A failed Bind leaves it alone, and a savepoint may bring it back.
+    Portal { name: String, before: Option<Box<Portal>> },
 }
 
 impl Undo {
@@ -167,7 +169,14 @@ impl Statements {
     }
     /// Puts a name back, unless something later has changed it again.
     pub(super) fn undo(&mut self, undo: Undo) -> bool {
-        let Undo::Statement { name, before, since } = undo else { return false };
+        let (name, before, since) = match undo {
+            Undo::Statement { name, before, since } => (name, before, since),
+            Undo::Portal { name, before } => {
+                self.bind(&name, before.map(|before| *before));
+                return false;
+            }
+            Undo::Nothing | Undo::Unnamed => return false,
+        };
         let unchanged = match (self.by_name.get(&name), &since) {
             (None, None) => true,
             (Some(known), Some(since)) => Arc::ptr_eq(known, since),
@@ -183,15 +192,21 @@ impl Statements {
     }
     /// A message that the server has taken, or will take, never happened for the client. The unnamed statement cannot be
     /// put back: the server has the newer one.
-    pub(super) fn disown(&mut self, undo: Undo) {
-        if matches!(undo, Undo::Unnamed) {
-            self.lose_unnamed();
-            return;
-        }
+    /// Gives the portal that is gone with it: nor can the unnamed one be put back.
+    pub(super) fn disown(&mut self, undo: Undo) -> Option<Portal> {
+        let undo = match undo {
+            Undo::Portal { name, before } if name.is_empty() => return before.map(|before| *before),
+            Undo::Unnamed => {
+                self.lose_unnamed();
+                return None;
+            }
+            undo => undo,
+        };
         let unnamed = matches!(&undo, Undo::Statement { name, .. } if name.is_empty());
         if self.undo(undo) && unnamed {
             self.lose_unnamed();
         }
+        None
     }
     fn lose_unnamed(&mut self) {
         self.by_name.remove("");

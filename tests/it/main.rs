@@ -12,6 +12,7 @@ mod cell;
 mod config;
 mod conversation;
 mod copy;
+mod corners;
 mod definitions;
 mod demo;
 mod describe;
