@@ -15,7 +15,8 @@ pub use crate::sql::lineage::{
     UseDomain,
 };
 pub use crate::sql::{
-    CopyFormat, CopyOptions, Definition, Known, Local, NO_NAMES, NameKind, Named, check_pinned,
+    CopyFormat, CopyOptions, Definition, Known, Local, NO_NAMES, NameKind, Named, Ours, check_pinned,
+    executed,
 };
 pub use refusal::{Reason, Refusal};
 
@@ -163,6 +164,50 @@ impl StatementPlan {
             }
         }
         Ok(text)
+    }
+}
+
+impl StatementPlan {
+    /// What EXECUTE of it does, where the protocol prepared it. `compared` is what its literals compare.
+    pub fn as_named(&self, name: &str, compared: &[(String, u64)]) -> Definition {
+        let default = |slot: &DefaultSlot| OpenedDefault {
+            texts: slot.texts.clone(),
+            cell: slot.cell.clone(),
+            opened: self.opened(&slot.slot),
+        };
+        let output = |slot: &ColumnSlot| match slot {
+            ColumnSlot::Pass => Output::Verbatim,
+            ColumnSlot::Open(slot) => Output::Sealed(self.opened(slot)),
+            ColumnSlot::Array(slot) => Output::Array(self.opened(slot)),
+            ColumnSlot::Document { node, leaves } => Output::Document(self.opened_document(node, leaves)),
+            ColumnSlot::Record { node, leaves } => Output::Record(self.opened_document(node, leaves)),
+            ColumnSlot::Default(slots) => Output::Default(slots.iter().map(default).collect()),
+        };
+        Definition {
+            kind: NameKind::Statement,
+            name: name.to_owned(),
+            parameters: self.parameters.clone(),
+            client_parameters: self.client_parameters,
+            columns: self.columns.as_ref().map(|columns| columns.iter().map(output).collect()),
+            uses: self.uses.clone(),
+            effects: self.effects,
+            compared: self.compared.iter().chain(compared).cloned().collect(),
+            shown: self.rulings.iter().map(|ruling| ruling.disclosure.name()).collect(),
+        }
+    }
+
+    fn opened_document(&self, node: &Node, leaves: &[OpenSlot]) -> OpenedDocument {
+        OpenedDocument { node: node.clone(), leaves: leaves.iter().map(|leaf| self.opened(leaf)).collect() }
+    }
+
+    fn opened(&self, slot: &OpenSlot) -> Opened {
+        let OpenSlot { domain, data_type, ruling, column_names } = slot;
+        let others = self.uses.iter().zip(0..).filter(|(used, index)| {
+            let read = used.action == Action::Read && !used.must_be_clear;
+            read && index != ruling && column_names.contains(&used.column_name())
+        });
+        let reads = std::iter::once(*ruling).chain(others.map(|(_, index)| index));
+        Opened { domain: domain.clone(), data_type: *data_type, reads: reads.collect() }
     }
 }
 

@@ -77,6 +77,13 @@ pub(super) fn kind(text: &str) -> &'static str {
     })
 }
 
+/// Whether it reads or writes rows, and executes no name: what EXECUTE is for.
+pub(super) fn is_of_rows(text: &str) -> bool {
+    let [first, _] = first_words(text);
+    let kinds = ["select", "values", "table", "with", "insert", "update", "delete", "merge"];
+    kinds.iter().any(|kind| is(first, kind))
+}
+
 /// What a statement that passes can do to its transaction.
 pub(super) fn class(text: &str, effects: Effects) -> Class {
     const READS: &[&str] = &["", "select", "values", "table", "show", "explain", "fetch", "with"];

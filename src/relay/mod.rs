@@ -341,7 +341,8 @@ impl Relay {
     fn plan(&mut self, text: &str, declared: &[u32]) -> Arc<Script> {
         self.renew_names();
         let circumstances = self.session.circumstances(self.now);
-        let planning = session::planning(&self.session, &circumstances);
+        let named = self.names_in(text);
+        let planning = session::planning(&self.session, &circumstances, &named);
         let (script, found) = self.planner.plan(text, declared, &self.world, &planning);
         if let Some(found) = found {
             self.metrics.plan_looked_up(found);

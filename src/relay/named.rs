@@ -1,10 +1,13 @@
-//! The names that SQL gives in this session: PREPARE's statements and DECLARE's cursors.
+//! The names that SQL gives in this session: PREPARE's statements and DECLARE's cursors; and those of the protocol's
+//! statements, where EXECUTE uses them.
 //!
 //! A name is kept when the server has taken it, and is good for the world it was planned in: in another world its text is
 //! planned again, and where that comes to something else its use is refused until the name is given anew.
 
-use super::{Relay, session};
-use crate::plan::{Known, NameKind, Pass, Planned, StatementPlan};
+use super::queue::Class;
+use super::statement::{Decided, Prepared};
+use super::{Relay, kinds, session};
+use crate::plan::{self, Effects, Known, NameKind, Named, Ours, Pass, Planned, StatementPlan};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -64,6 +67,45 @@ impl Relay {
         }
     }
 
+    /// What the names in `text` stand for: the session's, and those of the protocol's statements that it executes.
+    pub(super) fn names_in(&mut self, text: &str) -> Arc<Named> {
+        let mut named = self.session.named.clone();
+        if !self.statements.any_named() || !may_execute(text) {
+            return named;
+        }
+        for name in plan::executed(text) {
+            let Some(prepared) = self.statements.get(&name).cloned() else { continue };
+            if named.statements.contains_key(&name) {
+                continue;
+            }
+            if let Some(known) = self.known(&name, &prepared) {
+                let writes = prepared.class != Class::Reads;
+                let effects = Effects { writes, ..Effects::default() };
+                let ours = Ours { name: prepared.server_name.clone(), effects };
+                let named = Arc::make_mut(&mut named);
+                named.statements.insert(name.clone(), known);
+                named.ours.insert(name, ours);
+            }
+        }
+        named
+    }
+
+    /// What EXECUTE of a statement does that the protocol prepared. `None`: it is none that reads or writes rows.
+    fn known(&mut self, name: &str, prepared: &Prepared) -> Option<Known> {
+        // No text of these executes a name itself: what is asked here comes to an end.
+        if !kinds::is_of_rows(&prepared.text) || name.is_empty() {
+            return None;
+        }
+        if !self.still_holds(prepared) {
+            return Some(Known::Outdated);
+        }
+        match &prepared.decided {
+            Decided::Plan(plan) => Some(Known::Definition(Arc::new(plan.as_named(name, &prepared.compared)))),
+            Decided::Pass(_) => Some(Known::Untouched),
+            Decided::Local(_) => None,
+        }
+    }
+
     /// Plans names anew that were given in another world, before a text that may use them is planned.
     pub(super) fn renew_names(&mut self) {
         let generation = self.world.generation;
@@ -71,7 +113,7 @@ impl Relay {
         let old: Vec<Naming> = old.cloned().collect();
         for mut naming in old {
             let circumstances = self.session.circumstances(self.now);
-            let planning = session::planning(&self.session, &circumstances);
+            let planning = session::planning(&self.session, &circumstances, &self.session.named);
             let (script, _) = self.planner.plan(&naming.text, &[], &self.world, &planning);
             let same = match (script.statements.as_slice(), &naming.known) {
                 ([Planned::Pass(_)], Known::Untouched) => true,
@@ -85,4 +127,9 @@ impl Relay {
             self.named(naming);
         }
     }
+}
+
+/// Whether a statement of `text` may be EXECUTE.
+fn may_execute(text: &str) -> bool {
+    text.as_bytes().windows(7).any(|part| part.eq_ignore_ascii_case(b"execute"))
 }

@@ -84,6 +84,11 @@ impl Relay {
         None
     }
 
+    /// Whether a prepared statement means in this world what it meant in the world of its Parse.
+    pub(super) fn still_holds(&mut self, prepared: &Prepared) -> bool {
+        matches!(self.decided_now(prepared, false), Ok(None))
+    }
+
     /// What a prepared statement means now, where that is something else than it was prepared for.
     fn decided_now(&mut self, prepared: &Prepared, outdated: bool) -> Result<Option<Decided>, Refusal> {
         let on_its_path = prepared.path.as_ref().is_none_or(|path| *path == self.session.path);

@@ -135,14 +135,13 @@ impl Session {
     }
 }
 
-/// A planning session borrows from this one; the circumstances are made once for each statement.
-pub(super) fn planning<'a>(session: &'a Session, circumstances: &'a Circumstances) -> plan::Session<'a> {
-    plan::Session {
-        principal: &session.principal,
-        circumstances,
-        search_path: &session.path,
-        named: &session.named,
-    }
+/// A planning session borrows from this one; the circumstances and names are made once for each statement.
+pub(super) fn planning<'a>(
+    session: &'a Session,
+    circumstances: &'a Circumstances,
+    named: &'a Named,
+) -> plan::Session<'a> {
+    plan::Session { principal: &session.principal, circumstances, search_path: &session.path, named }
 }
 
 /// Why a setting that the proxy relies on makes going on unsafe, if it does.

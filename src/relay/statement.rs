@@ -119,6 +119,10 @@ impl Statements {
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Prepared>> {
         self.by_name.get(name)
     }
+    /// Whether there is one beside the unnamed.
+    pub(super) fn any_named(&self) -> bool {
+        self.by_name.len() > usize::from(self.by_name.contains_key(""))
+    }
     /// The server's name for a Parse of `name`: the same while the name lives, so that the server itself reports a
     /// duplicate.
     pub(super) fn name_for_parse(&mut self, name: &str) -> String {

@@ -26,8 +26,8 @@ pub mod spelling;
 mod stand_in;
 
 pub use copy::{CopyFormat, CopyOptions};
-pub use lineage::{Context, Definition, Effects, Known, Lineage, NO_NAMES, NameKind, Named};
-pub use names::names;
+pub use lineage::{Context, Definition, Effects, Known, Lineage, NO_NAMES, NameKind, Named, Ours};
+pub use names::{executed, names};
 pub use problem::{Problem, Trouble};
 pub use reach::unguarded_call;
 pub use session::{Local, check_pinned};
@@ -136,11 +136,11 @@ pub fn understand(
         Session::Local(local) => return Ok(Understood::Local(local)),
         Session::Effects(effects) => effects,
     };
-    if !context.catalog.has_tags() {
-        return Ok(Understood::Pass(effects));
-    }
     if let Some(understood) = names::by_name(text, statement, &words, declared, effects, context)? {
         return Ok(understood);
+    }
+    if !context.catalog.has_tags() {
+        return Ok(Understood::Pass(effects));
     }
     routine::check(&words, context.catalog)?;
     let sensitive = context.catalog.sensitive_names();

@@ -54,7 +54,7 @@ impl<'a> Words<'a> {
             _ => String::new(),
         }
     }
-    fn symbol(&self, index: usize) -> &'a str {
+    pub(super) fn symbol(&self, index: usize) -> &'a str {
         match self.tokens.get(index) {
             Some(token) if matches!(token.kind, Kind::Punct | Kind::Operator) => token.text(self.text),
             _ => "",

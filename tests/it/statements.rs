@@ -2,6 +2,7 @@
 
 use crate::postgres;
 use crate::proxy::{POLICY, Proxy, TAGS};
+use crate::raw::Raw;
 use tokio_postgres::NoTls;
 use tokio_postgres::types::Type;
 
@@ -66,6 +67,63 @@ fn many_rows_are_written_from_a_list() {
          SELECT id FROM customers WHERE (email, id) IN (SELECT 'c@y.org', 3) AND 'd@y.org' IN (SELECT email FROM customers);
          SELECT 'none' UNION ALL SELECT email FROM customers WHERE id = 4;",
     );
+}
+
+#[test]
+fn sql_executes_what_the_protocol_prepared() {
+    let proxy = Proxy::start(POLICY, TAGS);
+    let plain = postgres::database("executes");
+    let answers = |url: &str| {
+        let mut raw = Raw::log_in(url);
+        assert_eq!(raw.query(TABLES).errors, [""; 0]);
+        raw.parse("one", "select id, email, card from customers where email = $1 and id = any($2)", &[]);
+        raw.parse("W r", "insert into customers values ($1, $2, $2) returning email", &[]);
+        raw.parse("none", "with x as (select $1::int as n) select n from x", &[]);
+        raw.sync();
+        raw.reply();
+        let texts = [
+            "execute \"W r\"(1, 'ana@x.org'); execute \"W r\"(2, NULL)",
+            "execute one('ana@x.org', '{1,2}')",
+            "execute ONE('bob@x.org', array[1])",
+            "execute one(null, null)",
+            "execute one('ana@x.org')",
+            "execute none(7)",
+            "execute none('x')",
+            "explain (costs off) execute none(7)",
+            "explain (verbose, format json) execute nobody(1)",
+            "deallocate none",
+            "execute none(7)",
+            "begin; execute \"W r\"(3, 'eve@x.org'); rollback; execute one('eve@x.org', '{3}')",
+        ];
+        let mut answers: Vec<_> = texts
+            .map(|text| {
+                let reply = raw.query(text);
+                let codes: Vec<String> = reply.errors.iter().map(|error| error[..5].to_owned()).collect();
+                (reply.rows, reply.tags, codes)
+            })
+            .into();
+        let reply = raw.extended("execute one('ana@x.org', '{1}')", &[], [0, 0]);
+        answers.push((reply.rows, reply.tags, reply.errors));
+        // The plan shows ciphertext, or none of the constants; as many lines of it.
+        for text in [
+            "explain (verbose, format json) execute one(null, null)",
+            "explain (costs off) execute one('ana@x.org', null)",
+        ] {
+            let reply = raw.extended(text, &[], [0, 0]);
+            assert_eq!(reply.errors, [""; 0]);
+            let shown: Vec<String> = reply
+                .rows
+                .iter()
+                .flatten()
+                .flatten()
+                .map(|cell| String::from_utf8(cell.clone()).unwrap())
+                .collect();
+            assert!(url == plain || !shown.concat().contains("ana@x.org"), "{shown:?}");
+            answers.push((vec![], reply.tags, vec![]));
+        }
+        answers
+    };
+    assert_eq!(answers(&proxy.url("shop")), answers(&plain));
 }
 
 #[tokio::test]

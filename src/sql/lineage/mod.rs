@@ -47,7 +47,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use named::{Definition, Known, NO_NAMES, NameKind, Named};
+pub use named::{Definition, Known, NO_NAMES, NameKind, Named, Ours};
+pub(super) use named::{analyse_execute, fetched, renamed};
 pub use result::{
     CopyColumn, CopyRows, Effects, Lineage, LiteralSlot, Node, Opened, OpenedDefault, OpenedDocument, Output,
     ParameterSlot, ParameterUse, Piece, Recipe, Use, UseDomain,
@@ -204,65 +205,6 @@ pub(super) fn analyse(
     analyst.finish(statement, kind, outputs, effects, declared).map(Some)
 }
 
-/// Analyses `EXECUTE` of a known name.
-///
-/// # Errors
-/// As [`analyse`].
-pub(super) fn analyse_execute(
-    parsed: Parsed,
-    lines: Lines<'_>,
-    declared: usize,
-    context: &Context<'_>,
-    definition: &Definition,
-) -> Result<Lineage, Problem> {
-    let (mut analyst, mut statement) = Analyst::of(parsed, lines, context);
-    let Statement::Execute {
-        name: _,
-        parameters,
-        has_parentheses,
-        immediate: false,
-        into,
-        using,
-        output: false,
-        default: false,
-    } = &mut statement
-    else {
-        return Err(Problem::not_understood("this form of EXECUTE"));
-    };
-    if !into.is_empty() || !using.is_empty() {
-        return Err(Problem::not_understood("this form of EXECUTE"));
-    }
-    analyst.execute(definition, parameters, has_parentheses)?;
-    let effects = Effects { path: true, ..definition.effects };
-    let lineage = analyst.finish(statement, "execute", None, effects, declared)?;
-    let (columns, uses) = (definition.columns.clone(), definition.uses.clone());
-    Ok(Lineage {
-        columns,
-        uses,
-        named: Some(definition.shown.clone()),
-        compared: definition.compared.clone(),
-        ..lineage
-    })
-}
-
-/// `FETCH` from a known cursor: `text` as it is.
-pub(super) fn fetched(text: &str, definition: &Definition) -> Lineage {
-    Lineage {
-        kind: "fetch",
-        pieces: vec![Piece::Text(text.to_owned())],
-        literals: vec![],
-        parameters: vec![],
-        client_parameters: 0,
-        columns: definition.columns.clone(),
-        uses: definition.uses.clone(),
-        effects: Effects::default(),
-        copy: None,
-        defines: None,
-        named: Some(definition.shown.clone()),
-        compared: vec![],
-    }
-}
-
 impl<'a> Analyst<'a> {
     fn of(parsed: Parsed, lines: Lines<'a>, context: &'a Context<'a>) -> (Analyst<'a>, Statement) {
         let Parsed { statement, stand_ins } = parsed;
@@ -321,7 +263,7 @@ impl Analyst<'_> {
                 options,
             } => {
                 // What EXPLAIN shows is the rewritten statement: sealed literals and masks, never a value.
-                let runs = *analyze || options.is_some();
+                let runs = runs(*analyze, options.as_deref());
                 let (_, _, effects) = self.statement(explained)?;
                 Ok(("explain", None, Effects { writes: effects.writes && runs, ..Effects::default() }))
             }
@@ -475,6 +417,13 @@ impl Analyst<'_> {
             },
         }
     }
+}
+
+/// Whether EXPLAIN with these options runs what it explains; said no, it may.
+fn runs(analyze: bool, options: Option<&[ast::UtilityOption]>) -> bool {
+    let named =
+        |option: &ast::UtilityOption| ["analyze", "analyse"].contains(&scope::fold(&option.name).as_str());
+    analyze || options.into_iter().flatten().any(named)
 }
 
 /// The name of an AST node's variant, without what it holds (which may be a literal).

@@ -4,11 +4,18 @@
 //! ask for, and what EXECUTE and FETCH show is opened as the named statement's columns. The session keeps the names
 //! ([`Named`]); nothing here knows whether the server has them, too. Rights are asked for when a name is used.
 
-use super::print::sealed_type;
+use super::print::{quoted, sealed_type};
 use super::scope::{Ctes, Scope};
-use super::{Analyst, Effects, Output, ParameterSlot, ParameterUse, Recipe, SealedShape, Shape, Tagged, Use};
+use super::{
+    Analyst, Context, Effects, Lineage, Output, ParameterSlot, ParameterUse, Piece, Recipe, SealedShape,
+    Shape, Tagged, Use,
+};
 use crate::catalog::{Action, State};
+use crate::sql::StatementText;
+use crate::sql::lex::Token;
+use crate::sql::parse::Parsed;
 use crate::sql::problem::{Problem, Trouble};
+use crate::sql::shape::Lines;
 use sqlparser::ast::{ArrayElemTypeDef, DataType, Declare, DeclareType, Expr, Ident, ObjectName, Statement};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +25,20 @@ use std::sync::Arc;
 pub struct Named {
     pub statements: BTreeMap<String, Known>,
     pub cursors: BTreeMap<String, Known>,
+    /// Those of the statements that the server knows by a name of ours: the protocol prepared them, not SQL.
+    pub ours: BTreeMap<String, Ours>,
+}
+
+/// A statement that the server knows by another name than the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ours {
+    pub name: String,
+    pub effects: Effects,
 }
 
 /// A session without names.
-pub static NO_NAMES: Named = Named { statements: BTreeMap::new(), cursors: BTreeMap::new() };
+pub static NO_NAMES: Named =
+    Named { statements: BTreeMap::new(), cursors: BTreeMap::new(), ours: BTreeMap::new() };
 
 impl Named {
     pub fn is_empty(&self) -> bool {
@@ -60,6 +77,100 @@ pub struct Definition {
     /// How each of `uses` was disclosed when the name was given: masks of columns stored in clear are part of its text.
     /// Filled by the plan.
     pub shown: Vec<&'static str>,
+}
+
+/// Analyses `EXECUTE` of a known name, or EXPLAIN of it.
+///
+/// # Errors
+/// As [`super::analyse`].
+pub(in crate::sql) fn analyse_execute(
+    parsed: Parsed,
+    lines: Lines<'_>,
+    declared: usize,
+    context: &Context<'_>,
+    definition: &Definition,
+) -> Result<Lineage, Problem> {
+    let (mut analyst, mut statement) = Analyst::of(parsed, lines, context);
+    let ours = context.named.ours.get(&definition.name);
+    let runs = match &mut statement {
+        Statement::Explain {
+            describe_alias: _,
+            analyze,
+            verbose: _,
+            query_plan: _,
+            estimate: _,
+            statement,
+            format: _,
+            options,
+        } => {
+            analyst.execute(definition, statement, ours)?;
+            Some(super::runs(*analyze, options.as_deref()))
+        }
+        execute => {
+            analyst.execute(definition, execute, ours)?;
+            None
+        }
+    };
+    let effects = match runs {
+        Some(false) => Effects::default(),
+        Some(true) | None => Effects { path: true, ..definition.effects },
+    };
+    let kind = if runs.is_some() { "explain" } else { "execute" };
+    let lineage = analyst.finish(statement, kind, None, effects, declared)?;
+    // As EXPLAIN of the statement itself: what it shows is the rewritten statement, and no row.
+    let reads = |used: &Use| used.sealed && used.action == Action::Read && !used.must_be_clear;
+    let uses = definition.uses.iter().zip(&definition.shown);
+    let (uses, shown) = uses
+        .filter(|(used, _)| runs.is_none() || !reads(used))
+        .map(|(used, shown)| (used.clone(), *shown))
+        .unzip();
+    Ok(Lineage {
+        columns: definition.columns.clone().filter(|_| runs.is_none()),
+        uses,
+        named: Some(shown),
+        compared: definition.compared.clone(),
+        ..lineage
+    })
+}
+
+/// `FETCH` from a known cursor: `text` as it is.
+pub(in crate::sql) fn fetched(text: &str, definition: &Definition) -> Lineage {
+    Lineage {
+        columns: definition.columns.clone(),
+        uses: definition.uses.clone(),
+        named: Some(definition.shown.clone()),
+        ..passed("fetch", text.to_owned(), Effects::default())
+    }
+}
+
+/// A statement that executes what nothing tagged is in reach of, by its name in the server. `token` is the name.
+pub(in crate::sql) fn renamed(
+    text: &str,
+    statement: &StatementText,
+    token: &Token,
+    name: &str,
+    effects: Effects,
+) -> Lineage {
+    let (before, after) = (statement.span.start..token.span.start, token.span.end..statement.span.end);
+    let sent = format!("{}{}{}", &text[before], Ident::with_quote('"', name), &text[after]);
+    passed("execute", sent, effects)
+}
+
+fn passed(kind: &'static str, text: String, effects: Effects) -> Lineage {
+    Lineage {
+        kind,
+        pieces: vec![Piece::Text(text)],
+        literals: vec![],
+        parameters: vec![],
+        client_parameters: 0,
+        columns: None,
+        uses: vec![],
+        effects,
+        copy: None,
+        defines: None,
+        named: None,
+        compared: vec![],
+    }
 }
 
 impl Analyst<'_> {
@@ -146,12 +257,31 @@ impl Analyst<'_> {
     }
 
     /// `EXECUTE name (arguments)`: sealed as the parameters ask for; one that is sealed in two ways is written twice.
-    pub(super) fn execute(
+    fn execute(
         &mut self,
         definition: &Definition,
-        arguments: &mut Vec<Expr>,
-        parentheses: &mut bool,
+        statement: &mut Statement,
+        ours: Option<&Ours>,
     ) -> Result<(), Problem> {
+        let Statement::Execute {
+            name,
+            parameters: arguments,
+            has_parentheses: parentheses,
+            immediate: false,
+            into,
+            using,
+            output: false,
+            default: false,
+        } = statement
+        else {
+            return Err(Problem::not_understood("this form of EXECUTE"));
+        };
+        if !into.is_empty() || !using.is_empty() {
+            return Err(Problem::not_understood("this form of EXECUTE"));
+        }
+        if let Some(ours) = ours {
+            *name = Some(ObjectName(vec![quoted(&ours.name)]));
+        }
         let scope = Scope::default();
         if definition.client_parameters == 0 {
             // The server looks at none then (`ExecuteQuery`), and they may be values that nothing says how to seal.
