@@ -1,8 +1,8 @@
 //! Rust: sqlx does what its users do, through the proxy as over PostgreSQL itself.
 //!
 //! A crate of its own with its own lock file (`tests/tools/sqlx`), built into `target/tools/sqlx-target`. tokio-postgres, which
-//! pgveil itself uses, is driven in `drivers.rs`. Absent: `describe`, on which sqlx's compile-time macros rest: it explains a
-//! statement by EXECUTE, which the proxy refuses.
+//! pgveil itself uses, is driven in `drivers.rs`. `describe` among it, on which the compile-time macros rest: it explains a
+//! statement by EXECUTE.
 
 use std::path::Path;
 use std::process::Command;
@@ -24,6 +24,7 @@ fn sqlx() -> Command {
 
 #[test]
 fn sqlx_notices_no_proxy() {
-    let about = "Migrations, bound and built queries, streams, COPY (tests/tools/sqlx/main.rs).";
+    let about =
+        "Migrations, bound and built queries, streams, COPY, what the macros ask (tests/tools/sqlx/main.rs).";
     foreign::same("sqlx", about, sqlx);
 }

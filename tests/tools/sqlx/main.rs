@@ -11,7 +11,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolCopyExt, PgPoolOptions, PgRow};
 use sqlx::types::chrono::NaiveDate;
 use sqlx::types::{BigDecimal, Json};
-use sqlx::{Column, Connection, PgPool, QueryBuilder, Row, TypeInfo};
+use sqlx::{Column, Connection, Either, Executor, PgPool, QueryBuilder, Row, TypeInfo};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -196,6 +196,27 @@ async fn change(pool: &PgPool) -> Result<()> {
     Ok(())
 }
 
+/// What `query!` asks while a program is compiled: types, and which columns may be NULL, for which it explains the
+/// statement by its name.
+async fn describe(pool: &PgPool) -> Result<()> {
+    for sql in [
+        "select id, email, name, born, salary, profile from person where email = $1 and salary = $2",
+        "select p.email, q.email as other, count(*) from person p left join person q on q.id = p.id + 1 group by 1, 2",
+        "insert into person (email, name) values ($1, $2) returning email, note",
+        "select 1 as one, $1::text as given",
+    ] {
+        let described = pool.describe(sql).await?;
+        let columns = described.columns().iter().zip(0..).map(|(column, at)| {
+            (column.name(), column.type_info().name().to_owned(), described.nullable(at))
+        });
+        say("columns", columns.collect::<Vec<_>>());
+        if let Some(Either::Left(types)) = described.parameters() {
+            say("parameters", types.iter().map(|one| one.name().to_owned()).collect::<Vec<_>>());
+        }
+    }
+    Ok(())
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let options: PgConnectOptions = std::env::args().nth(1).ok_or("a URL is missing")?.parse()?;
@@ -204,6 +225,7 @@ async fn main() -> Result<()> {
     write(&pool).await?;
     read(&pool).await?;
     change(&pool).await?;
+    describe(&pool).await?;
     let both = migrator(&[("create", CREATE), ("change", CHANGE)]);
     both.run(&pool).await?;
     both.run(&pool).await?;
