@@ -1,11 +1,15 @@
 //! Parts of PostgreSQL's grammar that the parser lacks: while a statement is parsed, something that it has stands in for
 //! them, and in what is printed they stand again.
 //!
-//! Only parts that hold neither a value nor a column of a table: row locks (`FOR NO KEY UPDATE OF a, b`), `CURRENT OF`,
-//! what ends a definition (`WITH CHECK OPTION`),
-//! `TABLE t`, `(c).*`, the `LIKE t INCLUDING …` of a new table, and a trigger's constants, and actions of ALTER TABLE on storage and the like. Guarantees: a
-//! stand-in is marked by a character that the text does not have, so nothing of the client's is taken for one; what a
-//! part names (the table of LIKE) is handed to lineage, which resolves it. Deliberately absent: expressions.
+//! Only parts that hold no expression with a column or parameter in it: row locks (`FOR NO KEY UPDATE OF a, b`), `CURRENT OF`,
+//! what ends a definition (`WITH CHECK OPTION`), `TABLE t`, `(c).*`, the `LIKE t INCLUDING …` of a new table, a trigger's
+//! constants, actions of ALTER TABLE on storage and the like; clauses of queries and targets (`clauses.rs`), and SQL/JSON
+//! (`json.rs`). Guarantees: a stand-in is marked by a character that the text does not have, so nothing of the client's is
+//! taken for one; what a part names (the table of LIKE, the columns of CYCLE) is handed to lineage, which resolves it.
+//! Deliberately absent: what these mean, which `lineage` says.
+
+mod clauses;
+mod json;
 
 use super::lex::{Kind, Token};
 use super::spelling::fold_identifier;
@@ -21,13 +25,40 @@ pub(super) struct StandIns {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StandIn {
+    marker: String,
     /// As the parser prints it.
     phrase: String,
     /// What is sent in its place.
     part: String,
-    /// The stand-in column's name, for LIKE.
-    column: Option<String>,
-    like: Option<Like>,
+    meaning: Meaning,
+}
+
+/// What lineage must know of a part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// Nothing: no value or column is in it.
+    #[default]
+    Text,
+    Like(Like),
+    /// An element or field of this column is assigned.
+    Element(String),
+    /// `ROWS FROM (…)`: a function of functions.
+    RowsFrom,
+    /// `JSON_TABLE (…)`, by the names of its columns.
+    JsonTable(Vec<String>),
+    /// `SEARCH … CYCLE …`: the columns that it reads, and those that it makes.
+    Recursion {
+        reads: Vec<String>,
+        makes: Vec<String>,
+    },
+    /// `JSON_ARRAY(SELECT …)`.
+    JsonArray,
+    /// How a JSON constructor ends: with this type, if any.
+    JsonClauses {
+        returning: Option<String>,
+    },
+    /// The alias of a function that has only a list of columns.
+    Unnamed,
 }
 
 /// `LIKE t INCLUDING …` among the columns of a new table.
@@ -58,15 +89,28 @@ impl StandIns {
         text
     }
 
+    /// What a name stands for.
+    pub(super) fn meaning(&self, marker: &str) -> Option<&Meaning> {
+        self.parts.iter().find(|stand_in| stand_in.marker == marker).map(|stand_in| &stand_in.meaning)
+    }
+
+    /// What a name stands for, as it was written, for messages.
+    pub(super) fn part(&self, marker: &str) -> Option<&str> {
+        self.parts.iter().find(|stand_in| stand_in.marker == marker).map(|stand_in| stand_in.part.as_str())
+    }
+
     /// What the column of a new table stands for.
     pub(super) fn like(&self, column: &str) -> Option<&Like> {
-        self.parts.iter().find(|stand_in| stand_in.column.as_deref() == Some(column))?.like.as_ref()
+        match self.meaning(column)? {
+            Meaning::Like(like) => Some(like),
+            _ => None,
+        }
     }
 
     /// Names the table of a LIKE as the catalog does: `table` is quoted and qualified.
     pub(super) fn qualify_like(&mut self, column: &str, table: &str) {
-        for stand_in in self.parts.iter_mut().filter(|stand_in| stand_in.column.as_deref() == Some(column)) {
-            if let Some(like) = &stand_in.like {
+        for stand_in in self.parts.iter_mut().filter(|stand_in| stand_in.marker == column) {
+            if let Meaning::Like(like) = &stand_in.meaning {
                 stand_in.part = format!("LIKE {table} {}", like.options).trim_end().to_owned();
             }
         }
@@ -81,17 +125,20 @@ struct Found {
     phrase: Option<String>,
     /// What is printed in its place for good: another spelling of the same.
     same: String,
-    column: Option<String>,
-    like: Option<Like>,
+    meaning: Meaning,
 }
 
 impl Found {
     fn new(length: usize, tokens: Vec<Theirs>, phrase: String) -> Found {
-        Found { length, tokens, phrase: Some(phrase), same: String::new(), column: None, like: None }
+        Found { length, tokens, phrase: Some(phrase), same: String::new(), meaning: Meaning::Text }
     }
 
     fn same(length: usize, tokens: Vec<Theirs>, same: String) -> Found {
-        Found { length, tokens, phrase: None, same, column: None, like: None }
+        Found { length, tokens, phrase: None, same, meaning: Meaning::Text }
+    }
+
+    fn meaning(self, meaning: Meaning) -> Found {
+        Found { meaning, ..self }
     }
 }
 
@@ -126,8 +173,10 @@ pub(super) fn stand_in(sql: &str, tokens: &[Token], theirs: &[TokenWithSpan]) ->
         replaced.text.push_str(found.phrase.as_deref().unwrap_or(&found.same));
         copied = span.end;
         if let Some(phrase) = found.phrase {
-            let part = sql.get(span)?.to_owned();
-            replaced.stand_ins.parts.push(StandIn { phrase, part, column: found.column, like: found.like });
+            // What stood behind something else without a comma.
+            let space = if phrase.starts_with(',') { " " } else { "" };
+            let part = format!("{space}{}", sql.get(span)?);
+            replaced.stand_ins.parts.push(StandIn { marker, phrase, part, meaning: found.meaning });
         }
         at += found.length;
     }
@@ -221,6 +270,8 @@ impl Text<'_> {
             .or_else(|| self.variadic(at, marker))
             .or_else(|| self.like(at, marker))
             .or_else(|| self.trigger_arguments(at, marker))
+            .or_else(|| self.clause(at, marker))
+            .or_else(|| self.json(at, marker))
     }
 
     /// `FOR NO KEY UPDATE`, `FOR KEY SHARE`, and any lock of several tables (`for_locking_item`).
@@ -371,14 +422,9 @@ impl Text<'_> {
             0 => String::new(),
             options => self.sql.get(self.span(at + 1 + name, options)?)?.to_owned(),
         };
-        Some(Found {
-            length,
-            tokens: vec![word(marker), word("TEXT")],
-            phrase: Some(format!("{marker} TEXT")),
-            column: Some(marker.to_owned()),
-            same: String::new(),
-            like: Some(Like { name: parts.iter().step_by(2).map(text).collect(), options }),
-        })
+        let like = Like { name: parts.iter().step_by(2).map(text).collect(), options };
+        let tokens = vec![word(marker), word("TEXT")];
+        Some(Found::new(length, tokens, format!("{marker} TEXT")).meaning(Meaning::Like(like)))
     }
 
     /// The constants that a trigger hands its function (`TriggerFuncArgs`).

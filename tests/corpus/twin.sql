@@ -99,3 +99,39 @@ do $$ begin update customers set note = 'x' where id = 3; end $$
 create function f() returns bigint language sql as 'select count(*) from customers'
 select a.id, b.id from orders a join orders b on a.* = b.* order by 1
 select a.id from orders a join orders b on a is not distinct from b order by 1
+
+-- Clauses that the parser lacks
+select email, sum(id) over (order by id rows between 1 preceding and 1 following exclude current row) from customers order by id
+select id, count(*) over (order by badge is null groups between unbounded preceding and current row exclude ties) from customers where email is not null order by id
+select c.email, n, e from customers c, rows from (generate_series(1, 2), unnest(array['ana@x.org', 'bob@x.org', null])) with ordinality as x (n, e, o) where c.email = e order by o
+select x.*, c.badge from customers c, rows from (generate_series(1, c.id), json_array_elements_text('["a"]')) as x where c.id = 2 order by 1
+select c.id, u.*, v.*, e from customers c, jsonb_array_elements_text('["a"]') u, unnest(array[1]) v, json_array_elements('[2]') with ordinality as w (e, o) where c.email = 'ana@x.org'
+select c.email, r.b, json_to_record.a from customers c, json_to_record('{"a": 1}') as (a int), json_to_record('{"b": "x"}') as r (b text) order by c.id
+with recursive t (id, mail) as (select id, email from customers where id = 1 union all select t.id + 1, t.mail from t where t.id < 3) search depth first by id set o select id, mail from t order by o
+with recursive t (id, mail) as (select id, email from customers where id = 1 union all select t.id + 1, t.mail from t where t.id < 3) search breadth first by id set o cycle id set c using p select t.id, c.id, c.email, t.c from t join customers c on c.email = t.mail order by t.o
+with recursive t (id, mail) as (select id, email from customers where id = 1 union all select 3 - t.id, t.mail from t) cycle id set c to 'y' default 'n' using p select id, mail, c, p from t order by p
+select note, count(distinct email) from customers group by distinct rollup (note), rollup (note) order by 1, 2
+select email from customers where id between symmetric 3 and 1 and id not between symmetric 2 and 2 and id between asymmetric 1 and 9 order by id
+select email from customers where id < 4 order by id limit all offset 1
+select email from customers where id < 4 order by id fetch first row only
+select email from customers where id < 4 order by id fetch next 2 row with ties
+select email, trim(leading from note), trim(both from note), substring(note similar '%#"i#"%' escape '#'), collation for (note) from customers order by id
+select trim(leading from phone), substring(phone from 2 for 3), position('1' in phone), overlay(phone placing 'x' from 1), extract(year from seen), ceil(score), seen at time zone 'utc' from customers, orders where orders.id = customers.id order by customers.id
+
+-- From PostgreSQL 16 on: SQL/JSON constructors
+select json_object('id': id, 'mail' value email null on null returning jsonb) from customers order by id
+select json_object('mail': email, 'more': json_array(name, note null on null) absent on null with unique keys returning text) from customers order by id
+select json_object('a': email absent on null), json_object('b': badge, 'c': joined, 'd': c) from customers c order by id
+select json_objectagg(id: email absent on null with unique returning jsonb), json_objectagg(id value badge) from customers
+select json_arrayagg(email order by id), json_arrayagg(email order by id null on null returning text), json_arrayagg(badge order by id null on null returning jsonb) from customers
+select json_array(email, email), json_array(email, email returning jsonb), json_array(email), json_array(email, badge, id null on null) from customers order by id
+select json_array(select billing_email from orders order by id), json_array(select total from orders where id > 1000000)
+select json_arrayagg(o order by id) from orders o
+select json_object('a': 1, 'b': note), json_array(note, 2), json_object('{a, 1}'), json_object(note: id) from customers where email = 'ana@x.org'
+select email, note is json, note is not json object, '{"a": 1, "a": 2}' is json object with unique keys from customers order by id
+select x.j -> 'mail', x.j ->> 'id' from (select json_object('id': id, 'mail': email) as j from customers) x where x.j ->> 'id' = '1'
+
+-- From PostgreSQL 17 on: queries of documents
+select email, json_value('{"a": 5}', '$.a' returning int default 0 on empty null on error), json_query('{"b": [1]}', '$.b' with conditional array wrapper), json_exists('{}', '$.c' error on error) from customers order by id
+select c.email, j.* from customers c, json_table('[{"a": "x", "b": [{"c": 1.5}]}, {}]', '$[*]' as root columns (n for ordinality, a text path '$.a' default '-' on empty, e int exists path '$.b', nested path '$.b[*]' as inside columns (c numeric(12,2)))) as j where c.email = 'ana@x.org' order by j.n
+select json_scalar(email), json_scalar(badge), json_scalar(joined), json_serialize(json_object('a': email)), json('{"a": 1}' with unique keys) from customers order by id

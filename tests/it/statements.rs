@@ -70,6 +70,20 @@ fn many_rows_are_written_from_a_list() {
 }
 
 #[test]
+fn elements_and_fields_are_assigned_beside_cells() {
+    alike(
+        "CREATE TYPE place AS (street text, zip int);
+         ALTER TABLE customers ADD tags text[], ADD home place, ADD homes place[];
+         INSERT INTO customers (id, email, tags[1], tags[2], home.street, homes[1].zip) VALUES (1, 'ana@x.org', 'a', 'b', 's', 7);
+         UPDATE customers SET tags[2] = 'c', home.zip = 5, email = 'new@x.org', homes[1].street = 't' WHERE tags[1] = 'a';
+         UPDATE customers SET (email, tags[3:4], home.street) = ('newer@x.org', '{d,e}', 'u'), card = '41' WHERE id = 1
+           RETURNING tags[2:3], (home).zip, email;
+         INSERT INTO customers (id, email) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET tags[1] = 'z', email = EXCLUDED.email;
+         SELECT * FROM customers;",
+    );
+}
+
+#[test]
 fn sql_executes_what_the_protocol_prepared() {
     let proxy = Proxy::start(POLICY, TAGS);
     let plain = postgres::database("executes");

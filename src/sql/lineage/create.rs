@@ -2,8 +2,8 @@
 
 use super::assign::{Target, assigned};
 use super::compare::is_null;
+use super::naming::output_name;
 use super::print::{quoted, sealed_type};
-use super::query::output_name;
 use super::scope::{Ctes, Entry, Found, Out, Scope, fold, parts, span_of};
 use super::table_as::NewTable;
 use super::{Analyst, SealedShape, Shape, Tagged, logical};

@@ -8,6 +8,7 @@ use super::scope::{Ctes, Entry, Found, Out, Scope, fold, parts, span_of};
 use super::{Analyst, Shape};
 use crate::catalog::{Action, Relation};
 use crate::sql::problem::{Problem, Trouble};
+use crate::sql::stand_in::Meaning;
 use sqlparser::ast::{
     Assignment, AssignmentTarget, ConflictTarget, Delete, DoUpdate, Expr, FromTable, Insert, Join,
     ObjectName, ObjectNamePart, OnConflict, OnConflictAction, OnInsert, SelectItem, SetExpr,
@@ -29,13 +30,19 @@ impl Analyst<'_> {
         };
         let (relation, outs) = self.target(name)?;
         let listed = self.insert_columns(columns, &relation, source.as_deref())?;
-        let targets: Vec<Target> = listed
-            .iter()
-            .map(|column| match outs.iter().find(|out| out.name.as_deref() == Some(column.as_str())) {
-                Some(out) => Ok(Target::of(out)),
-                None => Err(no_column(column, &relation.name)),
-            })
-            .collect::<Result<_, _>>()?;
+        let targets: Vec<Target> = match columns.is_empty() {
+            false => {
+                let targets = columns.iter().map(|column| self.target_column(column, &outs, &relation.name));
+                targets.collect::<Result<_, _>>()?
+            }
+            true => {
+                let out =
+                    |column: &String| outs.iter().find(|out| out.name.as_deref() == Some(column.as_str()));
+                let target =
+                    |column| out(column).map(Target::of).ok_or_else(|| no_column(column, &relation.name));
+                listed.iter().map(target).collect::<Result<_, _>>()?
+            }
+        };
         if let Some(source) = source {
             self.query(source, outer, ctes, Some(&targets))?;
         }
@@ -68,13 +75,7 @@ impl Analyst<'_> {
         source: Option<&sqlparser::ast::Query>,
     ) -> Result<Vec<String>, Problem> {
         if !columns.is_empty() {
-            return columns
-                .iter()
-                .map(|column| match parts(column)?.as_slice() {
-                    [single] => Ok(single.clone()),
-                    _ => Err(Problem::not_understood("a field in the column list of INSERT")),
-                })
-                .collect();
+            return columns.iter().map(|column| self.target_name(column).map(|(column, _)| column)).collect();
         }
         let all: Vec<String> = relation.columns.iter().map(|column| column.name.clone()).collect();
         if let Some(SetExpr::Values(values)) = source.map(|query| &*query.body) {
@@ -153,19 +154,52 @@ impl Analyst<'_> {
         columns: &[Out],
         scope: &Scope<'_>,
     ) -> Result<(), Problem> {
-        let target = |name: &ObjectName| target_column(name, columns);
         for Assignment { target: assigned, value } in assignments {
             match assigned {
                 AssignmentTarget::ColumnName(name) => {
-                    self.assign(value, &target(name)?, scope)?;
+                    let target = self.target_column(name, columns, "the target")?;
+                    self.assign(value, &target, scope)?;
                 }
                 AssignmentTarget::Tuple(names) => {
-                    let targets = names.iter().map(target).collect::<Result<Vec<_>, _>>()?;
+                    let targets = names.iter().map(|name| self.target_column(name, columns, "the target"));
+                    let targets = targets.collect::<Result<Vec<_>, _>>()?;
                     self.assign_row(value, &targets, scope)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// The column that a target of an assignment names, and whether it is only an element or field of it.
+    fn target_name(&self, name: &ObjectName) -> Result<(String, bool), Problem> {
+        let parts = parts(name)?;
+        let Some(first) = parts.first() else { return Err(Problem::not_understood("this target")) };
+        match self.stand_ins.meaning(first) {
+            Some(Meaning::Element(column)) => Ok((column.clone(), true)),
+            Some(_) => Err(Problem::not_understood("this target")),
+            None => Ok((first.clone(), parts.len() > 1)),
+        }
+    }
+
+    /// The column that an assignment names, among those of the statement's table.
+    pub(super) fn target_column(
+        &self,
+        name: &ObjectName,
+        columns: &[Out],
+        table: &str,
+    ) -> Result<Target, Problem> {
+        let (column, part) = self.target_name(name)?;
+        let found = columns.iter().find(|out| out.name.as_deref() == Some(column.as_str()));
+        let target = found.map(Target::of).ok_or_else(|| no_column(&column, table))?;
+        match (part, &target) {
+            (false, _) | (true, Target::Plain) => Ok(target),
+            (true, Target::Sealed(sealed)) => {
+                Err(Problem::sealed_use(sealed.column(), "assignment to an element or field"))
+            }
+            (true, Target::Clear(_) | Target::New { .. }) => {
+                Err(Problem::not_understood("assignment to an element or field of a tagged column"))
+            }
+        }
     }
 
     /// `(a, b) = (1, 2)`, `(a, b) = (SELECT …)`, `(a, b) = ROW(…)`.
@@ -340,17 +374,6 @@ fn excluded(own: &Entry) -> Entry {
         complete: true,
         row: None,
         table: false,
-    }
-}
-
-/// The column that an assignment names, among those of the statement's table.
-pub(super) fn target_column(name: &ObjectName, columns: &[Out]) -> Result<Target, Problem> {
-    match parts(name)?.as_slice() {
-        [single] => {
-            let found = columns.iter().find(|out| out.name.as_deref() == Some(single.as_str()));
-            found.map(Target::of).ok_or_else(|| no_column(single, "the target"))
-        }
-        _ => Err(Problem::not_understood("assignment to a field")),
     }
 }
 

@@ -86,6 +86,18 @@ impl Document {
         self.value.first_leaf()
     }
 
+    /// An array of cells.
+    pub(super) fn each_cell(form: Form, sealed: SealedShape) -> Result<Document, Problem> {
+        let value = Part::Each(Box::new(Part::Leaf(sealed)));
+        value.check(form == Form::Jsonb)?;
+        Ok(Document { form, value })
+    }
+
+    /// Not spelled out in a text.
+    pub(super) fn is_json(&self) -> bool {
+        self.form != Form::Text
+    }
+
     /// Whether its members are places of their own, whatever is before them.
     pub(super) fn is_jsonb_object(&self) -> bool {
         self.form == Form::Jsonb && matches!(self.value, Part::Object(_))

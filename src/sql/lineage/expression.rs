@@ -10,10 +10,11 @@ use super::{Analyst, ParameterUse, SealedShape, Shape, Tagged, logical};
 use crate::catalog::Action;
 use crate::sql::kinds;
 use crate::sql::problem::Problem;
+use crate::sql::stand_in::Meaning;
 use crate::value::DataType;
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    Ident, Interval, Subscript, UnaryOperator, Value, WindowFrame, WindowFrameBound, WindowSpec,
+    Ident, Interval, Subscript, UnaryOperator, Value,
 };
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +23,9 @@ impl Analyst<'_> {
     /// The shape of `expr` in `scope`; the tree is changed where a tagged column asks for it.
     pub(super) fn expr(&mut self, expr: &mut Expr, scope: &Scope<'_>) -> Result<Shape, Problem> {
         match expr {
+            Expr::Identifier(ident) if self.stand_ins.meaning(&ident.value).is_some() => {
+                self.stood_in(&ident.value)
+            }
             Expr::Identifier(ident) => {
                 let resolved =
                     scope.column(&fold(ident)).map_err(|problem| problem.at(self.at(ident.span)))?;
@@ -180,8 +184,10 @@ impl Analyst<'_> {
             Expr::Between { expr, negated: _, low, high } => {
                 all("BETWEEN", vec![Some(expr), Some(low), Some(high)])
             }
+            // The zone is no time.
             Expr::AtTimeZone { timestamp, time_zone } => {
-                all("AT TIME ZONE", vec![Some(timestamp), Some(time_zone)])
+                all("AT TIME ZONE", vec![Some(time_zone)])?;
+                all("AT TIME ZONE", vec![Some(timestamp)])
             }
             Expr::Extract { field: _, syntax: _, expr } => all("extract", vec![Some(expr)]),
             Expr::Ceil { expr, field: _ } => all("ceil", vec![Some(expr)]),
@@ -194,7 +200,9 @@ impl Analyst<'_> {
                 all("trim", vec![Some(expr), trim_what.as_mut()])
             }
             Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
-                all("overlay", vec![Some(expr), Some(overlay_what), Some(overlay_from), overlay_for.as_mut()])
+                // Numbers.
+                all("overlay", vec![Some(overlay_from), overlay_for.as_mut()])?;
+                all("overlay", vec![Some(expr), Some(overlay_what)])
             }
             Expr::Collate { expr, collation: _ } => all("COLLATE", vec![Some(expr)]),
             Expr::IsJson { expr, kind: _, unique_keys: _, negated: _ } => all("IS JSON", vec![Some(expr)]),
@@ -307,6 +315,15 @@ impl Analyst<'_> {
         let at = expression_at(self, expr);
         let shape = self.expr(expr, scope)?;
         self.refuse_sealed(&shape, &format!("{clause} on the bare column"), at)
+    }
+
+    /// A part that stands in the tree by its name only.
+    fn stood_in(&self, marker: &str) -> Result<Shape, Problem> {
+        match self.stand_ins.meaning(marker) {
+            Some(Meaning::Text) => Ok(Shape::Plain),
+            // Its column was not read here.
+            _ => Err(Problem::not_understood("this construct")),
+        }
     }
 
     /// What a name became: a guarded clear column turns into its mask here.
@@ -449,6 +466,14 @@ impl Analyst<'_> {
                 let construct = format!("operator {op}");
                 self.unsealed(left, scope, &construct)?;
                 self.unsealed(right, scope, &construct)
+            }
+            BinaryOperator::PGCustomBinaryOperator(path) => {
+                let stood_in = path.first().and_then(|name| self.stand_ins.part(name));
+                let construct = match stood_in {
+                    Some(part) => part.to_ascii_uppercase(),
+                    None => format!("operator {op}"),
+                };
+                self.blind(&construct, vec![left, right], scope)
             }
             other => self.blind(&format!("operator {other}"), vec![left, right], scope),
         }
@@ -630,31 +655,6 @@ impl Analyst<'_> {
         sealed.data_type = to;
         sealed.shown = None;
         Ok(Shape::Sealed(sealed))
-    }
-
-    pub(super) fn window(&mut self, spec: &mut WindowSpec, scope: &Scope<'_>) -> Result<(), Problem> {
-        let WindowSpec { window_name: _, partition_by, order_by, window_frame } = spec;
-        for key in partition_by {
-            let shape = self.expr(key, scope)?;
-            self.compared(&shape, "PARTITION BY", None)?;
-        }
-        for key in order_by {
-            let shape = self.expr(&mut key.expr, scope)?;
-            self.refuse_sealed(&shape, "ORDER BY in a window", None)?;
-        }
-        if let Some(WindowFrame { units: _, start_bound, end_bound }) = window_frame {
-            for bound in std::iter::once(start_bound).chain(end_bound.as_mut()) {
-                match bound {
-                    WindowFrameBound::CurrentRow
-                    | WindowFrameBound::Preceding(None)
-                    | WindowFrameBound::Following(None) => {}
-                    WindowFrameBound::Preceding(Some(offset)) | WindowFrameBound::Following(Some(offset)) => {
-                        self.unsealed(offset, scope, "a window frame")?;
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,16 +1,18 @@
 //! Functions: a table of what is understood over sealed operands; every other function takes none.
 
 use super::compare::{compared_with, is_null};
+use super::constructor::constructor;
 use super::document::{Form, Maker, maker};
 use super::print::{cast, sealed_type};
 use super::query::expression_at;
 use super::scope::{Scope, parts};
 use super::{Analyst, Shape};
 use crate::sql::problem::Problem;
+use crate::sql::stand_in::Meaning;
 use crate::value::DataType;
 use sqlparser::ast::{
-    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, Value, WindowType,
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Query, Value, WindowType,
 };
 
 /// What a function does with sealed operands.
@@ -75,7 +77,18 @@ impl Analyst<'_> {
             [schema, own] if schema == "pg_catalog" => Some(own.clone()),
             _ => None,
         };
-        let display = name_parts.join(".");
+        let display = match name_parts.as_slice() {
+            [own] => match (self.stand_ins.meaning(own), self.stand_ins.part(own)) {
+                (Some(Meaning::Text), Some(part)) => part.to_ascii_uppercase(),
+                (Some(_), _) => return Err(Problem::not_understood("this function call")),
+                (None, _) => own.clone(),
+            },
+            several => several.join("."),
+        };
+        let constructor = match (&built_in, &*args) {
+            (Some(own), FunctionArguments::List(list)) => constructor(own, list),
+            _ => None,
+        };
         let power = built_in.and_then(|own| {
             let listed = OVER_SEALED.iter().find(|(known, _)| *known == own).map(|(_, power)| *power);
             listed.or_else(|| maker(&own).map(|(maker, form)| Power::Document(maker, form)))
@@ -92,20 +105,32 @@ impl Analyst<'_> {
         }
         match args {
             FunctionArguments::None => Ok(Shape::Plain),
-            FunctionArguments::Subquery(query) => {
-                let outputs = self.query(query, Some(scope), &scope.ctes, None)?;
-                if let ("array", [super::scope::Out { name: _, shape: Shape::Sealed(sealed) }]) =
-                    (display.as_str(), outputs.as_slice())
-                {
-                    return Ok(Shape::Array(sealed.clone().unmodified()));
-                }
-                for out in outputs {
-                    self.refuse_sealed(&out.shape, &format!("function {display}"), None)?;
-                }
-                Ok(Shape::Plain)
-            }
-            FunctionArguments::List(list) => self.arguments(&display, power, list, scope),
+            FunctionArguments::Subquery(query) => self.of_query(&display, query, scope),
+            FunctionArguments::List(list) => match constructor {
+                Some(constructor) => self.constructed(&display, constructor, list, scope),
+                None => self.arguments(&display, power, list, scope),
+            },
         }
+    }
+
+    /// `ARRAY(SELECT …)`, `JSON_ARRAY(SELECT …)`.
+    fn of_query(&mut self, name: &str, query: &mut Query, scope: &Scope<'_>) -> Result<Shape, Problem> {
+        let marked = query.with.as_ref().and_then(|with| with.cte_tables.first());
+        let marked = marked.and_then(|cte| self.stand_ins.meaning(&cte.alias.name.value));
+        let json = marked == Some(&Meaning::JsonArray);
+        let outputs = self.query(query, Some(scope), &scope.ctes, None)?;
+        if json {
+            return self.array_of_query(&outputs);
+        }
+        if let ("array", [super::scope::Out { name: _, shape: Shape::Sealed(sealed) }]) =
+            (name, outputs.as_slice())
+        {
+            return Ok(Shape::Array(sealed.clone().unmodified()));
+        }
+        for out in outputs {
+            self.refuse_sealed(&out.shape, &format!("function {name}"), None)?;
+        }
+        Ok(Shape::Plain)
     }
 
     fn arguments(
@@ -121,6 +146,8 @@ impl Analyst<'_> {
                 FunctionArgumentClause::OrderBy(keys) => {
                     keys.iter_mut().try_for_each(|key| self.order_key(key, scope))?;
                 }
+                FunctionArgumentClause::Limit(Expr::Identifier(marker))
+                    if self.stand_ins.meaning(&marker.value).is_some() => {}
                 FunctionArgumentClause::IgnoreOrRespectNulls(_)
                 | FunctionArgumentClause::JsonNullClause(_)
                 | FunctionArgumentClause::JsonReturningClause(_) => {}
@@ -282,6 +309,12 @@ impl Analyst<'_> {
         for arg in args {
             let arg = match arg {
                 FunctionArg::Unnamed(arg) | FunctionArg::Named { arg, .. } => arg,
+                // The name of a parameter, not of a column.
+                FunctionArg::ExprNamed {
+                    name: _,
+                    arg,
+                    operator: FunctionArgOperator::RightArrow | FunctionArgOperator::Assignment,
+                } => arg,
                 FunctionArg::ExprNamed { name, arg, operator: _ } => {
                     self.unsealed(name, scope, &construct)?;
                     arg

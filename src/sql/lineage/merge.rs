@@ -87,7 +87,7 @@ impl Analyst<'_> {
                 named.map(|name| ObjectName(vec![ObjectNamePart::Identifier(quoted_ident(name))])).collect();
         }
         for (column, value) in columns.iter().zip(row.content.iter_mut()) {
-            let target = super::dml::target_column(column, outs)?;
+            let target = self.target_column(column, outs, "the target")?;
             self.assign(value, &target, scope)?;
         }
         // More values than columns: the server says so.

@@ -3,16 +3,17 @@
 use super::assign::{Target, assigned};
 use super::compare::is_null;
 use super::deferred::Meets;
+use super::naming::output_name;
 use super::print::{cast, sealed_type};
 use super::relation::quoted_ident;
 use super::scope::{Ctes, Out, Scope, fold, parts};
 use super::{Analyst, Shape};
 use crate::sql::problem::{Problem, Trouble};
+use crate::sql::stand_in::Meaning;
 use sqlparser::ast::{
-    AccessExpr, Cte, Distinct, Expr, GroupByExpr, GroupByWithModifier, Ident, LimitClause,
-    NamedWindowDefinition, NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, Query, Select,
-    SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier,
-    Statement, Value, Values, With,
+    Cte, Distinct, Expr, GroupByExpr, GroupByWithModifier, Ident, LimitClause, NamedWindowDefinition,
+    NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectFlavor, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Statement, Value, Values, With,
 };
 use std::rc::Rc;
 
@@ -81,6 +82,14 @@ impl Analyst<'_> {
                 return Err(Problem::not_understood("this form of WITH"));
             }
             let name = fold(&alias.name);
+            match self.stand_ins.meaning(&alias.name.value).cloned() {
+                Some(Meaning::Recursion { reads, makes }) => {
+                    self.searched(ctes, &reads, &makes)?;
+                    continue;
+                }
+                Some(_) => continue,
+                None => {}
+            }
             if *recursive {
                 // The first term says what the columns carry; the whole is then read with that known.
                 let mut first = query.clone();
@@ -96,6 +105,29 @@ impl Analyst<'_> {
             }
             ctes.push(name, outputs);
         }
+        Ok(())
+    }
+
+    /// `SEARCH` and `CYCLE` of the item before: rows of what they read come out in the columns that they make.
+    fn searched(&mut self, ctes: &mut Ctes, reads: &[String], makes: &[String]) -> Result<(), Problem> {
+        let Some((name, mut outputs)) = ctes.last() else {
+            return Err(Problem::not_understood("this form of WITH"));
+        };
+        ctes.pop();
+        for read in reads {
+            let out = outputs.iter().find(|out| out.name.as_deref() == Some(read));
+            match out.map(|out| &out.shape) {
+                Some(shape) => self.refuse_sealed(shape, "SEARCH or CYCLE", None)?,
+                None if outputs.iter().all(|out| out.name.is_some()) => {}
+                None => {
+                    return Err(Problem::not_understood(
+                        "SEARCH or CYCLE by a column without a certain name",
+                    ));
+                }
+            }
+        }
+        outputs.extend(makes.iter().map(|name| Out::named(name, Shape::Plain)));
+        ctes.push(name, outputs);
         Ok(())
     }
 
@@ -569,42 +601,6 @@ fn renamed(mut outputs: Vec<Out>, columns: &[sqlparser::ast::TableAliasColumnDef
         out.name = Some(fold(&column.name));
     }
     outputs
-}
-
-/// The name that PostgreSQL gives an output (`parse_target.c` `FigureColname`), where that is certain.
-pub(super) fn output_name(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Identifier(ident) => Some(fold(ident)),
-        Expr::CompoundIdentifier(path) => path.last().map(fold),
-        Expr::Nested(inner) => output_name(inner),
-        Expr::Collate { expr, collation: _ } => output_name(expr),
-        Expr::Cast { expr, .. } => output_name(expr),
-        Expr::Function(function) => parts(&function.name).ok()?.pop(),
-        Expr::Case { else_result, .. } => {
-            else_result.as_deref().and_then(named_only).or(Some("case".to_owned()))
-        }
-        Expr::Exists { .. } => Some("exists".to_owned()),
-        Expr::Array(_) => Some("array".to_owned()),
-        Expr::Tuple(_) => Some("row".to_owned()),
-        Expr::CompoundFieldAccess { root, access_chain } => {
-            let field = access_chain.iter().rev().find_map(|access| match access {
-                AccessExpr::Dot(Expr::Identifier(field)) => Some(fold(field)),
-                _ => None,
-            });
-            field.or_else(|| output_name(root))
-        }
-        _ => None,
-    }
-}
-
-/// A name that comes from a column, not from a construct.
-fn named_only(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Function(_) => output_name(expr),
-        Expr::Nested(inner) => named_only(inner),
-        Expr::Cast { expr, .. } => named_only(expr),
-        _ => None,
-    }
 }
 
 /// Where an expression begins, when it is a name.

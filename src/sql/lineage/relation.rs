@@ -6,10 +6,11 @@ use super::{Analyst, Shape};
 use crate::catalog::{Action, RelationKind};
 use crate::sql::kinds;
 use crate::sql::problem::{Problem, Trouble};
+use crate::sql::stand_in::Meaning;
 use sqlparser::ast::{
-    ArrayElemTypeDef, DataType, Expr, FunctionArg, FunctionArgExpr, Ident, Join, JoinConstraint,
-    JoinOperator, ObjectName, TableAlias, TableAliasColumnDef, TableFactor, TableSample, TableSampleKind,
-    TableSampleModifier, TableSampleQuantity, TableWithJoins, Value,
+    ArrayElemTypeDef, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join,
+    JoinConstraint, JoinOperator, ObjectName, TableAlias, TableAliasColumnDef, TableFactor, TableSample,
+    TableSampleKind, TableSampleModifier, TableSampleQuantity, TableWithJoins, Value,
 };
 use std::rc::Rc;
 
@@ -214,8 +215,9 @@ impl Analyst<'_> {
                 for array in array_exprs.iter_mut() {
                     shapes.push(self.array_elements(array, scope)?);
                 }
-                shapes.extend(with_ordinality.then_some(Shape::Plain));
-                self.push_function("unnest", Some(shapes), alias.as_ref(), scope)
+                let mut columns = called("unnest", shapes);
+                columns.extend(with_ordinality.then(|| Out::named("ordinality", Shape::Plain)));
+                self.push_function("unnest", true, Some(columns), alias.as_ref(), scope)
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 let Some(alias) = alias else { return self.table_with_joins(table_with_joins, scope) };
@@ -322,7 +324,72 @@ impl Analyst<'_> {
         scope: &mut Scope<'_>,
     ) -> Result<(), Problem> {
         let function = parts(name)?.pop().unwrap_or_default();
-        let known = ONE_COLUMN.contains(&function.as_str());
+        match self.stand_ins.meaning(&function).cloned() {
+            Some(Meaning::RowsFrom) => return self.rows_from(args, with_ordinality, alias, scope),
+            Some(Meaning::JsonTable(names)) => {
+                self.plain_arguments("json_table", args, scope)?;
+                let columns = names.iter().map(|name| Out::named(name, Shape::Plain)).collect();
+                let (name, columns) = aliased(alias, "json_table", columns)?;
+                scope.entries.push(Entry {
+                    alias: name,
+                    schema: None,
+                    columns,
+                    complete: true,
+                    row: None,
+                    table: false,
+                });
+                return Ok(());
+            }
+            Some(_) => return Err(Problem::not_understood("this function in FROM")),
+            None => {}
+        }
+        let (known, shapes) = self.function_columns(&function, args, scope)?;
+        let mut columns = called(&function, shapes);
+        columns.extend(with_ordinality.then(|| Out::named("ordinality", Shape::Plain)));
+        self.push_function(&function, true, known.then_some(columns), alias, scope)
+    }
+
+    /// `ROWS FROM (f(…), g(…))`: the columns of all of them, beside each other.
+    fn rows_from(
+        &mut self,
+        functions: &mut [FunctionArg],
+        with_ordinality: bool,
+        alias: Option<&TableAlias>,
+        scope: &mut Scope<'_>,
+    ) -> Result<(), Problem> {
+        let single = functions.len() == 1;
+        let (mut all, mut columns, mut own) = (true, vec![], None);
+        for function in functions {
+            let FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(function))) = function else {
+                return Err(Problem::not_understood("this form of ROWS FROM"));
+            };
+            let name = parts(&function.name)?.pop().unwrap_or_default();
+            let simple =
+                function.over.is_none() && function.filter.is_none() && function.within_group.is_empty();
+            let FunctionArguments::List(list) = &mut function.args else {
+                return Err(Problem::not_understood("this form of ROWS FROM"));
+            };
+            if !simple || !list.clauses.is_empty() || list.duplicate_treatment.is_some() {
+                return Err(Problem::not_understood("this form of ROWS FROM"));
+            }
+            let (known, shapes) = self.function_columns(&name, &mut list.args, scope)?;
+            all &= known;
+            columns.extend(called(&name, shapes));
+            own.get_or_insert(name);
+        }
+        columns.extend(with_ordinality.then(|| Out::named("ordinality", Shape::Plain)));
+        let own = own.unwrap_or_default();
+        self.push_function(&own, single, all.then_some(columns), alias, scope)
+    }
+
+    /// The columns of a function in FROM, and whether these are all for certain.
+    fn function_columns(
+        &mut self,
+        function: &str,
+        args: &mut [FunctionArg],
+        scope: &mut Scope<'_>,
+    ) -> Result<(bool, Vec<Shape>), Problem> {
+        let known = ONE_COLUMN.contains(&function);
         let mut shapes = vec![];
         if function == "unnest" {
             for arg in args {
@@ -334,11 +401,10 @@ impl Analyst<'_> {
                 }
             }
         } else {
-            self.plain_arguments(&function, args, scope)?;
+            self.plain_arguments(function, args, scope)?;
             shapes.push(Shape::Plain);
         }
-        shapes.extend(with_ordinality.then_some(Shape::Plain));
-        self.push_function(&function, known.then_some(shapes), alias, scope)
+        Ok((known, shapes))
     }
 
     /// The column that `unnest` makes of an array: a parameter's elements take the form of what they meet.
@@ -385,31 +451,47 @@ impl Analyst<'_> {
         Ok(Some(Shape::Deferred(Rc::new(slots))))
     }
 
+    /// `known` are the columns if these are all; one that is called as the function takes the alias, where it is the only
+    /// function (`chooseScalarFunctionAlias`).
     fn push_function(
         &mut self,
         function: &str,
-        known: Option<Vec<Shape>>,
+        single: bool,
+        known: Option<Vec<Out>>,
         alias: Option<&TableAlias>,
         scope: &mut Scope<'_>,
     ) -> Result<(), Problem> {
-        let name = alias.map_or_else(|| function.to_owned(), |alias| fold(&alias.name));
+        let named =
+            alias.filter(|alias| self.stand_ins.meaning(&alias.name.value) != Some(&Meaning::Unnamed));
+        let name = named.map_or_else(|| function.to_owned(), |alias| fold(&alias.name));
         let listed: Vec<String> = alias
             .map(|alias| alias.columns.iter().map(|column| fold(&column.name)).collect())
             .unwrap_or_default();
         let typed = alias.is_some_and(|alias| alias.columns.iter().any(|column| column.data_type.is_some()));
-        let count = known.as_ref().map(Vec::len);
-        let mut shapes = known.unwrap_or_default().into_iter();
-        let mut next = || shapes.next().unwrap_or(Shape::Plain);
-        let mut columns: Vec<Out> = listed.iter().map(|column| Out::named(column, next())).collect();
-        if let (Some(count), true) = (count, columns.is_empty()) {
-            // Several are all called as the function.
-            let own = (count == 1).then(|| name.clone());
-            columns.resize_with(count, || Out { name: own.clone(), shape: next() });
+        let complete = typed || known.as_ref().is_some_and(|known| listed.len() <= known.len());
+        let mut columns = known.unwrap_or_default();
+        for out in &mut columns {
+            if out.name.as_deref() == Some(function) && single {
+                out.name = Some(name.clone());
+            }
         }
-        let complete = typed || count.is_some_and(|count| count == columns.len());
+        for (at, listed) in listed.iter().enumerate() {
+            match columns.get_mut(at) {
+                Some(out) => out.name = Some(listed.clone()),
+                None => columns.push(Out::named(listed, Shape::Plain)),
+            }
+        }
         scope.entries.push(Entry { alias: name, schema: None, columns, complete, row: None, table: false });
         Ok(())
     }
+}
+
+/// The columns of a function: one is called as it is, or as its parameter; several have no certain names.
+fn called(function: &str, shapes: Vec<Shape>) -> Vec<Out> {
+    let value = function.ends_with("array_elements") || function.ends_with("array_elements_text");
+    let name = if value { "value" } else { function };
+    let name = (shapes.len() == 1).then(|| name.to_owned());
+    shapes.into_iter().map(|shape| Out { name: name.clone(), shape }).collect()
 }
 
 fn names_of(entries: &[Entry], merged: &[Out]) -> Vec<String> {

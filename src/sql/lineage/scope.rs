@@ -67,6 +67,9 @@ impl Ctes {
     pub(super) fn push(&mut self, name: String, outputs: Vec<Out>) {
         Rc::make_mut(&mut self.0).push((name, Rc::new(outputs)));
     }
+    pub(super) fn last(&self) -> Option<(String, Vec<Out>)> {
+        self.0.last().map(|(name, outputs)| (name.clone(), (**outputs).clone()))
+    }
     pub(super) fn pop(&mut self) {
         Rc::make_mut(&mut self.0).pop();
     }

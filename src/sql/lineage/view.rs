@@ -33,7 +33,9 @@ impl Analyst<'_> {
         };
         let slots_before = self.literals.len() + self.parameters.len();
         self.in_view += 1;
+        let outer = std::mem::replace(&mut self.stand_ins, parsed.stand_ins);
         let outputs = self.query(query, None, &Ctes::default(), None);
+        self.stand_ins = outer;
         self.in_view -= 1;
         let outputs = outputs?;
         if self.literals.len() + self.parameters.len() != slots_before {
