@@ -84,6 +84,27 @@ fn elements_and_fields_are_assigned_beside_cells() {
 }
 
 #[test]
+fn views_keep_constants_sealed() {
+    alike(
+        "INSERT INTO customers VALUES (1, 'ana@x.org', '41'), (2, 'bob@x.org', NULL), (3, NULL, '43');
+         INSERT INTO proposed VALUES (1, 'ana@x.org');
+         CREATE VIEW anas AS SELECT id, email, card FROM customers WHERE email = 'ana@x.org' AND email <> 'eve@x.org';
+         SELECT * FROM anas;
+         CREATE VIEW chosen AS SELECT c.id, c.email FROM customers c WHERE c.email IN ('ana@x.org', 'bob@x.org')
+           AND c.email = ANY ('{ana@x.org,NULL}') OR c.email IS NOT DISTINCT FROM NULL AND (c.id, c.email) <> (9, 'x');
+         SELECT * FROM chosen ORDER BY id;
+         CREATE VIEW shown AS SELECT id, coalesce(email, 'none') AS email, CASE WHEN id = 2 THEN card ELSE 'other' END AS card,
+           nullif(email, 'bob@x.org') AS not_bob, CASE email WHEN 'ana@x.org' THEN 1 END AS is_ana FROM customers;
+         SELECT * FROM shown ORDER BY id;
+         SELECT s.id FROM shown s JOIN anas a ON a.email = s.email WHERE s.email = 'ana@x.org';
+         CREATE VIEW pairs AS SELECT a.id, b.email FROM customers a JOIN customers b ON a.email = b.email AND b.email = 'bob@x.org';
+         CREATE OR REPLACE VIEW over_views AS SELECT p.email, count(*) FROM pairs p WHERE p.email <> 'nobody' GROUP BY p.email;
+         SELECT * FROM over_views;
+         UPDATE anas SET card = '99'; SELECT * FROM anas;",
+    );
+}
+
+#[test]
 fn sql_executes_what_the_protocol_prepared() {
     let proxy = Proxy::start(POLICY, TAGS);
     let plain = postgres::database("executes");

@@ -5,6 +5,7 @@ use super::print::{Mark, cast, mismatch, sealed_type, type_by_text, verbatim};
 use super::query::expression_at;
 use super::row::row_items;
 use super::scope::Scope;
+use super::view::is_base;
 use super::{Analyst, LiteralSlot, ParameterUse, Recipe, SealedShape, Shape, logical};
 use crate::catalog::Action;
 use crate::sql::problem::Problem;
@@ -267,6 +268,9 @@ impl Analyst<'_> {
     ) -> Result<(), Problem> {
         match array {
             Expr::Nested(inner) => self.elements(inner, sealed, scope, operator),
+            Expr::Cast { expr: inner, data_type, .. } if self.reads_view() && is_base(data_type, true) => {
+                self.elements(inner, sealed, scope, operator)
+            }
             Expr::Array(list) => {
                 // Without a type anywhere the server makes it an array of text.
                 if !is_text(&sealed.data_type) && list.elem.iter().all(is_untyped) {
@@ -346,8 +350,8 @@ impl Analyst<'_> {
         sealed: &SealedShape,
         elements: bool,
     ) -> Result<(), Problem> {
-        if self.in_view > 0 {
-            return Err(Problem::not_understood("a view that compares a tagged column with a constant"));
+        if self.reads_view() {
+            return self.sealed_in_view(constant, &recipe, elements);
         }
         let sealed_type = sealed_type(&recipe);
         let target = if elements {

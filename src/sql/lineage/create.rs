@@ -345,13 +345,14 @@ impl Analyst<'_> {
         }
     }
 
-    /// A view moves what its query moves; constants in it cannot be sealed for every later reader.
+    /// A view moves what its query moves. Its constants are sealed now, and whoever reads it compares with them.
     pub(super) fn create_view(&mut self, create: &mut CreateView) -> Result<(), Problem> {
         let names = parts(&create.name)?;
         if names.last().is_some_and(|name| self.context.catalog.names_tagged_relation(name)) {
             return Err(Problem::not_understood("a view with the name of a tagged table"));
         }
         self.in_view += 1;
+        self.defines_view = true;
         let outputs = self.query(&mut create.query, None, &Ctes::default(), None);
         self.in_view -= 1;
         for out in outputs? {

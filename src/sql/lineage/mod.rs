@@ -184,6 +184,10 @@ pub(super) struct Analyst<'a> {
     substitutions: usize,
     /// Inside a view's definition: nothing can be rewritten there.
     in_view: u32,
+    /// The statement defines a view: its own constants are sealed in the definition.
+    defines_view: bool,
+    /// (label, values) that constants in views compare.
+    compared_in_views: Vec<(String, u64)>,
     /// Inside of terms that are read for their shapes only.
     dry_runs: u32,
 }
@@ -230,6 +234,8 @@ impl<'a> Analyst<'a> {
             defines: None,
             substitutions: 0,
             in_view: 0,
+            defines_view: false,
+            compared_in_views: vec![],
             dry_runs: 0,
         }
     }
@@ -365,8 +371,13 @@ impl Analyst<'_> {
             copy: None,
             defines: self.defines,
             named: None,
-            compared: vec![],
+            compared: if named == Some(NameKind::Statement) { vec![] } else { self.compared_in_views },
         })
+    }
+
+    /// Inside of a definition that is only read.
+    fn reads_view(&self) -> bool {
+        self.in_view > u32::from(self.defines_view)
     }
 
     /// The result columns of these outputs; `None` when none of them is opened.

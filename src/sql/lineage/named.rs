@@ -128,7 +128,7 @@ pub(in crate::sql) fn analyse_execute(
         columns: definition.columns.clone().filter(|_| runs.is_none()),
         uses,
         named: Some(shown),
-        compared: definition.compared.clone(),
+        compared: definition.compared.iter().cloned().chain(lineage.compared).collect(),
         ..lineage
     })
 }
@@ -336,7 +336,8 @@ impl Analyst<'_> {
 
     fn compared_literals(&self) -> Vec<(String, u64)> {
         let compared = self.literals.iter().filter(|literal| literal.recipe.action == Action::Compare);
-        compared.map(|literal| (literal.recipe.domain.label.clone(), 1)).collect()
+        let own = compared.map(|literal| (literal.recipe.domain.label.clone(), 1));
+        own.chain(self.compared_in_views.iter().cloned()).collect()
     }
 
     /// A mask that is part of the text would outlive the ruling that it came of.

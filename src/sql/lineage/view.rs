@@ -1,14 +1,16 @@
 //! Views: what their columns carry, from the definition that the catalog holds.
 //!
 //! A view is printed as it was named; its definition is only read. So a definition that would have to be changed
-//! (a literal that meets a tagged column, a guarded clear column) is refused here.
+//! (a plain literal that meets a sealed column, a guarded clear column) is refused here. Constants that were sealed when it
+//! was defined through pgveil stand in it as cells, which the server prints with the base type that it compares them by.
 
-use super::scope::{Ctes, Out};
-use super::{Analyst, Shape};
-use crate::catalog::{Relation, RelationKind};
+use super::print::sealed_type_name;
+use super::scope::{Ctes, Out, parts};
+use super::{Analyst, Recipe, Shape};
+use crate::catalog::{Action, Relation, RelationKind};
 use crate::sql::parse;
 use crate::sql::problem::Problem;
-use sqlparser::ast::Statement;
+use sqlparser::ast::{ArrayElemTypeDef, DataType, Expr, Statement, Value};
 use std::sync::Arc;
 
 /// Views within views, as deep as this: PostgreSQL has no limit, a definition that refers to itself cannot exist.
@@ -51,5 +53,73 @@ impl Analyst<'_> {
         }
         let named = outputs.into_iter().zip(&relation.columns);
         Ok(named.map(|(out, column)| Out::named(&column.name, out.shape)).collect())
+    }
+
+    /// A constant that meets a sealed column in a view: a cell of its domain, or nothing.
+    pub(super) fn sealed_in_view(
+        &mut self,
+        constant: &Expr,
+        recipe: &Recipe,
+        elements: bool,
+    ) -> Result<(), Problem> {
+        let sealed = sealed_type_name(&recipe.domain.name, recipe.version);
+        let Some(cell) = cell_of(constant, &sealed, elements) else {
+            return Err(Problem::not_understood(
+                "a view that compares a sealed column with a plain constant",
+            )
+            .hint("Define the view anew, through pgveil."));
+        };
+        if recipe.action == Action::Compare && cell {
+            self.compared_in_views.push((recipe.domain.label.clone(), 1));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a constant that has the type `sealed` holds a cell, and not NULL. `None`: it has another type.
+fn cell_of(constant: &Expr, sealed: &str, elements: bool) -> Option<bool> {
+    match constant {
+        Expr::Nested(inner) => cell_of(inner, sealed, elements),
+        Expr::Cast { kind: _, expr: inner, data_type, format: None } if is_base(data_type, elements) => {
+            cell_of(inner, sealed, elements)
+        }
+        Expr::Cast { kind: _, expr: inner, data_type, format: None }
+            if is_sealed(data_type, sealed, elements) =>
+        {
+            let mut inner = &**inner;
+            while let Expr::Nested(next) | Expr::Cast { expr: next, .. } = inner {
+                inner = next;
+            }
+            match inner {
+                Expr::Value(value) => match &value.value {
+                    Value::Null => Some(false),
+                    Value::SingleQuotedString(_) | Value::EscapedStringLiteral(_) => Some(true),
+                    _ => None,
+                },
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// `bytea`, or an array of it: what a sealed type is compared as.
+pub(super) fn is_base(data_type: &DataType, elements: bool) -> bool {
+    match data_type {
+        DataType::Bytea => !elements,
+        DataType::Array(ArrayElemTypeDef::SquareBracket(of, None)) => elements && **of == DataType::Bytea,
+        _ => false,
+    }
+}
+
+fn is_sealed(data_type: &DataType, sealed: &str, elements: bool) -> bool {
+    match data_type {
+        DataType::Custom(name, modifiers) if !elements && modifiers.is_empty() => parts(name).is_ok_and(
+            |parts| matches!(parts.as_slice(), [schema, own] if schema == "pgveil" && own == sealed),
+        ),
+        DataType::Array(ArrayElemTypeDef::SquareBracket(of, None)) if elements => {
+            is_sealed(of, sealed, false)
+        }
+        _ => false,
     }
 }
