@@ -91,6 +91,8 @@ pub struct StatementPlan {
     pub defines: Option<Arc<Definition>>,
     /// (label, values) that are compared by what it uses by name, beside its own literals and parameters.
     pub compared: Vec<(String, u64)>,
+    /// It fetches from a binary cursor.
+    pub binary: bool,
 }
 
 /// One result column.
@@ -193,7 +195,13 @@ impl StatementPlan {
             effects: self.effects,
             compared: self.compared.iter().chain(compared).cloned().collect(),
             shown: self.rulings.iter().map(|ruling| ruling.disclosure.name()).collect(),
+            binary: false,
         }
+    }
+
+    /// The formats of its rows by the simple protocol, as a Bind says them (`exec_simple_query`).
+    pub fn simple_formats(&self) -> &'static [i16] {
+        if self.binary { &[1] } else { &[] }
     }
 
     fn opened_document(&self, node: &Node, leaves: &[OpenSlot]) -> OpenedDocument {
@@ -420,6 +428,7 @@ fn decide(
         catalog_generation: catalog.generation,
         defines: defines.map(Arc::new),
         compared: lineage.compared,
+        binary: lineage.binary,
     })
 }
 

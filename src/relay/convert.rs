@@ -150,7 +150,7 @@ impl Relay {
         if let (Some(plan), Some((judgement, compared))) = (part.plan.clone(), judged)
             && part.fallible()
         {
-            let opener = cells::opener(&plan, &judgement, &[], &self.world.ciphers);
+            let opener = cells::opener(&plan, &judgement, plan.simple_formats(), &self.world.ciphers);
             part.run = Some(self.begin_run(&plan, judgement, compared, opener));
         }
         self.segment_hard = true;
@@ -163,7 +163,7 @@ impl Relay {
             statement: "",
             parameter_formats: Vec::new(),
             parameters: Vec::new(),
-            result_formats: Vec::new(),
+            result_formats: part.plan.as_ref().map_or_else(Vec::new, |plan| plan.simple_formats().to_vec()),
         };
         self.send(bind.encode());
         self.queue.push(hidden(BIND_COMPLETE));

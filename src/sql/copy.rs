@@ -1,6 +1,6 @@
 //! COPY read from its tokens: what is copied, which way, and every option that says how rows are spelled.
 //!
-//! Source: `gram.y` (`CopyStmt`) and `ProcessCopyOptions` of `commands/copy.c`, as of PostgreSQL 17. Both spellings of options are
+//! Source: `gram.y` (`CopyStmt`) and `ProcessCopyOptions` of `commands/copy.c`, as of PostgreSQL 18. Both spellings of options are
 //! read; what is sent is printed from what was read, so that proxy and server cannot read the data differently. An option
 //! that is not here is refused by name. Deliberately absent: the judgement of combinations (`QUOTE` without CSV), which is
 //! the server's, and the query of `COPY (query)`, whose tokens are only delimited.
@@ -53,8 +53,12 @@ pub struct CopyOptions {
     null: Option<String>,
     quote: Option<u8>,
     escape: Option<u8>,
+    default: Option<String>,
     freeze: Option<bool>,
     encoding: bool,
+    on_error: Option<&'static str>,
+    log_verbosity: Option<&'static str>,
+    reject_limit: Option<u64>,
     pub force_quote: Option<Force>,
     pub force_null: Option<Force>,
     pub force_not_null: Option<Force>,
@@ -73,6 +77,14 @@ impl CopyOptions {
     pub fn null(&self) -> &[u8] {
         let default = if self.format() == CopyFormat::Csv { "" } else { "\\N" };
         self.null.as_deref().unwrap_or(default).as_bytes()
+    }
+    /// What stands for a column's default.
+    pub fn default_marker(&self) -> Option<&[u8]> {
+        self.default.as_deref().map(str::as_bytes)
+    }
+    /// Whether rows with values that do not fit are left out.
+    pub fn skips_rows(&self) -> bool {
+        self.on_error == Some("ignore")
     }
     pub fn quote(&self) -> u8 {
         self.quote.unwrap_or(b'"')
@@ -100,6 +112,7 @@ impl CopyOptions {
         options.extend(self.freeze.map(|freeze| format!("FREEZE {freeze}")));
         options.extend(self.delimiter.map(|byte| format!("DELIMITER {}", character(byte))));
         options.extend(self.null.as_ref().map(|null| format!("NULL {}", string(null))));
+        options.extend(self.default.as_ref().map(|default| format!("DEFAULT {}", string(default))));
         options.extend(self.quote.map(|byte| format!("QUOTE {}", character(byte))));
         options.extend(self.escape.map(|byte| format!("ESCAPE {}", character(byte))));
         for (name, force) in [
@@ -113,6 +126,9 @@ impl CopyOptions {
                 Some(Force::Columns(columns)) => options.push(format!("{name} {}", listed(columns))),
             }
         }
+        options.extend(self.on_error.map(|what| format!("ON_ERROR {what}")));
+        options.extend(self.reject_limit.map(|rows| format!("REJECT_LIMIT {rows}")));
+        options.extend(self.log_verbosity.map(|what| format!("LOG_VERBOSITY {what}")));
         if options.is_empty() { String::new() } else { format!(" WITH ({})", options.join(", ")) }
     }
 }
@@ -158,7 +174,8 @@ pub(super) struct CopyStatement {
     pub(super) from: bool,
     pub(super) peer: Peer,
     pub(super) options: CopyOptions,
-    pub(super) filtered: bool,
+    /// Where the condition of WHERE stands, in bytes of the whole text.
+    pub(super) filter: Option<Range<usize>>,
 }
 
 /// Reads a statement that begins with COPY.
@@ -195,11 +212,11 @@ pub(super) fn read(text: &str, tokens: &[Token]) -> Result<CopyStatement, Proble
     } else {
         reader.legacy_options(&mut options)?;
     }
-    let filtered = reader.word("where");
-    if !filtered && reader.at < tokens.len() && !(reader.sees(";") && reader.at + 1 == tokens.len()) {
+    let filter = reader.filter();
+    if filter.is_none() && reader.at < tokens.len() && !(reader.sees(";") && reader.at + 1 == tokens.len()) {
         return Err(reader.syntax());
     }
-    Ok(CopyStatement { source, from, peer, options, filtered })
+    Ok(CopyStatement { source, from, peer, options, filter })
 }
 
 struct Reader<'a> {
@@ -212,6 +229,15 @@ impl Reader<'_> {
     fn syntax(&self) -> Problem {
         Problem::not_understood("this form of COPY")
             .at(self.tokens.get(self.at).map(|token| token.span.start))
+    }
+    /// What follows WHERE.
+    fn filter(&self) -> Option<Range<usize>> {
+        let mut last = self.tokens.last()?;
+        if last.is_symbol(self.text, ";") {
+            last = self.tokens.get(self.tokens.len().checked_sub(2)?)?;
+        }
+        let first = self.tokens.get(self.at + 1).filter(|_| self.word("where"))?;
+        (first.span.start < last.span.end).then_some(first.span.start..last.span.end)
     }
     fn word_at(&self, ahead: usize, word: &str) -> bool {
         self.tokens.get(self.at + ahead).is_some_and(|token| token.is_word(self.text, word))
@@ -269,6 +295,16 @@ impl Reader<'_> {
             Some("false" | "off" | "0") => Ok(false),
             Some(_) => Err(invalid("42601", format!("{option} requires a Boolean value"))),
         }
+    }
+    /// One of these words.
+    fn word_of(&mut self, known: &[&'static str], option: &str) -> Result<&'static str, Problem> {
+        let value = self.value()?.unwrap_or_default().to_ascii_lowercase();
+        let found = known.iter().find(|known| **known == value);
+        found.copied().ok_or_else(|| Problem::not_understood(&format!("this value of COPY option {option}")))
+    }
+    fn number(&mut self, option: &str) -> Result<u64, Problem> {
+        let value = self.value()?.unwrap_or_default();
+        value.parse().map_err(|_| Problem::not_understood(&format!("this value of COPY option {option}")))
     }
     fn header(&mut self) -> Result<Header, Problem> {
         let value = self.value()?;
@@ -358,6 +394,13 @@ impl Reader<'_> {
                 "header" => once(&mut options.header, self.header()?)?,
                 "delimiter" => once(&mut options.delimiter, self.byte("delimiter")?)?,
                 "null" => once(&mut options.null, self.value()?.unwrap_or_default())?,
+                "default" => once(&mut options.default, self.value()?.unwrap_or_default())?,
+                "on_error" => once(&mut options.on_error, self.word_of(&["stop", "ignore"], "ON_ERROR")?)?,
+                "log_verbosity" => {
+                    let known = ["default", "verbose", "silent"];
+                    once(&mut options.log_verbosity, self.word_of(&known, "LOG_VERBOSITY")?)?;
+                }
+                "reject_limit" => once(&mut options.reject_limit, self.number("REJECT_LIMIT")?)?,
                 "quote" => once(&mut options.quote, self.byte("quote")?)?,
                 "escape" => once(&mut options.escape, self.byte("escape")?)?,
                 "encoding" => {
@@ -473,6 +516,10 @@ mod tests {
                 "copy t to stdout with (format 'csv', header match, delimiter e'\\t', force_quote *, encoding 'utf-8')",
                 " WITH (FORMAT csv, HEADER match, DELIMITER '\t', FORCE_QUOTE *)",
             ),
+            (
+                "copy t from stdin (default '\\D', on_error 'ignore', log_verbosity verbose, reject_limit 5, force_null *)",
+                " WITH (DEFAULT '\\D', FORCE_NULL *, ON_ERROR ignore, REJECT_LIMIT 5, LOG_VERBOSITY verbose)",
+            ),
         ] {
             assert_eq!(printed(text).as_deref(), Ok(options), "{text}");
         }
@@ -482,8 +529,12 @@ mod tests {
     fn what_is_not_known_is_refused_by_name() {
         for (text, message) in [
             (
-                "copy t from stdin (default 'x')",
-                "COPY option DEFAULT is not supported where a tagged column is in reach",
+                "copy t from stdin (force_array)",
+                "COPY option FORCE_ARRAY is not supported where a tagged column is in reach",
+            ),
+            (
+                "copy t from stdin (on_error set_null)",
+                "this value of COPY option ON_ERROR is not supported where a tagged column is in reach",
             ),
             ("copy t from stdin (format csv, format csv)", "conflicting or redundant options"),
             ("copy t from stdin (delimiter '||')", "COPY delimiter must be a single one-byte character"),
@@ -500,6 +551,7 @@ mod tests {
         }
         let text = "copy t from program 'x' where a > 1";
         let read = read(text, &lex(text).unwrap()).map_err(|problem| problem.message).unwrap();
-        assert!(read.filtered && read.from && read.peer == Peer::Program);
+        let filter = read.filter.clone().map(|filter| &text[filter]);
+        assert_eq!((filter, read.from, read.peer), (Some("a > 1"), true, Peer::Program));
     }
 }

@@ -60,7 +60,7 @@ const TAGS: &str = r#"
 
 const TABLE: &str = "(id int, email text, name text, note text, born date, badge int, phone text)";
 
-fn twins() -> Proxy {
+pub fn twins() -> Proxy {
     twins_with("")
 }
 
@@ -94,7 +94,7 @@ fn transcript(raw: &mut Raw) -> Vec<Message> {
 }
 
 /// Copies `pieces` in; the command tag, or the error.
-fn copy_in(raw: &mut Raw, sql: &str, pieces: &[&[u8]]) -> Result<String, String> {
+pub fn copy_in(raw: &mut Raw, sql: &str, pieces: &[&[u8]]) -> Result<String, String> {
     raw.say_query(sql);
     loop {
         match raw.read().expect("a reply") {

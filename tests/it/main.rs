@@ -11,6 +11,7 @@ mod catalog;
 mod cell;
 mod config;
 mod conversation;
+mod copied;
 mod copy;
 mod corners;
 mod definitions;

@@ -70,6 +70,35 @@ fn many_rows_are_written_from_a_list() {
 }
 
 #[test]
+fn binary_cursors_give_binary_rows() {
+    let proxy = Proxy::start(POLICY, TAGS);
+    let plain = postgres::database("binary");
+    let answers = |url: &str| {
+        let mut raw = Raw::log_in(url);
+        assert_eq!(raw.query(TABLES).errors, [""; 0]);
+        assert_eq!(
+            raw.query("insert into customers values (1, 'ana@x.org', '41'), (2, 'b', null)").errors,
+            [""; 0]
+        );
+        let texts = [
+            "begin",
+            "declare c binary scroll cursor for select id, email, card, array[email], row(id, card), to_json(email) from customers order by id",
+            "fetch 1 from c",
+            "fetch next from c; select email from customers where id = 1",
+            "update customers set email = 'c' where id = 2; fetch prior from c; insert into proposed values (1, 'x')",
+            "fetch all c",
+            "close c; declare c cursor for select email from customers where id = 1; fetch c; rollback",
+        ];
+        texts.map(|text| raw.query(text))
+    };
+    let (sealed, plain) = (answers(&proxy.url("shop")), answers(&plain));
+    for (sealed, plain) in sealed.iter().zip(&plain) {
+        assert_eq!((&sealed.rows, &sealed.types, &sealed.errors), (&plain.rows, &plain.types, &plain.errors));
+    }
+    assert_eq!(sealed[2].rows[0][0].as_deref(), Some(&[0, 0, 0, 1][..]));
+}
+
+#[test]
 fn elements_and_fields_are_assigned_beside_cells() {
     alike(
         "CREATE TYPE place AS (street text, zip int);

@@ -15,6 +15,8 @@ pub struct Field {
     pub raw: Range<usize>,
     /// Spelled as NULL; before FORCE_NULL and FORCE_NOT_NULL are asked.
     pub null: bool,
+    /// Spelled as the column's default, and not as NULL.
+    pub default: bool,
 }
 
 /// Finds the fields of a row without its line's end.
@@ -59,13 +61,19 @@ fn split_text(options: &CopyOptions, row: &[u8], fields: &mut Vec<Field>) {
         if !ended {
             continue;
         }
-        fields.push(Field { raw: start..at, null: row.get(start..counted) == Some(null) });
+        let spelled = row.get(start..counted);
+        let null = spelled == Some(null);
+        fields.push(Field { raw: start..at, null, default: !null && is_default(options, spelled) });
         if at >= row.len() {
             return;
         }
         at += 1;
         start = at;
     }
+}
+
+fn is_default(options: &CopyOptions, spelled: Option<&[u8]>) -> bool {
+    options.default_marker().is_some_and(|default| spelled == Some(default))
 }
 
 /// How many digits of `\x…` there are.
@@ -100,7 +108,9 @@ fn split_csv(options: &CopyOptions, row: &[u8], fields: &mut Vec<Field>) -> Resu
             at += 1;
         };
         let null = !quoted && row.get(start..end) == Some(options.null());
-        fields.push(Field { raw: start..end, null });
+        // A quote would stand in what is spelled.
+        let default = !null && is_default(options, row.get(start..end));
+        fields.push(Field { raw: start..end, null, default });
         if at >= row.len() {
             return Ok(());
         }
@@ -116,7 +126,7 @@ fn split_binary(row: &[u8], fields: &mut Vec<Field>) {
         at += 4;
         let length = usize::try_from(i32::from_be_bytes(*length)).ok();
         let end = at + length.unwrap_or(0);
-        fields.push(Field { raw: at..end, null: length.is_none() });
+        fields.push(Field { raw: at..end, null: length.is_none(), default: false });
         at = end;
     }
 }

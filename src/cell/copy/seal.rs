@@ -142,7 +142,7 @@ impl CopySealer {
         }
     }
 
-    /// Reads one field into the sealer's batch, unless it is NULL.
+    /// Reads one field into the sealer's batch, unless it goes as it is.
     fn read(
         &self,
         row: &Row,
@@ -152,7 +152,7 @@ impl CopySealer {
         sealer: &mut Sealer<'_>,
     ) -> Result<(), Refusal> {
         let options = &self.rows.options;
-        if self.is_null(row, index, field) {
+        if self.is_kept(row, index, field) {
             return Ok(());
         }
         let mut value = Zeroizing::new(vec![]);
@@ -166,9 +166,12 @@ impl CopySealer {
         read
     }
 
-    /// Whether a field is NULL (`NextCopyFrom`).
-    fn is_null(&self, row: &Row, index: usize, field: &fields::Field) -> bool {
+    /// Whether a field goes as it is: NULL (`NextCopyFrom`), or the column's default.
+    fn is_kept(&self, row: &Row, index: usize, field: &fields::Field) -> bool {
         let Some(column) = self.rows.columns.get(index) else { return true };
+        if field.default {
+            return true;
+        }
         if field.null || !column.force_null {
             return field.null && !column.force_not_null;
         }
@@ -209,7 +212,7 @@ impl CopySealer {
                     out.push(options.delimiter());
                 }
                 let batch = column.seal.as_ref().and_then(|_| sealed.next());
-                if let Some(batch) = batch.filter(|_| !self.is_null(row, index, field)) {
+                if let Some(batch) = batch.filter(|_| !self.is_kept(row, index, field)) {
                     spell_cell(batch.next().unwrap_or_default(), binary, &mut spelled);
                     fields::encode(options, &spelled, single, false, out);
                     continue;

@@ -6,14 +6,16 @@
 
 use super::assign::assigned;
 use super::print::sealed_type_name;
-use super::scope::{Ctes, Found, Out};
-use super::{Analyst, Context, CopyColumn, CopyRows, Effects, Lineage, Piece, Shape};
+use super::scope::{Ctes, Entry, Found, Out, Scope};
+use super::{Analyst, Context, CopyColumn, CopyRows, Effects, Lineage, LiteralSlot, Piece, Shape, Use};
 use crate::catalog::{Action, Relation, RelationKind};
 use crate::sql::copy::{CopyOptions, CopyStatement, Force, Peer, Source, listed};
 use crate::sql::parse::{self, Parsed};
 use crate::sql::problem::{Problem, Trouble};
 use crate::sql::shape::Lines;
-use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
+use crate::value::DataType;
+use sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart, SetExpr, Statement};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Analyses a COPY. `query` is the parsed statement of `COPY (query)`, and `lines` are its own.
@@ -34,7 +36,8 @@ pub(in crate::sql) fn analyse(
         (Source::Table { name, at, columns }, None) => {
             copied_table(copy, name, columns.as_deref(), lines, context).map_err(|problem| {
                 // What we wrote in place of the name has no place in the client's text.
-                Problem { position: Some(*at), ..problem }
+                let own = problem.position.filter(|_| copy.from);
+                Problem { position: own.or(Some(*at)), ..problem }
             })?
         }
         _ => return Err(Problem::not_understood("this form of COPY")),
@@ -51,8 +54,8 @@ pub(in crate::sql) fn analyse(
                 .hint("Use COPY FROM STDIN or TO STDOUT; psql's \\copy does."));
         }
     }
-    if copy.filtered {
-        return Err(Problem::not_understood("COPY … WHERE").hint("Filter the data before it is copied."));
+    if copy.filter.is_some() && !copy.from {
+        return Err(Problem::new(Trouble::Mismatch, "42601", "WHERE clause not allowed with COPY TO"));
     }
     Ok(Some(lineage))
 }
@@ -104,7 +107,7 @@ fn copied_table(
         return Ok(None);
     }
     if copy.from {
-        copied_into(analyst, copy, &relation, &outs, &names).map(Some)
+        copied_into(analyst, copy, &relation, &outs, &names, context).map(Some)
     } else {
         copied_out(copy, &relation, &names, context).map(Some)
     }
@@ -151,11 +154,79 @@ fn copied_into(
     relation: &Arc<Relation>,
     outs: &[Out],
     names: &[String],
+    context: &Context<'_>,
 ) -> Result<Lineage, Problem> {
     if !matches!(relation.kind, RelationKind::Table | RelationKind::Partitioned | RelationKind::Foreign) {
         return Err(Problem::not_understood("COPY into a view").hint("Copy into the view's table."));
     }
     let options = &copy.options;
+    let (columns, types) = copied_fields(&mut analyst, relation, outs, names, options)?;
+    if options.skips_rows()
+        && let Some(recipe) = columns
+            .iter()
+            .filter_map(|column| column.seal.as_ref())
+            .find(|recipe| recipe.data_type != DataType::Text)
+    {
+        // Which values fit is known here, and not to the server.
+        return Err(Problem::not_understood(&format!(
+            "COPY option ON_ERROR over sealed column {} of type {}",
+            recipe.column_name,
+            recipe.data_type.sql()
+        ))
+        .hint("Copy without ON_ERROR, or copy into columns of type text."));
+    }
+    let exist: Vec<String> = types
+        .iter()
+        .map(|name| format!("NULL::\"pgveil\".\"{}\" IS NULL", name.replace('"', "\"\"")))
+        .collect();
+    let mut conditions: Vec<String> = vec![];
+    if !exist.is_empty() {
+        conditions.push(format!("({} OR true)", exist.join(" OR ")));
+    }
+    let mut filter = Filter { pieces: vec![], literals: vec![], uses: vec![], compared: vec![] };
+    if let Some(condition) = &copy.filter {
+        let entry = Entry {
+            alias: relation.name.clone(),
+            schema: Some(relation.schema.clone()),
+            columns: outs.to_vec(),
+            complete: true,
+            row: None,
+            table: relation.kind == RelationKind::Table,
+        };
+        let scope = Scope { entries: vec![entry], ..Scope::default() };
+        filter = filtered(analyst.lines.text(), condition.clone(), &scope, context)?;
+        // Its pieces follow.
+        conditions.push(String::new());
+    }
+    let condition =
+        if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+    let (table, list, printed) = (qualified(relation), listed(names), options.printed());
+    let copied = Piece::Text(format!("COPY {table} {list} FROM STDIN{printed}{condition}"));
+    Ok(Lineage {
+        kind: "copy",
+        pieces: std::iter::once(copied).chain(filter.pieces).collect(),
+        literals: filter.literals,
+        parameters: vec![],
+        client_parameters: 0,
+        columns: None,
+        uses: analyst.uses.into_iter().chain(filter.uses).collect(),
+        effects: Effects { writes: true, ..Effects::default() },
+        copy: Some(CopyRows { from: true, options: options.clone(), columns }),
+        defines: None,
+        named: None,
+        compared: filter.compared,
+        binary: false,
+    })
+}
+
+/// The fields of the rows that are copied in, and the sealed types among them.
+fn copied_fields(
+    analyst: &mut Analyst<'_>,
+    relation: &Relation,
+    outs: &[Out],
+    names: &[String],
+    options: &CopyOptions,
+) -> Result<(Vec<CopyColumn>, Vec<String>), Problem> {
     let (mut columns, mut types) = (vec![], vec![]);
     for name in names {
         let Some(out) = outs.iter().find(|out| out.name.as_deref() == Some(name)) else {
@@ -190,27 +261,56 @@ fn copied_into(
         };
         columns.push(CopyColumn { seal, ..column(Some(name), options) });
     }
-    let exist: Vec<String> = types
-        .iter()
-        .map(|name| format!("NULL::\"pgveil\".\"{}\" IS NULL", name.replace('"', "\"\"")))
-        .collect();
-    let condition =
-        if exist.is_empty() { String::new() } else { format!(" WHERE ({} OR true)", exist.join(" OR ")) };
-    let (table, list, printed) = (qualified(relation), listed(names), options.printed());
-    Ok(Lineage {
-        kind: "copy",
-        pieces: vec![Piece::Text(format!("COPY {table} {list} FROM STDIN{printed}{condition}"))],
-        literals: vec![],
-        parameters: vec![],
-        client_parameters: 0,
-        columns: None,
-        uses: analyst.uses,
-        effects: Effects { writes: true, ..Effects::default() },
-        copy: Some(CopyRows { from: true, options: options.clone(), columns }),
-        defines: None,
-        named: None,
-        compared: vec![],
-    })
+    Ok((columns, types))
+}
+
+/// What the condition of a COPY adds to it.
+struct Filter {
+    pieces: Vec<Piece>,
+    literals: Vec<LiteralSlot>,
+    uses: Vec<Use>,
+    compared: Vec<(String, u64)>,
+}
+
+/// The condition of `COPY … WHERE`: read as that of a query, whose text has it at another place.
+fn filtered(
+    text: &str,
+    filter: Range<usize>,
+    scope: &Scope<'_>,
+    context: &Context<'_>,
+) -> Result<Filter, Problem> {
+    const QUERY: &str = "SELECT WHERE ";
+    let not_read = || Problem::not_understood("the condition of COPY");
+    let condition = text.get(filter.clone()).ok_or_else(not_read)?;
+    let text = format!("{QUERY}({condition})");
+    let shift = |at: usize| (at + filter.start).saturating_sub(QUERY.len() + 1);
+    let parsed = parse::one(&text, true).map_err(|_| not_read())?;
+    let (mut analyst, mut statement) = Analyst::of(parsed, Lines::new(&text, 0..text.len()), context);
+    let printed = statement.to_string();
+    let Statement::Query(query) = &mut statement else { return Err(not_read()) };
+    let SetExpr::Select(select) = &mut *query.body else { return Err(not_read()) };
+    // Nothing may stand behind the condition.
+    let whole =
+        |selection: &Expr| matches!(selection, Expr::Nested(_)) && printed == format!("{QUERY}{selection}");
+    let Some(selection) = select.selection.as_mut().filter(|selection| whole(selection)) else {
+        return Err(not_read());
+    };
+    analyst
+        .condition(selection, scope, "WHERE")
+        .map_err(|problem| Problem { position: problem.position.map(shift), ..problem })?;
+    if !analyst.parameters.is_empty() {
+        return Err(Problem::not_understood("a parameter in COPY"));
+    }
+    let (mut pieces, _, _) = analyst.print(&statement, 0)?;
+    match pieces.first_mut() {
+        Some(Piece::Text(first)) if first.starts_with(QUERY) => first.drain(..QUERY.len()),
+        _ => return Err(not_read()),
+    };
+    let mut literals = analyst.literals;
+    for literal in &mut literals {
+        literal.span = shift(literal.span.start)..shift(literal.span.end);
+    }
+    Ok(Filter { pieces, literals, uses: analyst.uses, compared: analyst.compared_in_views })
 }
 
 /// The columns of the rows that are copied out.

@@ -372,6 +372,7 @@ impl Analyst<'_> {
             defines: self.defines,
             named: None,
             compared: if named == Some(NameKind::Statement) { vec![] } else { self.compared_in_views },
+            binary: false,
         })
     }
 

@@ -77,6 +77,8 @@ pub struct Definition {
     /// How each of `uses` was disclosed when the name was given: masks of columns stored in clear are part of its text.
     /// Filled by the plan.
     pub shown: Vec<&'static str>,
+    /// A cursor whose rows come in binary.
+    pub binary: bool,
 }
 
 /// Analyses `EXECUTE` of a known name, or EXPLAIN of it.
@@ -139,6 +141,7 @@ pub(in crate::sql) fn fetched(text: &str, definition: &Definition) -> Lineage {
         columns: definition.columns.clone(),
         uses: definition.uses.clone(),
         named: Some(definition.shown.clone()),
+        binary: definition.binary,
         ..passed("fetch", text.to_owned(), Effects::default())
     }
 }
@@ -170,6 +173,7 @@ fn passed(kind: &'static str, text: String, effects: Effects) -> Lineage {
         defines: None,
         named: None,
         compared: vec![],
+        binary: false,
     }
 }
 
@@ -215,6 +219,7 @@ impl Analyst<'_> {
             effects,
             compared: self.compared_literals(),
             shown: vec![],
+            binary: false,
         });
         Ok(Effects { names: true, ..Effects::default() })
     }
@@ -236,10 +241,8 @@ impl Analyst<'_> {
         else {
             return Err(Problem::not_understood("this form of DECLARE"));
         };
+        let binary = *binary == Some(true);
         let [name] = names.as_slice() else { return Err(Problem::not_understood("this form of DECLARE")) };
-        if *binary == Some(true) {
-            return Err(Problem::not_understood("a binary cursor"));
-        }
         let outputs = self.query(query, None, &Ctes::default(), None)?;
         let columns = self.columns(Some(outputs))?;
         self.defines = Some(Definition {
@@ -252,6 +255,7 @@ impl Analyst<'_> {
             effects: Effects::default(),
             compared: vec![],
             shown: vec![],
+            binary,
         });
         Ok(Effects { names: true, ..Effects::default() })
     }

@@ -199,8 +199,10 @@ pub struct Lineage {
     pub defines: Option<Definition>,
     /// It uses a name, whose text was settled when the name was given: how each use was disclosed then.
     pub named: Option<Vec<&'static str>>,
-    /// (label, values) that the name's own literals compare.
+    /// (label, values) that are compared beside its own literals: by what it uses by name, and by constants in views.
     pub compared: Vec<(String, u64)>,
+    /// Its rows come in binary by the simple protocol, too.
+    pub binary: bool,
 }
 
 /// The rows that a COPY moves.
