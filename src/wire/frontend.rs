@@ -60,10 +60,33 @@ impl<'a> Parse<'a> {
     }
 }
 
-/// The portal and the statement of a `B`; the rest is not looked at.
+/// The portal and the statement of a `B`, which is checked as [`Bind::view`] does, and nothing else kept of it.
 pub fn bind_names(frame: &Frame) -> Result<(&str, &str), Violation> {
     let mut reader = Reader::new(frame.body());
-    Ok((reader.string()?, reader.string()?))
+    let names = (reader.string()?, reader.string()?);
+    let formats = skip_formats(&mut reader)?;
+    let parameters = reader.count()?;
+    for _ in 0..parameters {
+        reader.value()?;
+    }
+    skip_formats(&mut reader)?;
+    reader.end()?;
+    if formats > 1 && formats != parameters {
+        return Err(mismatched());
+    }
+    Ok(names)
+}
+
+fn skip_formats(reader: &mut Reader<'_>) -> Result<u16, Violation> {
+    let count = reader.count()?;
+    for _ in 0..count {
+        format(reader)?;
+    }
+    Ok(count)
+}
+
+fn mismatched() -> Violation {
+    Violation::new("bind message has mismatched numbers of parameters and formats")
 }
 
 /// `B`. Format codes are as sent: none (all text), one (for all) or one each; anything but 0 and 1 is a violation.
@@ -87,7 +110,7 @@ impl<'a> Bind<'a> {
         let result_formats = formats(&mut reader)?;
         reader.end()?;
         if parameter_formats.len() > 1 && parameter_formats.len() != parameters.len() {
-            return Err(Violation::new("bind message has mismatched numbers of parameters and formats"));
+            return Err(mismatched());
         }
         Ok(Bind { portal, statement, parameter_formats, parameters, result_formats })
     }
@@ -115,12 +138,14 @@ impl<'a> Bind<'a> {
 
 fn formats(reader: &mut Reader<'_>) -> Result<Vec<i16>, Violation> {
     let count = reader.count()?;
-    (0..count)
-        .map(|_| match reader.i16()? {
-            code @ (0 | 1) => Ok(code),
-            _ => Err(Violation::new("unsupported format code")),
-        })
-        .collect()
+    (0..count).map(|_| format(reader)).collect()
+}
+
+fn format(reader: &mut Reader<'_>) -> Result<i16, Violation> {
+    match reader.i16()? {
+        code @ (0 | 1) => Ok(code),
+        _ => Err(Violation::new("unsupported format code")),
+    }
 }
 
 /// What Describe and Close speak of.

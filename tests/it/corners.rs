@@ -289,10 +289,13 @@ fn a_portal_outlives_what_failed_to_replace_or_close_it() {
     done(&mut shop, "rollback");
     drop(shop);
     // One run, with one end, of all that it gave.
-    let shown = proxy.must(&["audit", "show", &proxy.dir().join("audit").display().to_string(), "--json"]);
-    let outcomes: Vec<_> =
-        shown.lines().filter(|line| line.contains("\"outcome\"") && line.contains("\"rows\":3")).collect();
-    assert_eq!(outcomes.len(), 1, "{shown}");
+    let log = proxy.dir().join("audit").display().to_string();
+    let outcomes = || {
+        let shown = proxy.must(&["audit", "show", &log, "--json"]);
+        shown.lines().filter(|line| line.contains("\"outcome\"") && line.contains("\"rows\":3")).count()
+    };
+    proxy::eventually("the end to be recorded", || outcomes() > 0);
+    assert_eq!(outcomes(), 1);
 }
 
 /// A cursor that SQL declared is a portal for the protocol, too, and read as FETCH reads it.
