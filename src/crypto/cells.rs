@@ -137,8 +137,11 @@ impl Cells {
         self.spans.truncate(length);
     }
     fn cut(&mut self, end: usize) {
-        if let Some(forgotten) = self.bytes.get_mut(end..self.end) {
-            forgotten.zeroize();
+        let forgotten = self.bytes.get_mut(end..self.end).unwrap_or_default();
+        match forgotten.try_into() {
+            // What was lent as slack: no call for so few.
+            Ok(slack) => <[u8; 16]>::zeroize(slack),
+            Err(_) => forgotten.zeroize(),
         }
         self.end = end;
     }

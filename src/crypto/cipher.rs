@@ -66,8 +66,21 @@ impl CellCipher {
         random: &mut dyn Random,
         sealed: &mut Cells,
     ) -> Result<(), OpenCause> {
+        self.seal_batch(version, plain.batch(), random, sealed)
+    }
+
+    /// As [`seal`](Self::seal), of cells where they stand.
+    ///
+    /// # Errors
+    /// The keyring has no such version: nothing was sealed.
+    pub fn seal_batch(
+        &self,
+        version: KeyVersion,
+        plain: Batch<'_>,
+        random: &mut dyn Random,
+        sealed: &mut Cells,
+    ) -> Result<(), OpenCause> {
         let siv = self.siv(version).ok_or(OpenCause::UnknownVersion(version))?;
-        let plain = plain.batch();
         let overhead = overhead(self.mode);
         let lengths = plain.spans.iter().map(|span| span.len() + overhead);
         sealed.push_all(lengths, SLACK, |bytes, to| match plain.spans.len() {
@@ -170,6 +183,9 @@ impl CellCipher {
             return Err(OpenCause::OtherDomain);
         }
         let siv = self.siv(envelope.version).ok_or(OpenCause::UnknownVersion(envelope.version))?;
+        if at + 1 == sealed.spans.len() {
+            return Ok((siv, 1));
+        }
         let (header, overhead) = (siv.header(), overhead(self.mode));
         let alike = |span: &&Span| {
             let begins = sealed.bytes.get(span.start..).and_then(|rest| rest.first_chunk::<HEADER_BYTES>());

@@ -256,8 +256,14 @@ impl<E: FnOnce(Word) -> Ends> BlockCipherEncClosure for Chain<'_, E> {
         let (firsts, last) = cell.split_at(BLOCK * (blocks_of(cell.len()) - 1));
         let mut state = 0;
         if let Some((firsts, before)) = firsts.split_last_chunk::<BLOCK>() {
-            for block in firsts.as_chunks::<BLOCK>().0 {
-                state = encrypted(state ^ word(block));
+            if !firsts.is_empty() {
+                // Of many, bytes: a number would go through other registers between every two blocks.
+                let mut bytes = Block::default();
+                for block in firsts.as_chunks::<BLOCK>().0 {
+                    bytes.iter_mut().zip(block).for_each(|(state, byte)| *state ^= byte);
+                    backend.encrypt_block_inplace(&mut bytes);
+                }
+                state = word(&bytes.0);
             }
             state = encrypted(state ^ word(before) ^ ends.before);
         }

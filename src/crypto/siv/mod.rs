@@ -124,7 +124,8 @@ impl<C: Cipher> Siv<C> {
             counter.fill(keys);
             self.ctr.encrypt_with_backend(Narrow(keys));
             add(from, keys, into);
-            keys.as_flattened_mut().zeroize();
+            // All of it: a length that is known needs no call.
+            room.as_flattened_mut().zeroize();
         } else {
             let mut keys = [[0; BLOCK]; 64];
             let pieces = from.chunks(BLOCK * keys.len());
