@@ -1,8 +1,8 @@
 //! Sealing what a statement carries: parameters at Bind, literals when the text is rendered.
 
 use crate::catalog::{Action, Seal};
-use crate::crypto::{Cells, Ciphers, KeyVersion, Random};
-use crate::plan::{ParameterUse, Reason, Recipe, Refusal, StatementPlan};
+use crate::crypto::{Batch, CellCipher, Cells, Ciphers, KeyVersion, Random};
+use crate::plan::{ParameterUse, Piece, Reason, Recipe, Refusal, StatementPlan};
 use crate::sql::literal::{Literal, decode};
 use crate::value::{DETERMINISTIC_BYTES_MAX, DataType, Format, Style, ValueError, array_elements};
 use crate::wire::frontend::Bind;
@@ -28,7 +28,7 @@ pub struct SealedText {
     pub sealed: Vec<(String, u64)>,
 }
 
-/// What values are sealed with; holds one batch at a time.
+/// What values are sealed with: those that were read wait in `plain`.
 pub(super) struct Sealer<'a> {
     ciphers: &'a Ciphers,
     style: &'a Style,
@@ -91,33 +91,54 @@ impl<'a> Sealer<'a> {
 
     /// Seals the batch into `cells`.
     pub(super) fn seal(&mut self, recipe: &Recipe) -> Result<(), Refusal> {
-        let cipher = self.ciphers.by_domain.get(&recipe.domain.name).ok_or_else(|| no_key(recipe))?;
-        let version = recipe.version.map_or(cipher.current(), KeyVersion);
+        let (cipher, version) = cipher(self.ciphers, recipe)?;
         self.cells.clear();
         cipher.seal(version, &self.plain, self.random, &mut self.cells).map_err(|_| no_key(recipe))?;
         self.plain.clear();
-        let label = &recipe.domain.label;
-        add(&mut self.sealed, label, self.cells.len());
-        if recipe.action == Action::Compare {
-            add(&mut self.compared, label, self.cells.len());
-        }
+        self.count(recipe, self.cells.len());
         Ok(())
     }
 
-    /// A batch of one; gives the envelope.
-    fn one(
-        &mut self,
-        recipe: &Recipe,
-        sent: Option<&DataType>,
-        format: Format,
-        wire: &[u8],
-    ) -> Result<&[u8], Refusal> {
-        self.read(recipe, sent, format, wire)?;
-        self.seal(recipe)?;
-        Ok(self.cells.get(0))
+    fn count(&mut self, recipe: &Recipe, cells: usize) {
+        let label = &recipe.domain.label;
+        add(&mut self.sealed, label, cells);
+        if recipe.action == Action::Compare {
+            add(&mut self.compared, label, cells);
+        }
     }
 
-    /// All elements of an array in one batch; gives the array in text form.
+    /// Seals what was read, which is of these recipes, one batch for each key; gives for each value the place of its
+    /// envelope in `cells`.
+    fn seal_each(&mut self, recipes: &[&Recipe]) -> Result<Vec<usize>, Refusal> {
+        let mut places: Vec<Option<usize>> = vec![None; recipes.len()];
+        let mut spans = vec![];
+        self.cells.clear();
+        for (first, recipe) in recipes.iter().enumerate() {
+            if places[first].is_some() {
+                continue;
+            }
+            let (cipher, version) = cipher(self.ciphers, recipe)?;
+            let plain = self.plain.batch();
+            spans.clear();
+            let rest = recipes.iter().zip(&mut places).zip(plain.spans).skip(first);
+            for ((other, place), span) in rest {
+                if place.is_none()
+                    && other.domain.name == recipe.domain.name
+                    && other.version == recipe.version
+                {
+                    *place = Some(self.cells.len() + spans.len());
+                    spans.push(*span);
+                }
+            }
+            let batch = Batch { spans: &spans, ..plain };
+            cipher.seal_batch(version, batch, self.random, &mut self.cells).map_err(|_| no_key(recipe))?;
+        }
+        self.plain.clear();
+        recipes.iter().for_each(|recipe| self.count(recipe, 1));
+        Ok(places.into_iter().flatten().collect())
+    }
+
+    /// All elements of an array in a batch of their own; gives the array in text form.
     fn elements(
         &mut self,
         recipe: &Recipe,
@@ -131,11 +152,13 @@ impl<'a> Sealer<'a> {
         };
         let elements = array_elements(format, wire).map_err(|error| value_refusal(&error, recipe))?;
         let elements: Vec<_> = elements.into_iter().map(|element| element.map(Zeroizing::new)).collect();
+        let waiting = std::mem::take(&mut self.plain);
         for element in elements.iter().flatten() {
             let element = if declared == BPCHAR_ARRAY { unpadded(element) } else { element };
             self.read(recipe, sent.as_ref(), format, element)?;
         }
         self.seal(recipe)?;
+        self.plain = waiting;
         let mut cells = self.cells.iter();
         let mut array = b"{".to_vec();
         for (index, element) in elements.iter().enumerate() {
@@ -154,6 +177,11 @@ impl<'a> Sealer<'a> {
         array.push(b'}');
         Ok(array)
     }
+}
+
+fn cipher<'c>(ciphers: &'c Ciphers, recipe: &Recipe) -> Result<(&'c CellCipher, KeyVersion), Refusal> {
+    let cipher = ciphers.by_domain.get(&recipe.domain.name).ok_or_else(|| no_key(recipe))?;
+    Ok((cipher, recipe.version.map_or(cipher.current(), KeyVersion)))
 }
 
 /// Applies the cast that the statement writes, as far as it does more than an assignment: text is the input form of any
@@ -218,6 +246,8 @@ pub fn parameters(
             ),
         ));
     }
+    // All values wait for the last one, and are sealed together.
+    let (mut recipes, mut waiting) = (vec![], vec![]);
     for slot in &plan.parameters {
         let value = bind.parameters.get(slot.client).copied().flatten();
         let code = bind.parameter_format(slot.client);
@@ -232,7 +262,10 @@ pub fn parameters(
                     oid => Some(DataType::from_oid(oid).ok_or_else(|| unknown_type(recipe))?),
                 };
                 let wire = if oid == BPCHAR { unpadded(wire) } else { wire };
-                (1, Some(sealer.one(recipe, sent.as_ref(), format, wire)?.to_vec()))
+                sealer.read(recipe, sent.as_ref(), format, wire)?;
+                recipes.push(recipe);
+                waiting.push(values.len());
+                (1, None)
             }
             (ParameterUse::SealElements(recipe), Some(wire)) => {
                 (0, Some(sealer.elements(recipe, oid, format, wire)?))
@@ -240,6 +273,10 @@ pub fn parameters(
         };
         formats.push(format);
         values.push(value);
+    }
+    let places = sealer.seal_each(&recipes)?;
+    for (at, place) in waiting.into_iter().zip(places) {
+        values[at] = Some(sealer.cells.get(place).to_vec());
     }
     Ok(SealedBind { formats, values, compared: sealer.compared, sealed: sealer.sealed })
 }
@@ -256,36 +293,43 @@ pub fn literals(
     random: &mut dyn Random,
 ) -> Result<SealedText, Refusal> {
     let mut sealer = Sealer::new(ciphers, style, random);
-    let sql = plan.render(|index, out| -> Result<(), Refusal> {
-        let slot = plan.literals.get(index).ok_or_else(|| not_read(None))?;
+    // All values wait for the last one, and are sealed together.
+    let (mut recipes, mut arrays) = (vec![], vec![]);
+    for piece in &plan.template {
+        let Piece::Literal(index) = piece else { continue };
+        let slot = plan.literals.get(*index).ok_or_else(|| not_read(None))?;
         let token = text.get(slot.span.clone()).ok_or_else(|| not_read(Some(&slot.recipe)))?;
         let literal = decode(token).ok_or_else(|| not_read(Some(&slot.recipe)))?;
         let at = |refusal: Refusal| refusal.at(slot.span.start);
         if slot.elements {
             let Literal::Text(array) = &literal else { return Err(not_read(Some(&slot.recipe))) };
-            let array = sealer.elements(&slot.recipe, 0, Format::Text, array.as_bytes()).map_err(at)?;
-            out.push('\'');
-            out.push_str(&String::from_utf8_lossy(&array));
-            out.push('\'');
-            return Ok(());
+            arrays.push(sealer.elements(&slot.recipe, 0, Format::Text, array.as_bytes()).map_err(at)?);
+        } else {
+            read_literal(&mut sealer, &slot.recipe, &literal).map_err(at)?;
+            recipes.push(&slot.recipe);
         }
-        let cell = literal_cell(&mut sealer, &slot.recipe, &literal).map_err(at)?;
-        out.push_str("'\\x");
-        out.push_str(&faster_hex::hex_string(cell));
+    }
+    let mut places = sealer.seal_each(&recipes)?.into_iter();
+    let mut arrays = arrays.into_iter();
+    let sql = plan.render(|index, out| -> Result<(), Refusal> {
+        out.push('\'');
+        if plan.literals.get(index).is_some_and(|slot| slot.elements) {
+            out.push_str(&String::from_utf8_lossy(&arrays.next().unwrap_or_default()));
+        } else {
+            let place = places.next().ok_or_else(|| not_read(None))?;
+            out.push_str("\\x");
+            out.push_str(&faster_hex::hex_string(sealer.cells.get(place)));
+        }
         out.push('\'');
         Ok(())
     })?;
     Ok(SealedText { sql, compared: sealer.compared, sealed: sealer.sealed })
 }
 
-fn literal_cell<'s>(
-    sealer: &'s mut Sealer<'_>,
-    recipe: &Recipe,
-    literal: &Literal,
-) -> Result<&'s [u8], Refusal> {
+fn read_literal(sealer: &mut Sealer<'_>, recipe: &Recipe, literal: &Literal) -> Result<(), Refusal> {
     let own = recipe.data_type;
     match literal {
-        Literal::Text(text) => sealer.one(recipe, None, Format::Text, text.as_bytes()),
+        Literal::Text(text) => sealer.read(recipe, None, Format::Text, text.as_bytes()),
         Literal::Number(number) => {
             let sent = match own {
                 DataType::Real | DataType::DoublePrecision | DataType::Numeric(_) => own,
@@ -293,10 +337,10 @@ fn literal_cell<'s>(
                 _ if number.parse::<i64>().is_ok() => DataType::Bigint,
                 _ => DataType::Numeric(None),
             };
-            sealer.one(recipe, Some(&sent), Format::Text, number.as_bytes())
+            sealer.read(recipe, Some(&sent), Format::Text, number.as_bytes())
         }
         Literal::Bool(truth) => {
-            sealer.one(recipe, Some(&DataType::Boolean), Format::Text, if *truth { b"t" } else { b"f" })
+            sealer.read(recipe, Some(&DataType::Boolean), Format::Text, if *truth { b"t" } else { b"f" })
         }
     }
 }
