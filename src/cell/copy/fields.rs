@@ -131,6 +131,16 @@ fn split_binary(row: &[u8], fields: &mut Vec<Field>) {
     }
 }
 
+/// Whether what a field says is how it is spelled.
+pub fn is_plain(options: &CopyOptions, raw: &[u8]) -> bool {
+    match options.format() {
+        CopyFormat::Text => !raw.contains(&b'\\'),
+        // An escape means something within quotes only.
+        CopyFormat::Csv => !raw.contains(&options.quote()),
+        CopyFormat::Binary => true,
+    }
+}
+
 /// Appends what a spelled field says.
 pub fn decode(options: &CopyOptions, raw: &[u8], value: &mut Vec<u8>) {
     match options.format() {

@@ -155,10 +155,15 @@ impl CopySealer {
         if self.is_kept(row, index, field) {
             return Ok(());
         }
-        let mut value = Zeroizing::new(vec![]);
-        self.decode(row, field, &mut value);
         let format = if options.format() == CopyFormat::Binary { Format::Binary } else { Format::Text };
-        let read = sealer.read(recipe, Some(&recipe.data_type), format, &value);
+        let raw = self.raw(row, field);
+        let read = if fields::is_plain(options, raw) {
+            sealer.read(recipe, Some(&recipe.data_type), format, raw)
+        } else {
+            let mut value = Zeroizing::new(vec![]);
+            self.decode(raw, &mut value);
+            sealer.read(recipe, Some(&recipe.data_type), format, &value)
+        };
         if read.is_err() {
             let whole = sealer.plain.len().saturating_sub(1);
             sealer.plain.truncate(whole);
@@ -176,13 +181,16 @@ impl CopySealer {
             return field.null && !column.force_not_null;
         }
         let mut value = Zeroizing::new(vec![]);
-        self.decode(row, field, &mut value);
+        self.decode(self.raw(row, field), &mut value);
         value.as_slice() == self.rows.options.null()
     }
 
-    fn decode(&self, row: &Row, field: &fields::Field, value: &mut Vec<u8>) {
+    fn raw(&self, row: &Row, field: &fields::Field) -> &[u8] {
         let body = self.stream.bytes().get(row.piece.body.clone()).unwrap_or_default();
-        let raw = body.get(field.raw.clone()).unwrap_or_default();
+        body.get(field.raw.clone()).unwrap_or_default()
+    }
+
+    fn decode(&self, raw: &[u8], value: &mut Vec<u8>) {
         // What is said is never longer than how it is spelled.
         value.reserve(raw.len());
         fields::decode(&self.rows.options, raw, value);
@@ -235,8 +243,9 @@ fn spell_cell(cell: &[u8], binary: bool, spelled: &mut Vec<u8>) {
     if binary {
         spelled.extend_from_slice(cell);
     } else {
-        spelled.extend_from_slice(b"\\x");
-        spelled.extend_from_slice(faster_hex::hex_string(cell).as_bytes());
+        spelled.resize(2 + 2 * cell.len(), 0);
+        spelled[..2].copy_from_slice(b"\\x");
+        faster_hex::hex_encode(cell, &mut spelled[2..]).expect("two digits a byte fit");
     }
 }
 
