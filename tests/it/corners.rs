@@ -1,7 +1,7 @@
 //! The protocol's corners, and what else PostgreSQL users have in a session: each as PostgreSQL has it, or refused by name.
 
 use crate::postgres;
-use crate::proxy::{self, Proxy};
+use crate::proxy::{self, Proxy, eventually};
 use crate::raw::Raw;
 use std::time::Duration;
 
@@ -168,9 +168,14 @@ fn a_role_that_is_set_changes_names_but_no_rights() {
          grant select on alice.customers to alice; grant select on customers to alice",
     )
     .unwrap();
-    // Until the catalog was polled, the name is the one that is known.
-    std::thread::sleep(Duration::from_millis(1500));
     let email = "select email from customers order by id limit 1";
+    // Until the catalog was polled, the name is the one that is known.
+    eventually("a poll of the catalog", || {
+        done(&mut shop, "begin; set local role alice");
+        let found = column(&mut shop, email);
+        done(&mut shop, "rollback");
+        found == ["plain"]
+    });
     for (set, end) in [("set role alice", "rollback"), ("set local role alice", "commit")] {
         done(&mut shop, "begin");
         done(&mut shop, set);
@@ -289,12 +294,12 @@ fn a_portal_outlives_what_failed_to_replace_or_close_it() {
     done(&mut shop, "rollback");
     drop(shop);
     // One run, with one end, of all that it gave.
-    let log = proxy.dir().join("audit").display().to_string();
     let outcomes = || {
-        let shown = proxy.must(&["audit", "show", &log, "--json"]);
+        let path = proxy.dir().join("audit").display().to_string();
+        let shown = proxy.must(&["audit", "show", &path, "--json"]);
         shown.lines().filter(|line| line.contains("\"outcome\"") && line.contains("\"rows\":3")).count()
     };
-    proxy::eventually("the end to be recorded", || outcomes() > 0);
+    eventually("its outcome", || outcomes() > 0);
     assert_eq!(outcomes(), 1);
 }
 
