@@ -13,6 +13,7 @@ mod places;
 mod record;
 mod rows;
 pub mod seal;
+mod tree;
 
 pub use copy::{CopyOpener, CopySealer};
 pub use open::{CellFault, FaultCause, Released, RowOpener, Tally};

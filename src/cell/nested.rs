@@ -7,6 +7,7 @@
 
 use super::open::{CellFault, FaultCause, OpenColumn, Room, Tally, unhex};
 use super::places::{Spot, spots};
+use super::tree::{self, Item, Printer};
 use super::{literal, record};
 use crate::crypto::{Cells, OpenCause};
 use crate::plan::{DefaultSlot, Node};
@@ -22,6 +23,22 @@ pub(super) enum Inside {
     Record(Node),
     /// A text that is one of these, or another. One leaf for each.
     Default(Vec<DefaultSlot>),
+    /// Rows inside of rows or arrays.
+    Tree(Node),
+}
+
+impl Inside {
+    /// A row, or an array of rows.
+    pub(super) fn of_rows(node: &Node) -> Inside {
+        match node {
+            Node::Tuple(fields)
+                if fields.iter().all(|field| matches!(field, Node::Plain | Node::Leaf(_))) =>
+            {
+                Inside::Record(node.clone())
+            }
+            other => Inside::Tree(other.clone()),
+        }
+    }
 }
 
 /// One value of such a column, taken apart.
@@ -31,6 +48,7 @@ enum Taken {
     Record(Format, Vec<Spot>),
     /// Which one it is, and its cell.
     Default(Option<(usize, Vec<u8>)>),
+    Tree(Item),
 }
 
 /// The bytes of a cell as they stand in a value.
@@ -60,6 +78,7 @@ impl Taken {
                 Box::new(found.iter().filter(cell).map(|spot| spot.leaf))
             }
             Taken::Default(found) => Box::new(found.iter().map(|(leaf, _)| *leaf)),
+            Taken::Tree(item) => Box::new(item.cells().into_iter().map(|(leaf, _)| leaf)),
         }
     }
 }
@@ -79,6 +98,9 @@ impl Inside {
                     |default: &DefaultSlot| default.texts.iter().any(|text| text.as_bytes() == wire);
                 let found = defaults.iter().position(is_text);
                 Ok(Taken::Default(found.map(|leaf| (leaf, defaults[leaf].cell.clone()))))
+            }
+            Inside::Tree(node) => {
+                tree::read(column.format, wire, node).map(Taken::Tree).ok_or_else(malformed)
             }
         }
     }
@@ -132,6 +154,10 @@ pub(super) fn show<'w>(
     for (value, wire) in taken {
         // Nothing gets longer than an array makes an element: two bytes for one, and quotes.
         let (mut coming, mut growth) = (next.clone(), 0);
+        if let Taken::Tree(_) = value {
+            // It is printed in pieces of its own.
+            growth += wire.len();
+        }
         for leaf in value.leaves(wire) {
             growth += 8;
             if leaves[leaf].discloses() {
@@ -149,6 +175,7 @@ pub(super) fn show<'w>(
             Taken::Default(found) => {
                 out.extend_from_slice(found.and_then(|(leaf, _)| opened.take(leaf)).unwrap_or(wire))
             }
+            Taken::Tree(item) => opened.tree(column.format, inside, &item, out),
         });
     }
     Ok(())
@@ -199,6 +226,14 @@ impl Opened<'_> {
             out.extend_from_slice(self.take(spot.leaf).unwrap_or(b"null"));
         }
         out.extend_from_slice(wire.get(from..).unwrap_or_default());
+    }
+
+    fn tree(&mut self, format: Format, inside: &Inside, item: &Item, out: &mut Vec<u8>) {
+        let Inside::Tree(node) = inside else { return };
+        let leaves = self.leaves;
+        let types = |leaf: usize| (leaves[leaf].data_type.oid(), leaves[leaf].data_type.array_oid());
+        let mut take = |leaf: usize| self.take(leaf).map(|shown| Zeroizing::new(shown.to_vec()));
+        Printer { format, take: &mut take, types: &types }.print(item, node, out);
     }
 
     fn record(&mut self, format: Format, found: &[Spot], wire: &[u8], out: &mut Vec<u8>) {
@@ -270,6 +305,14 @@ fn collect(column: &OpenColumn, value: &Taken, wire: &[u8], sealed: &mut [Cells]
                 }
             }
         }
+        Taken::Tree(item) => {
+            for (leaf, bytes) in item.cells().into_iter().filter(|(leaf, _)| leaves[*leaf].discloses()) {
+                match column.format {
+                    Format::Text => push(leaf, Some(bytes), bytes)?,
+                    Format::Binary => push(leaf, None, bytes)?,
+                }
+            }
+        }
     }
     Ok(())
 }
@@ -291,7 +334,9 @@ fn open(
     // Six bytes of JSON at most for one of text, and room for numbers and dates.
     let longest = |bytes: usize| 6 * bytes + 64;
     leaf.show(sealed.batch(), fingerprint_key, room, longest, |canonical, out| match inside {
-        Inside::Array | Inside::Record(_) => leaf.data_type.write(canonical, leaf.format, style, out),
+        Inside::Array | Inside::Record(_) | Inside::Tree(_) => {
+            leaf.data_type.write(canonical, leaf.format, style, out)
+        }
         Inside::Document(_) => leaf.data_type.write_json(canonical, style, out),
         Inside::Default(_) => {
             let mut text = Zeroizing::new(Vec::new());

@@ -272,7 +272,7 @@ impl RowOpener {
                 ColumnSlot::Open(slot) => Some(leaf(slot)),
                 ColumnSlot::Array(slot) => nested(Inside::Array, std::slice::from_ref(slot)),
                 ColumnSlot::Document { node, leaves } => nested(Inside::Document(node.clone()), leaves),
-                ColumnSlot::Record { node, leaves } => nested(Inside::Record(node.clone()), leaves),
+                ColumnSlot::Record { node, leaves } => nested(Inside::of_rows(node), leaves),
                 ColumnSlot::Default(defaults) => {
                     let leaves: Vec<OpenSlot> = defaults.iter().map(|default| default.slot.clone()).collect();
                     nested(Inside::Default(defaults.clone()), &leaves)

@@ -1,7 +1,7 @@
 //! Where cells stand in a row value (`record_out`, `record_send` of `rowtypes.c`), by the positions that lineage knows.
 //!
 //! Guarantees: total on any bytes; a row with another number of fields than the plan's is none. Deliberately absent: rows
-//! inside of rows, which lineage refuses.
+//! inside of rows (`tree.rs`).
 
 use super::places::Spot;
 use crate::plan::Node;
@@ -11,10 +11,7 @@ use crate::value::Format;
 /// `None`: this is no row of so many fields.
 pub(super) fn fields(format: Format, row: &[u8], node: &Node) -> Option<Vec<Spot>> {
     let Node::Tuple(nodes) = node else { return None };
-    let ranges = match format {
-        Format::Text => text(row)?,
-        Format::Binary => binary(row)?,
-    };
+    let ranges = split(format, row)?;
     if ranges.len() != nodes.len() {
         return None;
     }
@@ -23,6 +20,48 @@ pub(super) fn fields(format: Format, row: &[u8], node: &Node) -> Option<Vec<Spot
         _ => None,
     };
     Some(nodes.iter().zip(ranges).filter_map(spot).collect())
+}
+
+/// Every field's place in a row, as [`fields`] has them.
+pub(super) fn split(format: Format, row: &[u8]) -> Option<Vec<std::ops::Range<usize>>> {
+    match format {
+        Format::Text => text(row),
+        Format::Binary => binary(row),
+    }
+}
+
+/// The type (in binary) and the value of a field as it stands in its row. `None` inside: it is NULL.
+pub(super) fn value(format: Format, field: &[u8]) -> Option<(u32, Option<Vec<u8>>)> {
+    match format {
+        Format::Text => Some((0, if field.is_empty() { None } else { Some(unquoted(field)) })),
+        Format::Binary => {
+            let (oid, rest) = field.split_first_chunk::<4>()?;
+            let (length, value) = rest.split_first_chunk::<4>()?;
+            let value = (i32::from_be_bytes(*length) >= 0).then(|| value.to_vec());
+            Some((u32::from_be_bytes(*oid), value))
+        }
+    }
+}
+
+/// What a field of a row in text says (`record_in`).
+fn unquoted(field: &[u8]) -> Vec<u8> {
+    let (mut value, mut rest, mut quoted) = (Vec::with_capacity(field.len()), field, false);
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        match (byte, after.split_first()) {
+            (b'\\', Some((escaped, after))) => {
+                value.push(*escaped);
+                rest = after;
+            }
+            (b'"', Some((b'"', after))) if quoted => {
+                value.push(b'"');
+                rest = after;
+            }
+            (b'"', _) => quoted = !quoted,
+            (other, _) => value.push(*other),
+        }
+    }
+    value
 }
 
 fn text(row: &[u8]) -> Option<Vec<std::ops::Range<usize>>> {

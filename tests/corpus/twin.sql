@@ -51,6 +51,16 @@ select x from (select id, email, phone from customers) x order by x.id
 select c from customers b left join (select id, email from customers where id < 3) c on c.id = b.id order by b.id
 select count(c) from customers c
 select j from jsonb_build_object('a', 1) j
+select row(id, row(email, note, row(badge, null)), 'x "y"') from customers order by id
+select row(x, 1), (x, (x.email, 2)) from (select id, email, name from customers) x order by x.id
+select array_agg(row(id, email, joined) order by id), array_agg(x order by id desc) from (select id, email, joined from customers) x
+select array_agg(row(row(email), array[email], id) order by id) from customers
+select array(select row(email, id) from customers order by id), array(select x from (select badge, name from customers where id > 1000) x)
+select (array_agg(x order by x.id))[1], (array_agg(x order by x.id))[2:3], cardinality(array_agg(x)) from (select id, email from customers) x
+select ((array_agg(o order by id))[2]).billing_email, to_json(array_agg(row(o.total, o.id) order by id)) from orders o
+select row(id, array_agg(email order by id), array_agg(badge)) from customers group by id order by id
+select row(c.id, x) from customers c left join (select id, email from customers where id < 3) x on x.id = c.id order by c.id
+select array_agg(distinct row(o.billing_email, o.placed)) is null from orders o
 
 -- Arrays
 select array[email, 'x'] from customers order by id

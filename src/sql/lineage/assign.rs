@@ -34,6 +34,7 @@ impl Target {
             | Shape::Row(_)
             | Shape::WholeRow(_)
             | Shape::Array(_)
+            | Shape::Rows(_)
             | Shape::Document(_)
             | Shape::Default => Target::Plain,
         }

@@ -146,7 +146,7 @@ impl Analyst<'_> {
                 })
             }
             Shape::Deferred(slots) => self.compared_alike(slots, construct),
-            Shape::Array(_) | Shape::Document(_) => self.refuse_sealed(shape, construct, at),
+            Shape::Array(_) | Shape::Rows(_) | Shape::Document(_) => self.refuse_sealed(shape, construct, at),
             Shape::Plain | Shape::Adaptable | Shape::Clear(_) | Shape::Default => Ok(()),
         }
     }

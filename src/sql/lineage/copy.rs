@@ -252,6 +252,7 @@ fn copied_fields(
             }
             Shape::Plain | Shape::Adaptable | Shape::Default => None,
             Shape::Array(_)
+            | Shape::Rows(_)
             | Shape::Document(_)
             | Shape::Deferred(_)
             | Shape::Row(_)

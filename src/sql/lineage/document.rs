@@ -311,6 +311,7 @@ impl Analyst<'_> {
             },
             Shape::Sealed(sealed) => Ok(Part::Leaf(sealed.clone())),
             Shape::Array(sealed) => Ok(Part::Each(Box::new(Part::Leaf(sealed.clone())))),
+            Shape::Rows(row) => Ok(Part::Each(Box::new(self.part(row, function)?))),
             // JSON of a text is a string.
             Shape::Document(document) if document.form == Form::Text => {
                 self.refuse_sealed(shape, &format!("function {function} of text"), None)?;

@@ -151,8 +151,8 @@ impl Analyst<'_> {
                 })
             }
             Expr::Tuple(items) => {
-                let shapes = items.iter_mut().map(|item| self.expr(item, scope)).collect::<Result<_, _>>()?;
-                Ok(Shape::Row(shapes))
+                let shapes = items.iter_mut().map(|item| self.row_field(item, scope));
+                Ok(Shape::Row(shapes.collect::<Result<_, _>>()?))
             }
             // A row where a value may stand: `OLD.* IS DISTINCT FROM NEW.*`.
             Expr::QualifiedWildcard(name, _) => match scope.entry_outwards(&parts(name)?) {
@@ -274,6 +274,12 @@ impl Analyst<'_> {
     ) -> Result<Shape, Problem> {
         let shape = self.expr(root, scope)?;
         let taken = match (&shape, &*chain) {
+            (Shape::Rows(row), [AccessExpr::Subscript(Subscript::Index { .. })]) => Some((**row).clone()),
+            (
+                Shape::Rows(row),
+                [AccessExpr::Subscript(Subscript::Index { .. }), AccessExpr::Dot(Expr::Identifier(field))],
+            ) => self.field_of(row, &fold(field))?,
+            (Shape::Rows(_), [AccessExpr::Subscript(Subscript::Slice { .. })]) => Some(shape.clone()),
             (Shape::Array(sealed), [AccessExpr::Subscript(Subscript::Index { .. })]) => {
                 Some(Shape::Sealed(sealed.clone()))
             }
@@ -572,7 +578,7 @@ impl Analyst<'_> {
                 }
                 Shape::WholeRow(row) => return Err(Problem::whole_row(&row.name)),
                 // Its places hold for it alone: only a constant may come instead (`COALESCE(json_agg(x), '[]')`).
-                shape @ (Shape::Array(_) | Shape::Document(_)) => match &whole {
+                shape @ (Shape::Array(_) | Shape::Rows(_) | Shape::Document(_)) => match &whole {
                     Some(other) => self.refuse_sealed(other, construct, None)?,
                     None => whole = Some(shape),
                 },

@@ -5,7 +5,7 @@ use super::constructor::constructor;
 use super::document::{Form, Maker, maker};
 use super::print::{cast, sealed_type};
 use super::query::expression_at;
-use super::scope::{Scope, parts};
+use super::scope::{Out, Scope, parts};
 use super::{Analyst, Shape};
 use crate::sql::problem::Problem;
 use crate::sql::stand_in::Meaning;
@@ -14,6 +14,7 @@ use sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator,
     FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Query, Value, WindowType,
 };
+use std::rc::Rc;
 
 /// What a function does with sealed operands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,10 +123,13 @@ impl Analyst<'_> {
         if json {
             return self.array_of_query(&outputs);
         }
-        if let ("array", [super::scope::Out { name: _, shape: Shape::Sealed(sealed) }]) =
+        if let ("array", [Out { name: _, shape: Shape::Sealed(sealed) }]) = (name, outputs.as_slice()) {
+            return Ok(Shape::Array(sealed.clone().unmodified()));
+        }
+        if let ("array", [Out { name: _, shape: row @ (Shape::WholeRow(_) | Shape::Row(_)) }]) =
             (name, outputs.as_slice())
         {
-            return Ok(Shape::Array(sealed.clone().unmodified()));
+            return Ok(Shape::Rows(Rc::new(row.clone())));
         }
         for out in outputs {
             self.refuse_sealed(&out.shape, &format!("function {name}"), None)?;
@@ -241,6 +245,16 @@ impl Analyst<'_> {
                         self.compared(&Shape::Sealed(sealed.clone()), &format!("{name}(DISTINCT …)"), at)?;
                     }
                     result = Shape::Array(sealed);
+                }
+                shape @ (Shape::WholeRow(_) | Shape::Row(_)) => {
+                    let row = match shape {
+                        Shape::WholeRow(row) => self.whole_row(operand, row)?,
+                        other => other,
+                    };
+                    if distinct {
+                        self.compared(&row, &format!("{name}(DISTINCT …)"), at)?;
+                    }
+                    result = Shape::Rows(Rc::new(row));
                 }
                 other => self.refuse_sealed(&other, &format!("function {name}"), at)?,
             }

@@ -118,6 +118,8 @@ pub(super) enum Shape {
     WholeRow(Rc<scope::WholeRow>),
     /// An array of cells of one sealed domain.
     Array(SealedShape),
+    /// An array of rows with tagged columns, each of this shape.
+    Rows(Rc<Shape>),
     /// JSON with sealed cells in it.
     Document(Rc<document::Document>),
     /// A column's default as PostgreSQL prints it (or its node tree): a plain text, but for how it is shown.
@@ -404,11 +406,7 @@ impl Analyst<'_> {
                 Some(sealed) => self.output(&Shape::Sealed(sealed)),
                 None => Ok(Output::Verbatim),
             },
-            Shape::Row(shapes) => self.record("row", shapes),
-            Shape::WholeRow(row) => {
-                let fields: Vec<Shape> = row.columns.iter().map(|out| out.shape.clone()).collect();
-                self.record(&row.name, &fields)
-            }
+            Shape::Row(_) | Shape::WholeRow(_) | Shape::Rows(_) => self.record(shape),
             Shape::Array(sealed) => Ok(Output::Array(self.opened(sealed))),
             Shape::Document(document) => Ok(Output::Document(self.opened_document(document))),
             Shape::Default => Ok(self.defaults()),
@@ -425,6 +423,7 @@ impl Analyst<'_> {
                 shapes.iter().try_for_each(|inner| self.refuse_sealed(inner, construct, at))
             }
             Shape::WholeRow(row) => Err(Problem::whole_row(&row.name).at(at)),
+            Shape::Rows(rows) => self.refuse_sealed(rows, construct, at),
             Shape::Array(sealed) => Err(Problem::sealed_use(sealed.column(), construct).at(at)),
             Shape::Document(document) => match document.first_leaf() {
                 Some(sealed) => Err(Problem::sealed_use(sealed.column(), construct).at(at)),

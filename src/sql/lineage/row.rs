@@ -1,13 +1,13 @@
 //! Row values: `ROW(a, b)`, a table's name for its whole row, `(c).email`, and the records that a client gets of them.
 //!
 //! Guarantees: a whole row of which a column that is stored in clear is masked is written out with its masks before anyone
-//! sees it; a row inside of a row is refused, for its cells have no certain place. Deliberately absent: comparing rows
+//! sees it. Deliberately absent: comparing rows
 //! (`compare.rs`) and JSON made of them (`document.rs`).
 
 use super::print::verbatim_name;
 use super::relation::quoted_ident;
 use super::scope::{Out, Resolved, Scope, WholeRow, fold, parts};
-use super::{Analyst, Node, OpenedDocument, Output, Shape};
+use super::{Analyst, Node, Opened, OpenedDocument, Output, SealedShape, Shape};
 use crate::catalog::Action;
 use crate::sql::problem::Problem;
 use sqlparser::ast::{
@@ -67,9 +67,30 @@ impl Analyst<'_> {
             let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = arg else {
                 return Err(Problem::not_understood("this field of a row"));
             };
-            shapes.push(self.expr(expr, scope)?);
+            shapes.push(self.row_field(expr, scope)?);
         }
         Ok(Shape::Row(shapes))
+    }
+
+    /// A field of a row constructor, which may be a row itself.
+    pub(super) fn row_field(&mut self, expr: &mut Expr, scope: &Scope<'_>) -> Result<Shape, Problem> {
+        match self.expr(expr, scope)? {
+            Shape::WholeRow(row) => self.whole_row(expr, row),
+            shape => Ok(shape),
+        }
+    }
+
+    /// A column of a row that is an element of an array. `None`: the row has no such column for certain.
+    pub(super) fn field_of(&mut self, row: &Shape, name: &str) -> Result<Option<Shape>, Problem> {
+        let Shape::WholeRow(row) = row else { return Ok(None) };
+        let found = row.columns.iter().find(|out| out.name.as_deref() == Some(name));
+        if let Some(Out { name: _, shape: Shape::Clear(column) }) = found {
+            self.note(column, Action::Read, self.in_view > 0);
+            if (self.context.guard)(column.id, column.name()).is_some() {
+                return Err(Problem::whole_row(&row.name));
+            }
+        }
+        Ok(found.map(|out| out.shape.clone()))
     }
 
     /// Reads a whole row for its values: where a column of it is masked, the row is written out in its place
@@ -147,38 +168,56 @@ impl Analyst<'_> {
         }
     }
 
-    /// A row among the results: its cells are opened in their places.
-    pub(super) fn record(&mut self, name: &str, fields: &[Shape]) -> Result<Output, Problem> {
+    /// A row among the results, or an array of rows: its cells are opened in their places.
+    pub(super) fn record(&mut self, shape: &Shape) -> Result<Output, Problem> {
         let mut leaves = vec![];
-        let mut nodes = vec![];
-        for shape in fields {
-            let sealed = match shape {
-                Shape::Sealed(sealed) => Some(sealed.clone()),
-                Shape::Deferred(slots) => self.settled(slots),
-                Shape::Clear(column) => {
-                    self.note(column, Action::Read, self.in_view > 0);
-                    if (self.context.guard)(column.id, column.name()).is_some() {
-                        return Err(Problem::whole_row(name));
-                    }
-                    None
-                }
-                other => {
-                    self.refuse_sealed(other, "a row inside of a row", None)?;
-                    None
-                }
-            };
-            nodes.push(match sealed {
-                Some(sealed) => {
-                    leaves.push(self.opened(&sealed));
-                    Node::Leaf(leaves.len() - 1)
-                }
-                None => Node::Plain,
-            });
-        }
+        let node = self.row_node(shape, "row", &mut leaves)?;
         if leaves.is_empty() {
             return Ok(Output::Verbatim);
         }
-        Ok(Output::Record(OpenedDocument { node: Node::Tuple(nodes), leaves }))
+        Ok(Output::Record(OpenedDocument { node, leaves }))
+    }
+
+    /// What is known of one field, or of the whole. `name` is the row's.
+    fn row_node(&mut self, shape: &Shape, name: &str, leaves: &mut Vec<Opened>) -> Result<Node, Problem> {
+        let mut leaf = |analyst: &mut Self, sealed: &SealedShape| {
+            leaves.push(analyst.opened(sealed));
+            Node::Leaf(leaves.len() - 1)
+        };
+        let fields = match shape {
+            Shape::Plain | Shape::Adaptable | Shape::Default => return Ok(Node::Plain),
+            Shape::Sealed(sealed) => return Ok(leaf(self, sealed)),
+            Shape::Array(sealed) => return Ok(Node::Each(Box::new(leaf(self, sealed)))),
+            Shape::Deferred(slots) => {
+                return Ok(self.settled(slots).map_or(Node::Plain, |sealed| leaf(self, &sealed)));
+            }
+            Shape::Clear(column) => {
+                self.note(column, Action::Read, self.in_view > 0);
+                if (self.context.guard)(column.id, column.name()).is_some() {
+                    return Err(Problem::whole_row(name));
+                }
+                return Ok(Node::Plain);
+            }
+            Shape::Document(_) => {
+                self.refuse_sealed(shape, "JSON inside of a row", None)?;
+                return Ok(Node::Plain);
+            }
+            Shape::Rows(row) => {
+                let each = self.row_node(row, name, leaves)?;
+                return Ok(if each == Node::Plain { each } else { Node::Each(Box::new(each)) });
+            }
+            Shape::Row(shapes) => {
+                let fields = shapes.iter().map(|shape| self.row_node(shape, name, leaves));
+                fields.collect::<Result<Vec<_>, _>>()?
+            }
+            Shape::WholeRow(row) => {
+                let fields = row.columns.iter().map(|out| self.row_node(&out.shape, &row.name, leaves));
+                fields.collect::<Result<Vec<_>, _>>()?
+            }
+        };
+        // Nothing in it is looked for.
+        let plain = fields.iter().all(|field| *field == Node::Plain);
+        Ok(if plain { Node::Plain } else { Node::Tuple(fields) })
     }
 }
 
