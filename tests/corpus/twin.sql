@@ -60,6 +60,7 @@ select (array_agg(x order by x.id))[1], (array_agg(x order by x.id))[2:3], cardi
 select ((array_agg(o order by id))[2]).billing_email, to_json(array_agg(row(o.total, o.id) order by id)) from orders o
 select row(id, array_agg(email order by id), array_agg(badge)) from customers group by id order by id
 select row(c.id, x) from customers c left join (select id, email from customers where id < 3) x on x.id = c.id order by c.id
+select row(p.payer, row(p.amount, p.token, p.doc), array[p.payer], p.kind), array_agg(row(p.token, row(p.doc, p.amount))) over (order by p.id) from payments p order by p.id
 select array_agg(distinct row(o.billing_email, o.placed)) is null from orders o
 
 -- Arrays

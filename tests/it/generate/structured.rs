@@ -12,7 +12,7 @@ impl Generator {
             return (column, of);
         }
         let whole = self.pick(&whole).clone();
-        let (construct, text) = match self.below(19) {
+        let (construct, text) = match self.below(25) {
             0 => ("json_build_object", format!("json_build_object('k', {column}, 'n', 1)")),
             1 => ("to_jsonb of a row", format!("to_jsonb({whole})")),
             2 => ("row_to_json", format!("row_to_json({whole})")),
@@ -39,6 +39,18 @@ impl Generator {
             15 => ("json_build_array of a row", format!("json_build_array({whole}, {column})")),
             16 => ("to_jsonb of an array", format!("to_jsonb(array[{column}, {column}])")),
             17 => ("array_remove", format!("array_remove(array[{column}, null], null)")),
+            18 => ("row in a row", format!("row(1, row({column}, 'x y'), array[{column}])")),
+            19 => ("array of rows", format!("array(select row({column}, 1))")),
+            20 => (
+                "array of rows of rows",
+                format!("array(select row(row({column}), null) union all select null)"),
+            ),
+            21 => (
+                "whole row in a row",
+                format!("row({column}, (select x from (select {column} as a, 1 as b) x))"),
+            ),
+            22 => ("element of rows", format!("(array(select row({column}, 'z')))[1]")),
+            23 => ("JSON of rows", format!("to_json(array(select row({column}, 1)))")),
             _ => ("pg_typeof", format!("pg_typeof({column})")),
         };
         self.uses(construct);
