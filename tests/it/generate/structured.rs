@@ -12,12 +12,12 @@ impl Generator {
             return (column, of);
         }
         let whole = self.pick(&whole).clone();
-        let (construct, text) = match self.below(25) {
+        let (construct, text) = match self.below(26) {
             0 => ("json_build_object", format!("json_build_object('k', {column}, 'n', 1)")),
             1 => ("to_jsonb of a row", format!("to_jsonb({whole})")),
             2 => ("row_to_json", format!("row_to_json({whole})")),
             3 => ("ARRAY of columns", format!("array[{column}]")),
-            4 => ("whole row", whole),
+            4 | 24 => ("whole row", whole),
             5 => ("row of columns", format!("row({column}, 1)")),
             6 => ("to_json of a column", format!("to_json({column})")),
             7 => ("jsonb_build_array", format!("jsonb_build_array({column}, null)")),
