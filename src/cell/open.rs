@@ -362,6 +362,14 @@ impl RowOpener {
         Ok(released)
     }
 
+    /// The room that it keeps for the next batch, in bytes.
+    pub fn room(&self) -> usize {
+        let Scratch { sealed, plain, masked, shown } = &self.scratch;
+        let cells = [sealed, plain].into_iter().chain(shown).map(Cells::room).sum::<usize>();
+        let spans = self.found.spans.iter().map(|spans| spans.capacity() * size_of::<Span>()).sum::<usize>();
+        cells + spans + masked.capacity() + self.found.joined.capacity()
+    }
+
     /// How many cells a row has.
     pub(super) fn width(&self) -> usize {
         self.width

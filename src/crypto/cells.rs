@@ -108,6 +108,10 @@ impl Cells {
         used.zeroize();
         self.bytes = larger;
     }
+    /// What it could hold without taking more memory, in bytes, with what that costs beside.
+    pub fn room(&self) -> usize {
+        self.bytes.capacity() + self.spans.capacity() * size_of::<Span>()
+    }
     /// The bytes of all cells together.
     pub fn bytes_total(&self) -> usize {
         self.end

@@ -8,8 +8,8 @@ use super::Relay;
 use super::out::Out;
 use super::run::Run;
 use crate::catalog::{Action, Catalog};
-use crate::cell::{self, FaultCause, RowOpener, SealedBind, Tally};
-use crate::crypto::{Ciphers, OpenCause};
+use crate::cell::{self, FaultCause, SealedBind, Tally};
+use crate::crypto::OpenCause;
 use crate::metrics::{CellOperation, Metrics};
 use crate::plan::{Judgement, Reason, Refusal, StatementPlan};
 use crate::value::Style;
@@ -67,16 +67,6 @@ pub(super) fn under_oracle(compared: Compared, plan: &StatementPlan, judgement: 
         })
     };
     compared.into_iter().filter(|(label, _)| is_oracle(label)).collect()
-}
-
-/// What opens the rows of a plan, when it has columns to open. `formats` are the client's.
-pub(super) fn opener(
-    plan: &StatementPlan,
-    judgement: &Judgement,
-    formats: &[i16],
-    ciphers: &Ciphers,
-) -> Option<RowOpener> {
-    plan.columns.as_ref().map(|columns| RowOpener::new(columns, judgement, formats, ciphers))
 }
 
 /// RowDescription with logical types.

@@ -6,7 +6,6 @@
 //! it sets) is planned when that is through; if it is refused then, the server rolls all back.
 
 use super::Relay;
-use super::cells;
 use super::queue::{Expect, Owed, Role};
 use super::simple::{Sent, dependent};
 use crate::wire::backend::{BIND_COMPLETE, PARSE_COMPLETE};
@@ -150,8 +149,7 @@ impl Relay {
         if let (Some(plan), Some((judgement, compared))) = (part.plan.clone(), judged)
             && part.fallible()
         {
-            let opener = cells::opener(&plan, &judgement, plan.simple_formats(), &self.world.ciphers);
-            part.run = Some(self.begin_run(&plan, judgement, compared, opener));
+            part.run = Some(self.begin_run(&plan, judgement, compared, plan.simple_formats()));
         }
         self.segment_hard = true;
         self.send(Parse { name: "", sql: &sql, types: Vec::new() }.encode());

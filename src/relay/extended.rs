@@ -8,10 +8,10 @@ use super::errors::Positions;
 use super::queue::{Class, Expect, Owed, Part, Role};
 use super::renew::Told;
 use super::run::{Run, check_comparisons};
-use super::statement::{self, Bound, Decided, Portal, Prepared, Undo};
+use super::statement::{self, Bound, Decided, Judged, Portal, Prepared, Undo};
 use super::{Held, Relay, kinds};
 use crate::cell::describe::declared_upstream;
-use crate::plan::{Effects, Local, Pass, Planned, Reason, Refusal, Script, StatementPlan};
+use crate::plan::{Effects, Judgement, Local, Pass, Planned, Reason, Refusal, Script, StatementPlan};
 use crate::wire::backend::{BIND_COMPLETE, CLOSE_COMPLETE, TransactionStatus};
 use crate::wire::frontend::{self, Bind, Parse, Target};
 use crate::wire::{Frame, Violation};
@@ -206,7 +206,8 @@ impl Relay {
         prepared: &Prepared,
         bind: &Bind<'_>,
     ) -> Result<(Frame, Bound), Refusal> {
-        let judgement = self.judge(plan)?;
+        let circumstances = self.session.circumstances(self.now);
+        let judgement = plan.judge(&self.world.policy, &self.session.principal, &circumstances)?;
         let sealed = self.seal_parameters(plan, &prepared.declared, bind)?;
         let mut compared = sealed.compared;
         compared.extend(prepared.compared.iter().cloned());
@@ -219,7 +220,9 @@ impl Relay {
             parameters: sealed.values.iter().map(Option::as_deref).collect(),
             result_formats: bind.result_formats.clone(),
         };
-        Ok((frame.encode(), Bound { formats: bind.result_formats.clone(), compared }))
+        let generation = self.world.generation;
+        let judged = Judged { generation, circumstances, judgement };
+        Ok((frame.encode(), Bound { formats: bind.result_formats.clone(), compared, judged }))
     }
 
     pub(super) fn describe(&mut self, held: Held) -> Result<(), Violation> {
@@ -321,7 +324,7 @@ impl Relay {
             && let Some(bound) = &portal.bound
         {
             let (formats, compared) = (bound.formats.clone(), bound.compared.clone());
-            let judgement = match self.judge(&plan) {
+            let judgement = match self.judge_again(&plan, &bound.judged) {
                 Ok(judgement) => judgement,
                 Err(refusal) => {
                     self.refuse_extended(&Refusal { position: None, ..refusal }, &prepared.text);
@@ -336,10 +339,7 @@ impl Relay {
                 }
                 part.run = Some(match continued {
                     Some(run) => run,
-                    None => {
-                        let opener = cells::opener(&plan, &judgement, &formats, &self.world.ciphers);
-                        self.begin_run(&plan, judgement, compared, opener)
-                    }
+                    None => self.begin_run(&plan, judgement, compared, &formats),
                 });
             }
         }
@@ -348,6 +348,15 @@ impl Relay {
             portal.run = part.run;
         }
         self.executed(held, part, Some(portal_name))
+    }
+
+    /// Judges a plan as of now: as at its Bind while nothing is another that this hangs on.
+    fn judge_again(&self, plan: &StatementPlan, at_bind: &Judged) -> Result<Judgement, Refusal> {
+        let Judged { generation, circumstances, judgement } = at_bind;
+        if *generation == self.world.generation && *circumstances == self.session.circumstances(self.now) {
+            return Ok(judgement.clone());
+        }
+        self.judge(plan)
     }
 
     /// A cursor that SQL declared, as FETCH reads it; or nothing: the server knows.
@@ -363,8 +372,7 @@ impl Relay {
                 check_comparisons(plan, &judgement, &compared)?;
                 part.plan = Some(plan.clone());
                 if part.fallible() {
-                    let opener = cells::opener(plan, &judgement, &[], &self.world.ciphers);
-                    part.run = Some(self.begin_run(plan, judgement, compared, opener));
+                    part.run = Some(self.begin_run(plan, judgement, compared, &[]));
                 }
                 Ok(())
             }),

@@ -144,7 +144,8 @@ pub struct Relay {
     namings: named::Namings,
     /// Disclosing statements that have not ended, by their number.
     runs: HashMap<u64, run::Run>,
-    /// Their records that the log has not answered, oldest first.
+    spare: Option<run::Spare>,
+    /// The runs' records that the log has not answered, oldest first.
     gates: VecDeque<u64>,
     /// Statements with uses so far, for records.
     statement: u64,
@@ -197,6 +198,7 @@ impl Relay {
             statements: statement::Statements::default(),
             namings: named::Namings::new(),
             runs: HashMap::new(),
+            spare: None,
             gates: VecDeque::new(),
             statement: 0,
             settle: settle::Settle::default(),

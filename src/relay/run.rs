@@ -9,6 +9,7 @@ use super::{Now, Relay, Step};
 use crate::audit::{Event, Unrecorded, UsedColumn};
 use crate::catalog::Action;
 use crate::cell::RowOpener;
+use crate::crypto::Ciphers;
 use crate::metrics::Outcome;
 use crate::plan::{Judgement, Reason, Refusal, StatementPlan};
 use crate::policy::budget::Budgets;
@@ -27,6 +28,9 @@ pub(super) enum Gate {
 pub(super) struct Run {
     pub(super) plan: Arc<StatementPlan>,
     pub(super) judgement: Judgement,
+    /// The client's result formats, as sent.
+    formats: Vec<i16>,
+    ciphers: Arc<Ciphers>,
     pub(super) gate: Gate,
     pub(super) opener: Option<RowOpener>,
     /// For a COPY that is sealed or opened.
@@ -57,6 +61,19 @@ impl Run {
         Some((limit.saturating_sub(self.rows), refusal))
     }
 }
+
+/// What opened the rows of the last run, for another of the same statement under the same judgement: making it costs more than
+/// opening a row.
+pub(super) struct Spare {
+    plan: Arc<StatementPlan>,
+    judgement: Judgement,
+    formats: Vec<i16>,
+    ciphers: Arc<Ciphers>,
+    opener: RowOpener,
+}
+
+/// Room that a spare opener may keep, in bytes: what a few rows take.
+const SPARE_ROOM: usize = 16 * 1024;
 
 /// The hourly budgets of the rules that a statement's rows are read under.
 pub(super) struct Hour {
@@ -142,8 +159,9 @@ impl Relay {
         plan: &Arc<StatementPlan>,
         judgement: Judgement,
         compared: Compared,
-        opener: Option<RowOpener>,
+        formats: &[i16],
     ) -> u64 {
+        let opener = self.opener(plan, &judgement, formats);
         self.statement += 1;
         let statement = self.statement;
         let uses = plan.uses.iter().zip(&judgement.rulings).map(|(used, ruling)| UsedColumn {
@@ -168,6 +186,8 @@ impl Relay {
             hour,
             plan: plan.clone(),
             judgement,
+            formats: formats.to_vec(),
+            ciphers: self.world.ciphers.clone(),
             gate: Gate::Waiting,
             opener,
             copy,
@@ -179,6 +199,25 @@ impl Relay {
         };
         self.runs.insert(statement, run);
         statement
+    }
+
+    /// What opens the rows of a plan, when it has columns to open. `formats` are the client's.
+    fn opener(
+        &mut self,
+        plan: &Arc<StatementPlan>,
+        judgement: &Judgement,
+        formats: &[i16],
+    ) -> Option<RowOpener> {
+        let columns = plan.columns.as_ref()?;
+        let ciphers = &self.world.ciphers;
+        let fits = |spare: &mut Spare| {
+            Arc::ptr_eq(&spare.plan, plan)
+                && Arc::ptr_eq(&spare.ciphers, ciphers)
+                && spare.formats == formats
+                && spare.judgement == *judgement
+        };
+        let spare = self.spare.take_if(fits).map(|spare| spare.opener);
+        Some(spare.unwrap_or_else(|| RowOpener::new(columns, judgement, formats, ciphers)))
     }
 
     /// The log answered the oldest gated record.
@@ -209,7 +248,8 @@ impl Relay {
             self.metrics.comparisons(label, *values);
         }
         let nanos = self.now.monotonic_nanos.saturating_sub(run.began.monotonic_nanos);
-        let cells = run.cells.into_iter().map(|((label, shown), cells)| (label, shown.to_owned(), cells));
+        let cells = std::mem::take(&mut run.cells).into_iter();
+        let cells = cells.map(|((label, shown), cells)| (label, shown.to_owned(), cells));
         let event = Event::Outcome {
             statement,
             rows: run.rows,
@@ -219,6 +259,10 @@ impl Relay {
             duration: Duration::from_nanos(nanos),
         };
         self.record(event, false);
+        let Run { plan, judgement, formats, ciphers, opener, .. } = run;
+        if let Some(opener) = opener.filter(|opener| opener.room() <= SPARE_ROOM) {
+            self.spare = Some(Spare { plan, judgement, formats, ciphers, opener });
+        }
     }
 
     pub(super) fn record(&mut self, event: Event, gate: bool) {

@@ -262,8 +262,7 @@ impl Relay {
             if let (Some(plan), Some((judgement, compared))) = (part.plan.clone(), judged)
                 && part.fallible()
             {
-                let opener = cells::opener(&plan, &judgement, plan.simple_formats(), &self.world.ciphers);
-                part.run = Some(self.begin_run(&plan, judgement, compared, opener));
+                part.run = Some(self.begin_run(&plan, judgement, compared, plan.simple_formats()));
             }
             parts.push(part);
         }

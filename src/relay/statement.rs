@@ -7,7 +7,8 @@ use super::cells::Compared;
 use super::errors::Positions;
 use super::queue::Class;
 use super::renew::Told;
-use crate::plan::{Local, Pass, StatementPlan};
+use crate::plan::{Judgement, Local, Pass, StatementPlan};
+use crate::policy::Circumstances;
 use crate::wire::backend::ErrorFields;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::borrow::Cow;
@@ -83,6 +84,14 @@ pub(super) struct Bound {
     pub(super) formats: Vec<i16>,
     /// Under an oracle.
     pub(super) compared: Compared,
+    pub(super) judged: Judged,
+}
+
+/// What judging a plan said, and all that it was said of: while these are the same, so is what would be said.
+pub(super) struct Judged {
+    pub(super) generation: u64,
+    pub(super) circumstances: Circumstances,
+    pub(super) judgement: Judgement,
 }
 
 /// How to put our tables back when the server skipped a message.
