@@ -147,15 +147,15 @@ impl Pump {
         Some(result)
     }
 
-    /// Runs the conversation to its end.
-    pub async fn run(mut self) {
+    /// Runs the conversation to its end. Boxed, like its end: a future holds what it was given by value more than once.
+    pub async fn run(mut self: Box<Self>) {
         // The world may be a newer one than the relay was made with.
         self.change_world();
         self.work(|relay, now, steps| relay.open(now, steps));
         self.perform();
         self.consume();
         poll_fn(|context| self.poll(context)).await;
-        self.end().await;
+        Box::pin(self.end()).await;
     }
 
     /// Does all that can be done now. Ready when the conversation is to end. What never ceases is broken off by the
@@ -397,7 +397,7 @@ impl Pump {
     }
 
     /// Sends what is owed to both sides, for a while, and has the relay record what was broken off.
-    async fn end(mut self) {
+    async fn end(mut self: Box<Self>) {
         let now = self.now();
         let (relay, steps) = (&mut self.relay, &mut self.steps);
         let closed = fault::caught(self.number, || relay.closed(now, steps));
@@ -409,7 +409,8 @@ impl Pump {
         if !self.server.gone {
             self.server.push(frontend::encode_terminate().into_bytes());
         }
-        for side in [self.client, self.server] {
+        let Pump { client, server, .. } = *self;
+        for side in [client, server] {
             if !side.gone {
                 // A peer that does not take its last bytes in time is not waited for.
                 let _ = tokio::time::timeout(LAST_WORDS, side.finish()).await;

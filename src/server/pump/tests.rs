@@ -110,7 +110,7 @@ async fn a_panic_ends_its_connection_with_an_id_that_the_log_knows() {
     });
     assert!(result.is_none() && pump.closing);
     pump.perform();
-    pump.end().await;
+    Box::new(pump).end().await;
 
     let mut told = Vec::new();
     client.read_to_end(&mut told).await.unwrap();
