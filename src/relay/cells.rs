@@ -79,6 +79,44 @@ pub(super) fn rows_described(frame: &Frame, plan: &StatementPlan, catalog: &Cata
     Ok(backend::encode_row_description(&fields))
 }
 
+/// The last RowDescription that was changed: a statement that is executed again is described alike.
+pub(super) struct Described {
+    plan: Arc<StatementPlan>,
+    generation: u64,
+    /// As the server sent it: a copy, for it may stand among much else that was read.
+    server: Box<[u8]>,
+    client: Frame,
+}
+
+impl Described {
+    fn is_of(&self, frame: &Frame, plan: &Arc<StatementPlan>, catalog: &Catalog) -> bool {
+        Arc::ptr_eq(&self.plan, plan)
+            && self.generation == catalog.generation
+            && *self.server == **frame.bytes()
+    }
+}
+
+impl Relay {
+    /// RowDescription with logical types.
+    pub(super) fn rows_described(
+        &mut self,
+        frame: &Frame,
+        plan: &Arc<StatementPlan>,
+    ) -> Result<Frame, Fault> {
+        let catalog = &self.world.catalog;
+        if let Some(described) = self.described.as_ref().filter(|last| last.is_of(frame, plan, catalog)) {
+            return Ok(described.client.clone());
+        }
+        let client = rows_described(frame, plan, catalog)?;
+        if plan.columns.is_some() {
+            let (server, generation) = (frame.bytes()[..].into(), catalog.generation);
+            let described = Described { plan: plan.clone(), generation, server, client: client.clone() };
+            self.described = Some(described);
+        }
+        Ok(client)
+    }
+}
+
 /// ParameterDescription with the client's own parameters and logical types.
 pub(super) fn parameters_described(
     frame: &Frame,

@@ -145,6 +145,7 @@ pub struct Relay {
     /// Disclosing statements that have not ended, by their number.
     runs: HashMap<u64, run::Run>,
     spare: Option<run::Spare>,
+    described: Option<cells::Described>,
     /// The runs' records that the log has not answered, oldest first.
     gates: VecDeque<u64>,
     /// Statements with uses so far, for records.
@@ -199,6 +200,7 @@ impl Relay {
             namings: named::Namings::new(),
             runs: HashMap::new(),
             spare: None,
+            described: None,
             gates: VecDeque::new(),
             statement: 0,
             settle: settle::Settle::default(),

@@ -228,7 +228,7 @@ impl Relay {
             self.whole(frame);
             return Ok(());
         };
-        match cells::rows_described(&frame, &plan, &self.world.catalog) {
+        match self.rows_described(&frame, &plan) {
             Ok(described) => {
                 if let Some(prepared) = prepared {
                     prepared.told.columns(|| backend::row_description(&described))?;
@@ -275,7 +275,7 @@ impl Relay {
             self.show(frame);
             return Ok(());
         };
-        match cells::rows_described(&frame, &plan, &self.world.catalog) {
+        match self.rows_described(&frame, &plan) {
             Ok(described) => self.show(described),
             Err(Fault::Stale) if self.plan_again() => {}
             Err(fault) => self.describe_fault(fault)?,
