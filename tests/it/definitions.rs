@@ -72,6 +72,70 @@ fn views_of_sealed_columns_are_opened_for_those_who_may() {
     assert!(error.contains("permission denied for column email of table customers"), "{error}");
 }
 
+/// The server prints a definition with casts to what a sealed type is over, and a NULL with a type.
+#[test]
+fn views_whose_columns_are_computed_of_sealed_ones_are_read() {
+    let proxy = Proxy::start(POLICY, TAGS);
+    proxy.add_user("ivan");
+    let out = told(
+        &proxy.url("shop"),
+        "CREATE TABLE customers (id bigint PRIMARY KEY, email text, card text);
+         INSERT INTO customers VALUES (1, 'ana@example.org', '4111'), (6, 'bob@example.org', NULL);
+         CREATE VIEW v AS SELECT id, CASE WHEN id > 5 THEN email END AS e, coalesce(email, NULL) AS f,
+                                 ARRAY[email, NULL] AS h FROM customers;
+         GRANT SELECT ON v TO alice, ivan;
+         SELECT * FROM v ORDER BY id;
+         SELECT id FROM v WHERE e = 'bob@example.org';
+         SELECT f FROM v JOIN customers c ON c.email = v.e;
+         CREATE VIEW w AS SELECT coalesce(e, f, 'none') AS x FROM v;
+         SELECT x FROM w WHERE x = 'bob@example.org';
+         CREATE VIEW u AS SELECT NULLIF(email, 'ana@example.org') AS g FROM customers
+                          UNION ALL SELECT NULL UNION ALL VALUES ('eve@example.org');
+         SELECT g FROM u WHERE g IS NOT NULL ORDER BY g = 'eve@example.org';",
+    );
+    let expected = "1||ana@example.org|{ana@example.org,NULL}\n\
+                    6|bob@example.org|bob@example.org|{bob@example.org,NULL}\n\
+                    6\nbob@example.org\nbob@example.org\nbob@example.org\neve@example.org\n";
+    assert_eq!(out, expected);
+    assert_eq!(told(&proxy.url("alice"), "SELECT e FROM v WHERE id = 6"), "b***g\n");
+    for view in ["v", "w"] {
+        let (_, error, _) = postgres::psql(&proxy.url("ivan"), &format!("SELECT * FROM {view}"));
+        assert!(error.contains("permission denied for column email of table customers"), "{error}");
+    }
+}
+
+/// What is cast to plain bytes is no cell any more; nor may cells be shown as text.
+#[test]
+fn views_made_past_the_proxy_do_not_turn_cells_into_something_else() {
+    let proxy = Proxy::start(POLICY, TAGS);
+    told(
+        &proxy.url("shop"),
+        "CREATE TABLE customers (id bigint PRIMARY KEY, email text, card text);
+         INSERT INTO customers VALUES (1, 'ana@example.org', '4111');",
+    );
+    for (view, of) in [
+        ("texts", "email::text"),
+        ("bytes", "coalesce(email, '\\x00'::bytea)"),
+        ("other", "coalesce(email::bytea, card::bytea)"),
+        ("lengths", "length(email::bytea)"),
+    ] {
+        postgres::execute(proxy.direct(), &format!("CREATE VIEW {view} AS SELECT {of} AS e FROM customers"));
+        postgres::execute(proxy.direct(), &format!("GRANT SELECT ON {view} TO shop"));
+    }
+    // The catalog is looked at each second.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    for view in ["texts", "bytes", "other", "lengths"] {
+        let (out, error, _) = postgres::psql(&proxy.url("shop"), &format!("SELECT e FROM {view}"));
+        assert!(out.is_empty() && error.contains("ERROR:"), "{view}: {out}{error}");
+        assert!(error.contains("not supported") || error.contains("cannot"), "{view}: {error}");
+    }
+    let (_, error, _) = postgres::psql(
+        &proxy.url("shop"),
+        "CREATE VIEW hex AS SELECT coalesce(email::bytea, NULL) FROM customers",
+    );
+    assert!(error.contains("a cast to bytea"), "{error}");
+}
+
 /// A child is tagged by its parent's name: without the parent it would be by none.
 #[test]
 fn a_tagged_child_stays_with_its_parent() {

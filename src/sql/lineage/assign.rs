@@ -54,7 +54,11 @@ impl Analyst<'_> {
             return Ok(Shape::Plain);
         }
         let at = expression_at(self, expr);
-        let shape = self.expr(expr, scope)?;
+        let mut shape = self.expr(expr, scope)?;
+        if matches!(target, Target::New { .. }) {
+            // Beside it, in a UNION, there may be cells.
+            shape = self.defer(expr, shape, false);
+        }
         self.assign_shape(Some(expr), shape, target).map_err(|problem| problem.at(at))
     }
 
@@ -100,6 +104,7 @@ impl Analyst<'_> {
                 self.note(&Tagged { id, schema, table, name, domain, data_type, state }, Action::Write, false);
                 Ok(Shape::Sealed(source))
             }
+            (Target::New { .. }, Shape::Deferred(slots)) => Ok(Shape::Deferred(slots)),
             (Target::Plain | Target::Clear(_), Shape::Sealed(source)) => Err(out_of_domain(target, &source)),
             (Target::Clear(target), Shape::Adaptable) => {
                 if let Some(expr) = expr {

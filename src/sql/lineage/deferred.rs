@@ -55,9 +55,9 @@ impl Meets<'_> {
 }
 
 impl Analyst<'_> {
-    /// Puts a mark in the place of a constant. In a view's definition nothing can be changed: there it stays.
+    /// Puts a mark in the place of a constant. A view's definition that is read is printed nowhere.
     pub(super) fn defer(&mut self, expr: &mut Expr, shape: Shape, elements: bool) -> Shape {
-        if !matches!(shape, Shape::Adaptable) || self.in_view > 0 {
+        if !matches!(shape, Shape::Adaptable) {
             return shape;
         }
         let slot = self.deferred.len();
@@ -226,10 +226,11 @@ impl Analyst<'_> {
         Ok(())
     }
 
-    /// What a deferred column has become by now: the client's own values, so that to move them needs no right to read.
+    /// What a deferred column has become by now: the client's own values, so that to move them needs no right to read. Those
+    /// of a view are another's.
     pub(super) fn settled(&self, slots: &[usize]) -> Option<SealedShape> {
         let sealed = slots.iter().find_map(|slot| self.deferred.get(*slot)?.sealed.clone())?;
-        Some(SealedShape { proposed: true, ..sealed })
+        Some(SealedShape { proposed: self.in_view == 0, ..sealed })
     }
 }
 

@@ -36,7 +36,8 @@ impl Analyst<'_> {
         let slots_before = self.literals.len() + self.parameters.len();
         self.in_view += 1;
         let outer = std::mem::replace(&mut self.stand_ins, parsed.stand_ins);
-        let outputs = self.query(query, None, &Ctes::default(), None);
+        let outputs =
+            self.query(query, None, &Ctes::default(), None).and_then(|outputs| self.decided(outputs));
         self.stand_ins = outer;
         self.in_view -= 1;
         let outputs = outputs?;
@@ -53,6 +54,18 @@ impl Analyst<'_> {
         }
         let named = outputs.into_iter().zip(&relation.columns);
         Ok(named.map(|(out, column)| Out::named(&column.name, out.shape)).collect())
+    }
+
+    /// Columns of constants only: what they are by now, for what stands in a definition cannot be sealed further out.
+    fn decided(&self, outputs: Vec<Out>) -> Result<Vec<Out>, Problem> {
+        let shape = |shape: Shape| match shape {
+            Shape::Deferred(slots) => match self.settled(&slots) {
+                Some(sealed) => Ok(Shape::Sealed(sealed)),
+                None => self.used_plain(&slots, "a view").map(|()| Shape::Plain),
+            },
+            shape => Ok(shape),
+        };
+        outputs.into_iter().map(|out| Ok(Out { shape: shape(out.shape)?, ..out })).collect()
     }
 
     /// A constant that meets a sealed column in a view: a cell of its domain, or nothing.
@@ -99,8 +112,28 @@ fn cell_of(constant: &Expr, sealed: &str, elements: bool) -> Option<bool> {
                 _ => None,
             }
         }
+        // NULL beside a column that was cast to the base type.
+        Expr::Value(value) if value.value == Value::Null => Some(false),
         _ => None,
     }
+}
+
+/// A cast in a definition, of what is sealed: as the server prints it where an expression has the base type, or what brought
+/// the sealed type back. The cells stay cells.
+///
+/// # Errors
+/// A cast to anything else, which would make text of ciphertext.
+pub(super) fn cast_in_view(shape: Shape, to: &DataType) -> Result<Shape, Problem> {
+    let (sealed, elements) = match &shape {
+        Shape::Sealed(sealed) => (sealed, false),
+        Shape::Array(sealed) => (sealed, true),
+        _ => return Ok(shape),
+    };
+    let own = sealed_type_name(&sealed.domain.name, sealed.version);
+    if is_base(to, elements) || is_sealed(to, &own, elements) {
+        return Ok(shape);
+    }
+    Err(Problem::sealed_use(sealed.column(), &format!("a cast to {}", to.to_string().to_ascii_lowercase())))
 }
 
 /// `bytea`, or an array of it: what a sealed type is compared as.
