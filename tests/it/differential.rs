@@ -395,6 +395,10 @@ fn run(first: u64, statements: usize) {
     let mut twin = Twin::start();
     for seed in first..first + statements.div_ceil(200) as u64 {
         twin.run(seed, 200);
+        // A long run says that it is under way.
+        if (seed + 1 - first).is_multiple_of(25) {
+            println!("{} statements, {} differences", twin.tally.statements, twin.differences.len());
+        }
         if twin.differences.len() > 40 {
             break;
         }
@@ -466,31 +470,37 @@ fn what_is_made_of_a_query_reads_like_the_query() {
     twin.reset();
     let manners =
         [(Manner::Simple, "table"), (Manner::Extended([0, 1]), "temp table"), (Manner::Simple, "view")];
-    // With a NULL or a constant in it, a view's definition is refused.
-    for (query, manners) in [
-        ("select amount as x, payer from payments_low", &manners[..]),
-        ("select lag(email) over (order by id) as x from customers", &manners),
-        (
-            "select (select line from addresses a where a.id = c.id) as y, (array[email, email])[1] as z from customers c",
-            &manners,
-        ),
-        (
-            "select case when kind <> 'x' then amount end as x, payer::text as name from payments_low",
-            &manners[..2],
-        ),
-        ("select coalesce(billing_email, null) as x from orders", &manners[..2]),
-        (
-            "select nullif(email, 'ana@x.org') as x from customers union select email from customers",
-            &manners[..2],
-        ),
-        (
-            "select s.x from (select case id when 1 then null else name end as x from customers) s",
-            &manners[..2],
-        ),
-        ("select (array[email, 'bob@x.org'])[2] as x from customers", &manners[..2]),
-        ("values ((select email from customers where id = 1))", &manners[..2]),
-    ] {
-        for (manner, table) in manners.iter().copied() {
+    // What holds cells in another form goes into a view only.
+    let held = [
+        "select array[email, null] as x, array_remove(array_agg(email), null) as y from customers group by id, email",
+        "select coalesce(array_agg(email), null) as x, array(select email from customers union all select null) as y from customers",
+        "select jsonb_build_object('a', coalesce(email, null)) as x from customers",
+    ];
+    for query in [
+        "select amount as x, payer from payments_low",
+        "select lag(email) over (order by id) as x from customers",
+        "select (select line from addresses a where a.id = c.id) as y, (array[email, email])[1] as z from customers c",
+        "select case when kind <> 'x' then amount end as x, payer::text as name from payments_low",
+        "select coalesce(billing_email, null) as x from orders",
+        "select nullif(email, 'ana@x.org') as x from customers union select email from customers",
+        "select s.x from (select case id when 1 then null else name end as x from customers) s",
+        "select (array[email, 'bob@x.org'])[2] as x from customers",
+        "values ((select email from customers where id = 1))",
+        "select id, case when id > 2 then email end as x, coalesce(email, null) as y from customers",
+        "select case when id > 2 then email else 'none' end as x, nullif(email, null) as y from customers",
+        "select email as x from customers union select null union select 'bob@x.org'",
+        "select id, lag(email, 1, null) over (order by id) as x from customers",
+        "select x.b from (values (1, (select email from customers where id = 1)), (2, null), (3, 'bob@x.org')) x (a, b)",
+        "select id, email in ('bob@x.org', null) as x, email is distinct from null as y, case email when 'bob@x.org' then 1 end as z from customers",
+        "with c as (select case when id > 2 then email end as e from customers) select e from c where e = 'bob@x.org'",
+    ]
+    .into_iter()
+    .chain(held)
+    {
+        for (manner, table) in manners {
+            if held.contains(&query) && table != "view" {
+                continue;
+            }
             let statement = |sql: String| Statement { sql, ..Statement::default() };
             let create = statement(format!("create {table} made as {query}"));
             let read = statement("select * from made".to_owned());
