@@ -362,6 +362,9 @@ impl Worlds {
             let statement = generator.statement();
             let extended = index % 2 == 0 || !statement.parameters.is_empty();
             self.say(&statement, extended);
+            if (index + 1).is_multiple_of(5000) {
+                println!("{} statements, {} differences", self.said.0, self.differences.len());
+            }
             if self.differences.len() > 40 {
                 return;
             }
