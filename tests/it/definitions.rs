@@ -93,6 +93,9 @@ fn views_whose_columns_are_computed_of_sealed_ones_are_read() {
                           UNION ALL SELECT NULL UNION ALL VALUES ('eve@example.org');
          SELECT g FROM u WHERE g IS NOT NULL ORDER BY g = 'eve@example.org';",
     );
+    let types = "SELECT string_agg(format_type(atttypid, atttypmod), ' ' ORDER BY attnum) FROM pg_attribute
+                 WHERE attrelid = 'v'::regclass AND attnum < 4";
+    assert_eq!(told(&proxy.url("shop"), types), "bigint text text\n");
     let expected = "1||ana@example.org|{ana@example.org,NULL}\n\
                     6|bob@example.org|bob@example.org|{bob@example.org,NULL}\n\
                     6\nbob@example.org\nbob@example.org\nbob@example.org\neve@example.org\n";

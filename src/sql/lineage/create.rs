@@ -5,7 +5,7 @@ use super::compare::is_null;
 use super::naming::output_name;
 use super::print::{quoted, sealed_type};
 use super::scope::{Ctes, Entry, Found, Out, Scope, fold, parts, span_of};
-use super::table_as::NewTable;
+use super::table_as::{NewTable, bring_types};
 use super::{Analyst, SealedShape, Shape, Tagged, logical};
 use crate::catalog::{ColumnId, Seal, State, Tag};
 use crate::sql::problem::{Problem, Trouble};
@@ -355,7 +355,8 @@ impl Analyst<'_> {
         self.defines_view = true;
         let outputs = self.query(&mut create.query, None, &Ctes::default(), None);
         self.in_view -= 1;
-        for out in outputs? {
+        let outputs = outputs?;
+        for out in &outputs {
             if create.materialized && matches!(out.shape, Shape::Clear(_)) {
                 return Err(Problem::not_understood("a materialized copy of a column stored in clear"));
             }
@@ -363,6 +364,8 @@ impl Analyst<'_> {
                 return Err(Problem::whole_row(&row.name));
             }
         }
+        // So that the catalog can say what the view's columns are to its readers.
+        bring_types(&mut create.query.body, &outputs);
         Ok(())
     }
 }

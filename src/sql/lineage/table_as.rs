@@ -124,8 +124,8 @@ impl Analyst<'_> {
 }
 
 /// Casts what is sealed to its type: of an expression (`CASE WHEN b THEN email END`) the server keeps only that it is bytea, and
-/// nothing would tell that the new column holds cells.
-fn bring_types(body: &mut SetExpr, outputs: &[Out]) {
+/// nothing would tell that the new column (of a table or a view) holds cells.
+pub(super) fn bring_types(body: &mut SetExpr, outputs: &[Out]) {
     match body {
         SetExpr::Select(select) => {
             for (item, out) in select.projection.iter_mut().zip(outputs) {
