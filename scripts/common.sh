@@ -203,6 +203,25 @@ need_promtool() {
     export PGVEIL_PROMTOOL
 }
 
+# valgrind, and the runner of gungraun in the version of Cargo.toml, which count instructions (benches/counts).
+need_valgrind() {
+    if have valgrind; then return; fi
+    install_packages "apt:valgrind" "dnf:valgrind" || true
+    have valgrind || fail "valgrind not found, and it could not be installed" "apt install valgrind or dnf install valgrind"
+}
+need_gungraun() {
+    local version directory
+    version=$(sed -n 's/^gungraun = "=\(.*\)"/\1/p' "$ROOT/Cargo.toml")
+    directory=$TOOLS/gungraun-runner-$version
+    export PATH=$directory/bin:$PATH
+    if [ -x "$directory/bin/gungraun-runner" ]; then return; fi
+    say "building gungraun-runner $version into $directory"
+    # It starts valgrind and reads what that wrote; optimising it would only take time.
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root "$directory" --target-dir "$directory/build" \
+        gungraun-runner --version "=$version"
+    rm -rf "$directory/build"
+}
+
 # Node.js and npm, whose clients the tests run (tests/tools/node).
 has_node() { have node && have npm; }
 need_node() {
