@@ -57,6 +57,12 @@ impl Raw {
         Raw { stream, input: Vec::new(), output: BytesMut::new(), told: Vec::new() }
     }
 
+    /// As it is, but waits for what a busy machine takes long to do: a reply that is given up puts all later ones out of step.
+    pub fn patient(self) -> Raw {
+        self.stream.set_read_timeout(Some(Duration::from_secs(300))).unwrap();
+        self
+    }
+
     /// Logs in as the URL says; everything up to ReadyForQuery, or up to the error.
     pub fn start(url: &str) -> (Raw, Vec<Message>) {
         Raw::start_with(url, &[])

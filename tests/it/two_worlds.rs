@@ -320,7 +320,10 @@ impl Worlds {
         // The catalog is looked at each second.
         std::thread::sleep(std::time::Duration::from_millis(2500));
         let connections = ["intern", "alice"]
-            .map(|user| (user, Raw::log_in(&proxy.url(user)), Raw::log_in(&url(user))))
+            .map(|user| {
+                let log_in = |url: String| Raw::log_in(&url).patient();
+                (user, log_in(proxy.url(user)), log_in(url(user)))
+            })
             .into();
         Worlds { _proxy: proxy, connections, differences: Vec::new(), said: (0, 0) }
     }

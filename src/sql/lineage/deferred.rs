@@ -94,6 +94,9 @@ impl Analyst<'_> {
     /// Casts the constants of a column where they stand, in place of the column further out
     /// (`SELECT p0::varchar FROM (VALUES ($1), ($2)) AS v (p0)`); whether that is the same.
     pub(super) fn cast_column(&mut self, slots: &[usize], to: &ast::DataType) -> bool {
+        if self.in_view > 0 {
+            return false;
+        }
         let own = |deferred: &Deferred| match &deferred.expr {
             Expr::Cast { data_type, .. } => data_type == to,
             _ => false,

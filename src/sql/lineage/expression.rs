@@ -6,7 +6,6 @@ use super::print::{Mark, cast, type_by_text, verbatim};
 use super::query::{expression_at, missing_entry};
 use super::row::is_row;
 use super::scope::{Resolved, Scope, fold, parts};
-use super::view::cast_in_view;
 use super::{Analyst, ParameterUse, SealedShape, Shape, Tagged, logical};
 use crate::catalog::Action;
 use crate::sql::kinds;
@@ -71,8 +70,10 @@ impl Analyst<'_> {
                 let to = logical(data_type);
                 let name = data_type.to_string();
                 match self.expr(inner, scope)? {
-                    shape @ (Shape::Sealed(_) | Shape::Array(_)) if self.reads_view() => {
-                        cast_in_view(shape, data_type)
+                    shape @ (Shape::Sealed(_) | Shape::Array(_) | Shape::Deferred(_))
+                        if self.reads_view() =>
+                    {
+                        self.cast_in_view(shape, data_type)
                     }
                     Shape::Sealed(sealed) => self.cast_sealed(expr, sealed, to, &name),
                     Shape::Adaptable => Ok(Shape::Adaptable),

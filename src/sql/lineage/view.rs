@@ -68,6 +68,32 @@ impl Analyst<'_> {
         outputs.into_iter().map(|out| Ok(Out { shape: shape(out.shape)?, ..out })).collect()
     }
 
+    /// A cast in a definition: as the server prints it where an expression has the base type, or what brought the sealed type
+    /// back. The cells stay cells.
+    ///
+    /// # Errors
+    /// A cast of cells to anything else, which would make text of ciphertext.
+    pub(super) fn cast_in_view(&self, shape: Shape, to: &DataType) -> Result<Shape, Problem> {
+        let (sealed, elements) = match &shape {
+            Shape::Sealed(sealed) => (sealed, false),
+            Shape::Array(sealed) => (sealed, true),
+            Shape::Deferred(slots) => {
+                if is_base(to, false) || is_base(to, true) || is_ours(to) {
+                    return Ok(shape);
+                }
+                self.used_plain(slots, "a cast")?;
+                return Ok(Shape::Plain);
+            }
+            _ => return Ok(shape),
+        };
+        let own = sealed_type_name(&sealed.domain.name, sealed.version);
+        if is_base(to, elements) || is_sealed(to, &own, elements) {
+            return Ok(shape);
+        }
+        let construct = format!("a cast to {}", to.to_string().to_ascii_lowercase());
+        Err(Problem::sealed_use(sealed.column(), &construct))
+    }
+
     /// A constant that meets a sealed column in a view: a cell of its domain, or nothing.
     pub(super) fn sealed_in_view(
         &mut self,
@@ -118,29 +144,22 @@ fn cell_of(constant: &Expr, sealed: &str, elements: bool) -> Option<bool> {
     }
 }
 
-/// A cast in a definition, of what is sealed: as the server prints it where an expression has the base type, or what brought
-/// the sealed type back. The cells stay cells.
-///
-/// # Errors
-/// A cast to anything else, which would make text of ciphertext.
-pub(super) fn cast_in_view(shape: Shape, to: &DataType) -> Result<Shape, Problem> {
-    let (sealed, elements) = match &shape {
-        Shape::Sealed(sealed) => (sealed, false),
-        Shape::Array(sealed) => (sealed, true),
-        _ => return Ok(shape),
-    };
-    let own = sealed_type_name(&sealed.domain.name, sealed.version);
-    if is_base(to, elements) || is_sealed(to, &own, elements) {
-        return Ok(shape);
-    }
-    Err(Problem::sealed_use(sealed.column(), &format!("a cast to {}", to.to_string().to_ascii_lowercase())))
-}
-
 /// `bytea`, or an array of it: what a sealed type is compared as.
 pub(super) fn is_base(data_type: &DataType, elements: bool) -> bool {
     match data_type {
         DataType::Bytea => !elements,
         DataType::Array(ArrayElemTypeDef::SquareBracket(of, None)) => elements && **of == DataType::Bytea,
+        _ => false,
+    }
+}
+
+/// A type of the schema that holds the sealed ones.
+fn is_ours(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Custom(name, _) => {
+            parts(name).is_ok_and(|parts| parts.first().is_some_and(|schema| schema == "pgveil"))
+        }
+        DataType::Array(ArrayElemTypeDef::SquareBracket(of, None)) => is_ours(of),
         _ => false,
     }
 }
