@@ -30,6 +30,11 @@ select id from orders where total = 10.5::numeric order by id
 select id from orders where total = '10.50'::numeric(12,2) and placed = '2020-02-29'::date order by id
 update orders set total = 7.125::numeric where id = 1
 
+-- What ON and USING see of a list
+select t.id from orders, cards a right join orders t on a.email = t.billing_email and placed = placed where orders.id = 1 order by t.id
+select c.id, o.id from customers c join notes n using (id), addresses a join orders o using (id) where c.badge = a.badge order by 1, 2
+select c.id, x.e from customers c join notes n using (id), lateral (select id as e) x order by 1
+
 -- Rows
 select c from customers c order by id
 select o from orders o order by id

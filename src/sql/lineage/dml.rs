@@ -2,6 +2,7 @@
 
 use super::assign::Target;
 use super::print::quoted;
+use super::relation::Start;
 use super::relation::quoted_ident;
 use super::row::row_items;
 use super::scope::{Ctes, Entry, Found, Out, Scope, fold, parts, span_of};
@@ -301,7 +302,7 @@ impl Analyst<'_> {
             return Err(Problem::not_understood("a target that is not a table"));
         };
         let ctes = std::mem::take(&mut scope.ctes);
-        let start = scope.entries.len();
+        let start = Start::of(scope);
         let result = self
             .factor(table, scope)
             .and_then(|()| joins.iter_mut().try_for_each(|join| self.join(join, scope, start)));

@@ -31,6 +31,30 @@ const ONE_COLUMN: &[&str] = &[
     "unnest",
 ];
 
+/// Where an item of the FROM list begins in its scope.
+#[derive(Clone, Copy)]
+pub(super) struct Start {
+    entries: usize,
+    merged: usize,
+}
+
+impl Start {
+    pub(super) fn of(scope: &Scope<'_>) -> Start {
+        Start { entries: scope.entries.len(), merged: scope.merged.len() }
+    }
+
+    /// What ON sees, where that is less than the scope: its own item of the list (`transformJoinOnClause`).
+    fn joined<'s>(self, scope: &Scope<'s>) -> Option<Scope<'s>> {
+        (self.entries > 0).then(|| Scope {
+            outer: scope.outer,
+            ctes: scope.ctes.clone(),
+            entries: scope.entries[self.entries..].to_vec(),
+            merged: scope.merged[self.merged..].to_vec(),
+            ..Scope::default()
+        })
+    }
+}
+
 impl Analyst<'_> {
     /// A whole FROM list, joins and all, into `scope`.
     pub(super) fn from(
@@ -46,7 +70,7 @@ impl Analyst<'_> {
 
     fn table_with_joins(&mut self, table: &mut TableWithJoins, scope: &mut Scope<'_>) -> Result<(), Problem> {
         let TableWithJoins { relation, joins } = table;
-        let start = scope.entries.len();
+        let start = Start::of(scope);
         self.factor(relation, scope)?;
         for join in joins {
             self.join(join, scope, start)?;
@@ -58,7 +82,7 @@ impl Analyst<'_> {
         &mut self,
         join: &mut Join,
         scope: &mut Scope<'_>,
-        start: usize,
+        start: Start,
     ) -> Result<(), Problem> {
         let Join { relation, global, join_operator } = join;
         if *global {
@@ -80,16 +104,20 @@ impl Analyst<'_> {
             }
         };
         match constraint {
-            JoinConstraint::On(condition) => self.condition(condition, scope, "JOIN"),
+            JoinConstraint::On(condition) => {
+                let own = start.joined(scope);
+                self.condition(condition, own.as_ref().unwrap_or(scope), "JOIN")
+            }
             JoinConstraint::Using(names) => {
                 let names = names.iter().map(simple_name).collect::<Result<Vec<_>, _>>()?;
                 self.merge(&names, scope, start, right_start)
             }
             JoinConstraint::UsingAlias(_, _) => Err(Problem::not_understood("JOIN … USING (…) AS")),
             JoinConstraint::Natural => {
-                let left: Vec<String> = names_of(&scope.entries[start..right_start], &scope.merged);
+                let left: Vec<String> =
+                    names_of(&scope.entries[start.entries..right_start], &scope.merged[start.merged..]);
                 let right = &scope.entries[right_start..];
-                if scope.entries[start..].iter().any(|entry| !entry.complete) {
+                if scope.entries[start.entries..].iter().any(|entry| !entry.complete) {
                     return Err(Problem::not_understood("NATURAL JOIN with a function"));
                 }
                 let common: Vec<String> =
@@ -105,7 +133,7 @@ impl Analyst<'_> {
         &mut self,
         names: &[String],
         scope: &mut Scope<'_>,
-        start: usize,
+        start: Start,
         right_start: usize,
     ) -> Result<(), Problem> {
         let mut merged = vec![];
@@ -115,10 +143,11 @@ impl Analyst<'_> {
                     entry.columns.iter().find(|out| out.name.as_deref() == Some(name)).cloned()
                 })
             };
-            let already = scope.merged.iter().position(|out| out.name.as_deref() == Some(name));
+            let before = &scope.merged[start.merged..];
+            let already = before.iter().position(|out| out.name.as_deref() == Some(name));
             let left = match already {
-                Some(at) => Some(scope.merged.remove(at)),
-                None => side(&scope.entries[start..right_start]),
+                Some(at) => Some(scope.merged.remove(start.merged + at)),
+                None => side(&scope.entries[start.entries..right_start]),
             };
             let right = side(&scope.entries[right_start..]);
             let (Some(left), Some(right)) = (left, right) else {
@@ -136,7 +165,7 @@ impl Analyst<'_> {
             }
             merged.push(Out::named(name, left.shape));
         }
-        scope.merged.splice(0..0, merged);
+        scope.merged.splice(start.merged..start.merged, merged);
         Ok(())
     }
 
