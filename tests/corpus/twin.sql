@@ -151,3 +151,6 @@ select x.j -> 'mail', x.j ->> 'id' from (select json_object('id': id, 'mail': em
 select email, json_value('{"a": 5}', '$.a' returning int default 0 on empty null on error), json_query('{"b": [1]}', '$.b' with conditional array wrapper), json_exists('{}', '$.c' error on error) from customers order by id
 select c.email, j.* from customers c, json_table('[{"a": "x", "b": [{"c": 1.5}]}, {}]', '$[*]' as root columns (n for ordinality, a text path '$.a' default '-' on empty, e int exists path '$.b', nested path '$.b[*]' as inside columns (c numeric(12,2)))) as j where c.email = 'ana@x.org' order by j.n
 select json_scalar(email), json_scalar(badge), json_scalar(joined), json_serialize(json_object('a': email)), json('{"a": 1}' with unique keys) from customers order by id
+
+-- What outputs without an alias are called
+select s.*, c.id from customers c, lateral (select (select o.total from orders o where o.id = -1), (select x.email from customers x where x.id = c.id), (select case when c.id > 1 then 1 else (select 2 as two) end)) s order by c.id

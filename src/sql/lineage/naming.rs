@@ -1,7 +1,7 @@
 //! What PostgreSQL calls an output that has no alias.
 
 use super::scope::{fold, parts};
-use sqlparser::ast::{AccessExpr, Expr, TrimWhereField};
+use sqlparser::ast::{AccessExpr, Expr, SelectItem, SetExpr, TrimWhereField};
 
 /// The name that PostgreSQL gives an output (`parse_target.c` `FigureColname`), where that is certain.
 pub(super) fn output_name(expr: &Expr) -> Option<String> {
@@ -32,6 +32,7 @@ pub(super) fn output_name(expr: &Expr) -> Option<String> {
         Expr::Floor { .. } => Some("floor".to_owned()),
         Expr::AtTimeZone { .. } => Some("timezone".to_owned()),
         Expr::Exists { .. } => Some("exists".to_owned()),
+        Expr::Subquery(query) => first_name(&query.body),
         Expr::Array(_) => Some("array".to_owned()),
         Expr::Tuple(_) => Some("row".to_owned()),
         Expr::CompoundFieldAccess { root, access_chain } => {
@@ -48,9 +49,26 @@ pub(super) fn output_name(expr: &Expr) -> Option<String> {
 /// A name that comes from a column, not from a construct.
 fn named_only(expr: &Expr) -> Option<String> {
     match expr {
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Function(_) => output_name(expr),
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Function(_) | Expr::Subquery(_) => {
+            output_name(expr)
+        }
         Expr::Nested(inner) => named_only(inner),
         Expr::Cast { expr, .. } => named_only(expr),
+        _ => None,
+    }
+}
+
+/// The name of a query's first column, where it stands in the text.
+fn first_name(body: &SetExpr) -> Option<String> {
+    match body {
+        SetExpr::Select(select) => match select.projection.first()? {
+            SelectItem::ExprWithAlias { expr: _, alias } => Some(fold(alias)),
+            SelectItem::UnnamedExpr(expr) => output_name(expr),
+            _ => None,
+        },
+        SetExpr::Query(query) => first_name(&query.body),
+        SetExpr::SetOperation { left, .. } => first_name(left),
+        SetExpr::Values(_) => Some("column1".to_owned()),
         _ => None,
     }
 }
