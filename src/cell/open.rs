@@ -480,12 +480,6 @@ impl RowOpener {
         Ok(counts.iter().copied().max().unwrap_or(0))
     }
 
-    /// As many rows as these frames could disclose.
-    pub fn rows_at_most(&self, frames: &[Frame]) -> u64 {
-        let bytes: usize = frames.iter().map(|frame| frame.bytes().len()).sum();
-        self.rows_at_most_of(frames.len(), bytes)
-    }
-
     /// As many rows as `rows` rows of together `bytes` could disclose.
     pub fn rows_at_most_of(&self, rows: usize, bytes: usize) -> u64 {
         // No cell is shorter than the least envelope.
