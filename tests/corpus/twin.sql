@@ -35,6 +35,23 @@ select t.id from orders, cards a right join orders t on a.email = t.billing_emai
 select c.id, o.id from customers c join notes n using (id), addresses a join orders o using (id) where c.badge = a.badge order by 1, 2
 select c.id, x.e from customers c join notes n using (id), lateral (select id as e) x order by 1
 
+-- What * means after USING and NATURAL
+select * from orders o join customers c using (id) order by id
+select * from notes, orders o join customers c using (id) where notes.id = 1 order by o.id
+select * from customers c join notes n using (id), orders o where o.id = 1 order by c.id
+select * from notes n cross join (customers c left join orders o using (id)) order by n.id, c.id
+select * from customers c right join orders o using (id) cross join (select 7 as id) x order by o.id
+select * from customers c full join orders o using (id), (select 7 as id) x order by o.id, c.id
+select * from customers c join notes n using (id) join orders o using (id) order by id
+select * from (customers c join notes n using (id)) cross join (orders o natural join cards k) order by c.id, o.id
+select * from notes a join notes b using (id), customers c natural join (select id, email from customers) d order by a.id, c.id
+select * from (customers c join orders o using (id)) as j order by id
+select * from (select a.email, b.email, a.id from customers a join customers b using (id)) x order by id
+select x.*, n.* from (payments a join payments b using (id)) x left join notes n using (id) order by x.id
+select email, j.id from customers c join orders o using (id) as j order by j.id
+select j from customers c join (select id, email, 1 as one from customers) d using (email, id) as j order by j.id
+select j.*, c.badge from customers c join (select id, email from customers) d using (email, id) as j where j.email = 'ana@x.org'
+
 -- Rows
 select c from customers c order by id
 select o from orders o order by id

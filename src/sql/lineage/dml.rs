@@ -1,8 +1,8 @@
 //! INSERT, UPDATE and DELETE: targets, ON CONFLICT, RETURNING.
 
 use super::assign::Target;
+use super::join::Start;
 use super::print::quoted;
-use super::relation::Start;
 use super::relation::quoted_ident;
 use super::row::row_items;
 use super::scope::{Ctes, Entry, Found, Out, Scope, fold, parts, span_of};

@@ -71,7 +71,7 @@ fn place(value: &Expr, scope: &Scope<'_>) -> Option<Place> {
     let column = fold(column);
     let named = |out: &super::scope::Out| out.name.as_deref() == Some(column.as_str());
     if qualifier.is_empty()
-        && (scope.merged.iter().any(named) || scope.entries.iter().any(|entry| !entry.complete))
+        && (scope.merged(&column).is_some() || scope.entries.iter().any(|entry| !entry.complete))
     {
         return None;
     }

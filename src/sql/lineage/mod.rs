@@ -22,6 +22,7 @@ mod document;
 mod expression;
 mod function;
 pub(super) mod introspect;
+mod join;
 mod keyed;
 mod merge;
 mod named;

@@ -2,7 +2,10 @@
 
 use super::{Analyst, ParameterSlot, ParameterUse, Piece, Recipe};
 use crate::sql::problem::{Problem, Trouble};
-use sqlparser::ast::{self, Expr, Ident, ObjectName, ObjectNamePart, Statement, Value};
+use sqlparser::ast::{
+    self, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    ObjectName, ObjectNamePart, Statement, Value,
+};
 
 /// A character that the client's text does not contain: it fences our marks in the printed statement.
 #[derive(Clone, Copy)]
@@ -70,6 +73,25 @@ pub(super) fn quoted(name: &str) -> ObjectNamePart {
 /// `expr::data_type`.
 pub(super) fn cast(expr: Expr, data_type: ast::DataType) -> Expr {
     Expr::Cast { kind: ast::CastKind::DoubleColon, expr: Box::new(expr), data_type, format: None }
+}
+
+/// `COALESCE (values)`.
+pub(super) fn coalesce(values: Vec<Expr>) -> Expr {
+    let args = values.into_iter().map(|value| FunctionArg::Unnamed(FunctionArgExpr::Expr(value))).collect();
+    Expr::Function(Function {
+        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::new("COALESCE"))]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
 }
 
 /// An SQL type by its text, as PostgreSQL spells it.

@@ -3,6 +3,7 @@
 use super::assign::{Target, assigned};
 use super::compare::is_null;
 use super::deferred::Meets;
+use super::join::items;
 use super::naming::output_name;
 use super::print::{cast, sealed_type};
 use super::relation::quoted_ident;
@@ -11,7 +12,7 @@ use super::{Analyst, Shape};
 use crate::sql::problem::{Problem, Trouble};
 use crate::sql::stand_in::Meaning;
 use sqlparser::ast::{
-    Cte, Distinct, Expr, GroupByExpr, GroupByWithModifier, Ident, LimitClause, NamedWindowDefinition,
+    Cte, Distinct, Expr, GroupByExpr, GroupByWithModifier, LimitClause, NamedWindowDefinition,
     NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectFlavor, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Statement, Value, Values, With,
 };
@@ -340,9 +341,11 @@ impl Analyst<'_> {
                 SelectItem::UnnamedExpr(expr) => (expr, None),
                 SelectItem::ExprWithAlias { expr, alias } => (expr, Some(fold(alias))),
                 SelectItem::ExprWithAliases { .. } => return Err(Problem::not_understood("several aliases")),
-                // Of a function whose columns have no names of their own: constants, or nothing that is tagged.
-                SelectItem::Wildcard(_) if items_of_function(scope).is_some() => {
-                    for out in items_of_function(scope).into_iter().flatten() {
+                // What it means has no names of its own, or one for several.
+                SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(_, _)
+                    if kept_star(item, scope).is_some() =>
+                {
+                    for out in kept_star(item, scope).into_iter().flatten() {
                         let target = targets.and_then(|targets| targets.get(outputs.len()));
                         let shape = match target {
                             Some(target) => {
@@ -532,46 +535,14 @@ impl Analyst<'_> {
 
 /// The columns that `*` or `qualifier.*` means, each by name.
 fn star(qualifier: Option<&[String]>, scope: &Scope<'_>) -> Result<Vec<SelectItem>, Problem> {
-    let unnamed = || {
-        Problem::not_understood("* over a column without a certain name")
-            .hint("Give the subquery's columns names with AS.")
+    let columns = match qualifier {
+        None => scope.visible(0),
+        Some(qualifier) => {
+            let entry = scope.entry_outwards(qualifier).ok_or_else(|| missing_entry(qualifier))?;
+            entry.visible()
+        }
     };
-    let merged_name = |name: &str| scope.merged.iter().any(|out| out.name.as_deref() == Some(name));
-    let mut items = vec![];
-    let entries: Vec<_> = match qualifier {
-        None => {
-            for out in &scope.merged {
-                let name = out.name.as_deref().ok_or_else(unnamed)?;
-                items.push(SelectItem::UnnamedExpr(Expr::Identifier(quoted_ident(name))));
-            }
-            scope.entries.iter().collect()
-        }
-        Some(qualifier) => match scope.entry_outwards(qualifier) {
-            Some(entry) => vec![entry],
-            None => {
-                return Err(missing_entry(qualifier));
-            }
-        },
-    };
-    for entry in entries {
-        if !entry.complete {
-            return Err(Problem::not_understood("* over a function whose columns are not named")
-                .hint("Name the function's columns in its alias, or name the columns to select."));
-        }
-        for out in &entry.columns {
-            let name = out.name.as_deref().ok_or_else(unnamed)?;
-            if qualifier.is_none() && merged_name(name) {
-                continue;
-            }
-            let mut path: Vec<Ident> = vec![];
-            let schema = entry.schema.iter().filter(|_| entry.keeps_schema());
-            path.extend(schema.map(|schema| quoted_ident(schema)));
-            path.push(quoted_ident(&entry.alias));
-            path.push(quoted_ident(name));
-            items.push(SelectItem::UnnamedExpr(Expr::CompoundIdentifier(path)));
-        }
-    }
-    Ok(items)
+    items(&columns, scope)
 }
 
 /// The columns of a function that is all there is in FROM, when not each of them has a name: `*` stays as it is.
@@ -579,6 +550,17 @@ fn items_of_function<'s>(scope: &'s Scope<'_>) -> Option<&'s [Out]> {
     let [entry] = scope.entries.as_slice() else { return None };
     let unnamed = entry.columns.iter().any(|out| out.name.is_none());
     (entry.complete && unnamed && !entry.is_tagged()).then_some(entry.columns.as_slice())
+}
+
+/// The columns of a `*` that is not written out.
+fn kept_star<'s>(item: &SelectItem, scope: &'s Scope<'_>) -> Option<&'s [Out]> {
+    match item {
+        SelectItem::Wildcard(_) => items_of_function(scope),
+        SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
+            scope.entry_outwards(&parts(name).ok()?)?.kept()
+        }
+        _ => None,
+    }
 }
 
 /// A qualifier that nothing in reach has.

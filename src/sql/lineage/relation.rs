@@ -1,11 +1,12 @@
 //! FROM: relations become entries of the scope, printed schema-qualified; joins compare what they join by.
 
+use super::join::{Sides, Start, outer_side};
 use super::print::{cast, quoted};
 use super::scope::{Entry, Found, Out, Scope, fold, parts, span_of};
 use super::{Analyst, Shape};
-use crate::catalog::{Action, RelationKind};
+use crate::catalog::RelationKind;
 use crate::sql::kinds;
-use crate::sql::problem::{Problem, Trouble};
+use crate::sql::problem::Problem;
 use crate::sql::stand_in::Meaning;
 use sqlparser::ast::{
     ArrayElemTypeDef, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join,
@@ -30,30 +31,6 @@ const ONE_COLUMN: &[&str] = &[
     "string_to_table",
     "unnest",
 ];
-
-/// Where an item of the FROM list begins in its scope.
-#[derive(Clone, Copy)]
-pub(super) struct Start {
-    entries: usize,
-    merged: usize,
-}
-
-impl Start {
-    pub(super) fn of(scope: &Scope<'_>) -> Start {
-        Start { entries: scope.entries.len(), merged: scope.merged.len() }
-    }
-
-    /// What ON sees, where that is less than the scope: its own item of the list (`transformJoinOnClause`).
-    fn joined<'s>(self, scope: &Scope<'s>) -> Option<Scope<'s>> {
-        (self.entries > 0).then(|| Scope {
-            outer: scope.outer,
-            ctes: scope.ctes.clone(),
-            entries: scope.entries[self.entries..].to_vec(),
-            merged: scope.merged[self.merged..].to_vec(),
-            ..Scope::default()
-        })
-    }
-}
 
 impl Analyst<'_> {
     /// A whole FROM list, joins and all, into `scope`.
@@ -90,6 +67,7 @@ impl Analyst<'_> {
         }
         let right_start = scope.entries.len();
         self.factor(relation, scope)?;
+        let sides = Sides { right: right_start, outer: outer_side(join_operator) };
         let constraint = match join_operator {
             JoinOperator::Join(constraint)
             | JoinOperator::Inner(constraint)
@@ -110,63 +88,23 @@ impl Analyst<'_> {
             }
             JoinConstraint::Using(names) => {
                 let names = names.iter().map(simple_name).collect::<Result<Vec<_>, _>>()?;
-                self.merge(&names, scope, start, right_start)
+                self.merge(&names, scope, start, sides).map(|_| ())
             }
-            JoinConstraint::UsingAlias(_, _) => Err(Problem::not_understood("JOIN … USING (…) AS")),
+            JoinConstraint::UsingAlias(names, alias) => {
+                let names = names.iter().map(simple_name).collect::<Result<Vec<_>, _>>()?;
+                let columns = self.merge(&names, scope, start, sides)?;
+                scope.versions.push(Entry::of_names_only(fold(alias), columns));
+                Ok(())
+            }
             JoinConstraint::Natural => {
-                let left: Vec<String> =
-                    names_of(&scope.entries[start.entries..right_start], &scope.merged[start.merged..]);
-                let right = &scope.entries[right_start..];
-                if scope.entries[start.entries..].iter().any(|entry| !entry.complete) {
+                if scope.entries[start.entry()..].iter().any(|entry| !entry.complete) {
                     return Err(Problem::not_understood("NATURAL JOIN with a function"));
                 }
-                let common: Vec<String> =
-                    names_of(right, &[]).into_iter().filter(|n| left.contains(n)).collect();
-                self.merge(&common, scope, start, right_start)
+                let common = scope.common(start, sides.right);
+                self.merge(&common, scope, start, sides).map(|_| ())
             }
             JoinConstraint::None => Ok(()),
         }
-    }
-
-    /// Joins by equally named columns: both sides must be comparable, and the name means the merged column from now on.
-    fn merge(
-        &mut self,
-        names: &[String],
-        scope: &mut Scope<'_>,
-        start: Start,
-        right_start: usize,
-    ) -> Result<(), Problem> {
-        let mut merged = vec![];
-        for name in names {
-            let side = |entries: &[Entry]| {
-                entries.iter().find_map(|entry| {
-                    entry.columns.iter().find(|out| out.name.as_deref() == Some(name)).cloned()
-                })
-            };
-            let before = &scope.merged[start.merged..];
-            let already = before.iter().position(|out| out.name.as_deref() == Some(name));
-            let left = match already {
-                Some(at) => Some(scope.merged.remove(start.merged + at)),
-                None => side(&scope.entries[start.entries..right_start]),
-            };
-            let right = side(&scope.entries[right_start..]);
-            let (Some(left), Some(right)) = (left, right) else {
-                return Err(Problem::new(
-                    Trouble::Mismatch,
-                    "42703",
-                    format!("column \"{name}\" specified in USING clause does not exist"),
-                ));
-            };
-            self.compare_shapes(&left.shape, &right.shape, "JOIN USING", None)?;
-            for shape in [&left.shape, &right.shape] {
-                if let Shape::Clear(column) = shape {
-                    self.note(column, Action::Read, true);
-                }
-            }
-            merged.push(Out::named(name, left.shape));
-        }
-        scope.merged.splice(start.merged..start.merged, merged);
-        Ok(())
     }
 
     pub(super) fn factor(&mut self, factor: &mut TableFactor, scope: &mut Scope<'_>) -> Result<(), Problem> {
@@ -270,9 +208,7 @@ impl Analyst<'_> {
         let mut inner = Scope { outer: Some(&*scope), ctes: scope.ctes.clone(), ..Scope::default() };
         self.table_with_joins(tables, &mut inner)?;
         let complete = inner.entries.iter().all(|entry| entry.complete);
-        let merged = |out: &Out| inner.merged.iter().any(|merged| merged.name == out.name);
-        let own = inner.entries.iter().flat_map(|entry| &entry.columns).filter(|out| !merged(out));
-        let columns: Vec<Out> = inner.merged.iter().chain(own).cloned().collect();
+        let columns = inner.visible(0).into_iter().map(|column| column.out).collect();
         let (name, columns) = aliased(Some(alias), "", columns)?;
         scope.entries.push(Entry { alias: name, schema: None, columns, complete, row: None, table: false });
         Ok(())
@@ -521,11 +457,6 @@ fn called(function: &str, shapes: Vec<Shape>) -> Vec<Out> {
     let name = if value { "value" } else { function };
     let name = (shapes.len() == 1).then(|| name.to_owned());
     shapes.into_iter().map(|shape| Out { name: name.clone(), shape }).collect()
-}
-
-fn names_of(entries: &[Entry], merged: &[Out]) -> Vec<String> {
-    let own = entries.iter().flat_map(|entry| entry.columns.iter());
-    merged.iter().chain(own).filter_map(|out| out.name.clone()).collect()
 }
 
 fn simple_name(name: &ObjectName) -> Result<String, Problem> {

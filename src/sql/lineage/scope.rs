@@ -1,6 +1,7 @@
 //! Names in reach: the relations of a FROM clause, common table expressions, and how a column name resolves.
 
 use super::introspect::NAMES;
+use super::join::Merge;
 use super::{Analyst, SealedShape, Shape, Tagged};
 use crate::catalog::{Column, ColumnTag, Relation, RelationKind, State};
 use crate::sql::problem::{Problem, Trouble};
@@ -98,6 +99,10 @@ impl Entry {
     fn find(&self, column: &str) -> Option<&Out> {
         self.columns.iter().find(|out| out.name.as_deref() == Some(column))
     }
+    /// What has no columns of its own, but another name for some.
+    pub(super) fn of_names_only(alias: String, columns: Vec<Out>) -> Entry {
+        Entry { alias, schema: None, columns, complete: true, row: None, table: false }
+    }
     /// Whether its columns may be called by its schema, too: not where a subquery may stand for it (`introspect.rs`).
     pub(super) fn keeps_schema(&self) -> bool {
         let replaced = matches!(self.schema.as_deref(), Some("pg_catalog" | "information_schema"));
@@ -128,10 +133,10 @@ pub(super) struct Scope<'s> {
     pub(super) outer: Option<&'s Scope<'s>>,
     pub(super) ctes: Ctes,
     pub(super) entries: Vec<Entry>,
-    /// `old` and `new` of RETURNING (PostgreSQL 18): their columns are found under these names only.
+    /// Their columns are found under these names only: `old` and `new` of RETURNING (PostgreSQL 18), the alias of a USING.
     pub(super) versions: Vec<Entry>,
-    /// Columns merged by USING and NATURAL: they come first in `*`, and their unqualified name means them.
-    pub(super) merged: Vec<Out>,
+    /// Joins that merged columns by USING and NATURAL, in the order of FROM: an unqualified name means what they merged.
+    pub(super) merges: Vec<Merge>,
     /// Output names that a bare identifier of ORDER BY means first, of GROUP BY last.
     pub(super) outputs: Vec<Out>,
 }
@@ -166,7 +171,7 @@ pub(super) enum Resolved {
 impl Scope<'_> {
     /// An unqualified name.
     pub(super) fn column(&self, name: &str) -> Result<Resolved, Problem> {
-        if let Some(out) = self.merged.iter().find(|out| out.name.as_deref() == Some(name)) {
+        if let Some(out) = self.merged(name) {
             return Ok(Resolved::Column(out.shape.clone()));
         }
         let mut found = self.entries.iter().filter_map(|entry| entry.find(name));

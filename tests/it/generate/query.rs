@@ -111,11 +111,19 @@ impl Generator {
         match self.below(10) {
             0 => {
                 self.uses("comma join");
-                format!("{left}, {}", self.factor(scope, true))
+                if self.chance(70) {
+                    return format!("{left}, {}", self.factor(scope, true));
+                }
+                let first = self.factor(scope, true);
+                format!("{left}, {}", self.using(first, scope))
             }
             1 => {
                 self.uses("CROSS JOIN");
-                format!("{left} cross join {}", self.factor(scope, true))
+                if self.chance(70) {
+                    return format!("{left} cross join {}", self.factor(scope, true));
+                }
+                let first = self.factor(scope, false);
+                format!("{left} cross join ({})", self.using(first, scope))
             }
             2 if scope.sources.len() == 1 => self.using(left, scope),
             _ => {
@@ -160,13 +168,14 @@ impl Generator {
         "1 = 1".to_owned()
     }
 
-    /// `USING` and `NATURAL`; afterwards only what is not merged is referred to.
+    /// `USING` and `NATURAL` with the scope's last source; afterwards only what is not merged is referred to.
     fn using(&mut self, left: String, scope: &mut Scope) -> String {
         let right = self.factor(scope, false);
+        let [.., one, other] = scope.sources.as_slice() else { return left };
         let names =
             |source: &Source| -> Vec<String> { source.columns.iter().map(|c| c.name.clone()).collect() };
-        let ours = names(&scope.sources[0]);
-        let common: Vec<String> = names(&scope.sources[1]).into_iter().filter(|n| ours.contains(n)).collect();
+        let ours = names(one);
+        let common: Vec<String> = names(other).into_iter().filter(|n| ours.contains(n)).collect();
         if common.is_empty() {
             self.uses("CROSS JOIN");
             return format!("{left} cross join {right}");
@@ -178,7 +187,7 @@ impl Generator {
             let moved = |source: &Source| {
                 source.columns.iter().any(|c| c.power == Power::Move && common.contains(&c.name))
             };
-            if scope.sources.iter().any(moved) {
+            if moved(one) || moved(other) {
                 self.forbids("NATURAL over randomized");
             }
             return format!("{left} natural {kind}join {right}");
@@ -186,9 +195,7 @@ impl Generator {
         self.uses("JOIN USING");
         let name = self.pick(&common).clone();
         let of = |source: &Source| source.columns.iter().find(|c| c.name == name).map(Type::of);
-        if of(&scope.sources[0]) != of(&scope.sources[1])
-            || of(&scope.sources[0]).is_some_and(|t| !t.comparable())
-        {
+        if of(one) != of(other) || of(one).is_some_and(|t| !t.comparable()) {
             self.forbids("USING over other kinds");
         }
         format!("{left} {kind}join {right} using ({name})")
