@@ -35,6 +35,12 @@ select t.id from orders, cards a right join orders t on a.email = t.billing_emai
 select c.id, o.id from customers c join notes n using (id), addresses a join orders o using (id) where c.badge = a.badge order by 1, 2
 select c.id, x.e from customers c join notes n using (id), lateral (select id as e) x order by 1
 
+-- Constants of a subquery that a whole row shows, too
+select to_jsonb(a), a.k::text from (select 'false' as k, id from customers where id < 3 union all select true, id from orders where id < 3) a order by id, k
+select to_jsonb(a), a.k from (select 'false' as k, id from customers where id < 3 union all select true, id from orders where id < 3) a order by id, k
+select a, a.k::int from (values ('1', 2), ('3', 4)) a (k, n) join customers c on c.id = a.n order by n
+select row_to_json(a), c.id from (values ('ana@x.org'), ('eve@x.org')) a (k) join customers c on c.email = 'ana@x.org' order by k
+
 -- What * means after USING and NATURAL
 select * from orders o join customers c using (id) order by id
 select * from notes, orders o join customers c using (id) where notes.id = 1 order by o.id

@@ -395,12 +395,17 @@ const NAMED: [&str; 28] = [
 /// Runs from a seed on, two hundred statements a seed, and prints the tally.
 fn run(first: u64, statements: usize) {
     let mut twin = Twin::start();
+    let mut known = 0;
     for seed in first..first + statements.div_ceil(200) as u64 {
         twin.run(seed, 200);
-        // A long run says that it is under way.
+        // A long run says that it is under way, and what it has found.
         if (seed + 1 - first).is_multiple_of(25) {
             println!("{} statements, {} differences", twin.tally.statements, twin.differences.len());
         }
+        for difference in &twin.differences[known..] {
+            println!("{difference}");
+        }
+        known = twin.differences.len();
         if twin.differences.len() > 40 {
             break;
         }

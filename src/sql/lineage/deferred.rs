@@ -7,6 +7,7 @@
 use super::assign::assigned;
 use super::compare::{compared_with, is_array_of, is_null, moved};
 use super::print::{Mark, cast, sealed_type, verbatim};
+use super::scope::WholeRow;
 use super::{Analyst, ParameterUse, Recipe, SealedShape, Shape};
 use crate::catalog::Action;
 use crate::sql::problem::Problem;
@@ -89,6 +90,21 @@ impl Analyst<'_> {
             deferred.referred += 1;
         }
         Ok(())
+    }
+
+    /// A reference to a whole row: to each column of constants in it, as what the column is by now.
+    pub(super) fn row_referred(&mut self, row: Rc<WholeRow>) -> Result<Shape, Problem> {
+        let mut row = row;
+        for at in 0..row.columns.len() {
+            let Shape::Deferred(slots) = &row.columns[at].shape else { continue };
+            let slots = slots.clone();
+            self.referred(&slots)?;
+            match self.settled(&slots) {
+                Some(sealed) => Rc::make_mut(&mut row).columns[at].shape = Shape::Sealed(sealed),
+                None => self.used_plain(&slots, "a whole row")?,
+            }
+        }
+        Ok(if row.is_tagged() { Shape::WholeRow(row) } else { Shape::Plain })
     }
 
     /// Casts the constants of a column where they stand, in place of the column further out

@@ -341,8 +341,7 @@ impl Analyst<'_> {
     fn reference(&mut self, expr: &mut Expr, resolved: Resolved) -> Result<Shape, Problem> {
         match resolved {
             Resolved::Nothing => Ok(Shape::Plain),
-            Resolved::WholeRow(row) if row.is_tagged() => Ok(Shape::WholeRow(row)),
-            Resolved::WholeRow(_) => Ok(Shape::Plain),
+            Resolved::WholeRow(row) => self.row_referred(row),
             Resolved::Column(Shape::Clear(column)) => {
                 self.note(&column, Action::Read, self.in_view > 0);
                 match (self.context.guard)(column.id, &expr.to_string()) {
