@@ -11,6 +11,7 @@ use super::scope::WholeRow;
 use super::{Analyst, ParameterUse, Recipe, SealedShape, Shape};
 use crate::catalog::Action;
 use crate::sql::problem::Problem;
+use crate::value::DataType;
 use sqlparser::ast::{self, Expr, Value};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -145,6 +146,7 @@ impl Analyst<'_> {
     /// Seals every constant of a column for what the column meets.
     pub(super) fn decide(&mut self, slots: &[usize], meets: &Meets<'_>) -> Result<(), Problem> {
         let sealed = meets.sealed();
+        self.one_kind(slots, sealed)?;
         for slot in slots {
             let known = self.deferred[*slot].clone();
             let mut expr = known.expr;
@@ -180,6 +182,17 @@ impl Analyst<'_> {
             let deferred = &mut self.deferred[*slot];
             deferred.expr = expr;
             deferred.sealed = Some(sealed.clone());
+        }
+        Ok(())
+    }
+
+    /// Beside a whole number, the server reads an untyped constant as an integer: not where the column's is another type.
+    fn one_kind(&self, slots: &[usize], sealed: &SealedShape) -> Result<(), Problem> {
+        let integer = matches!(sealed.data_type, DataType::Smallint | DataType::Integer | DataType::Bigint);
+        let constants = || slots.iter().filter_map(|slot| self.deferred.get(*slot)).map(|known| &known.expr);
+        if !integer && constants().any(is_whole_number) && constants().any(is_untyped) {
+            return Err(Problem::sealed_use(sealed.column(), "constants of several types in one column")
+                .hint("Cast each of them to the column's type."));
         }
         Ok(())
     }
@@ -251,6 +264,21 @@ impl Analyst<'_> {
         let sealed = slots.iter().find_map(|slot| self.deferred.get(*slot)?.sealed.clone())?;
         Some(SealedShape { proposed: self.in_view == 0, ..sealed })
     }
+}
+
+fn is_whole_number(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => {
+            matches!(&value.value, Value::Number(digits, _) if digits.bytes().all(|byte| byte.is_ascii_digit()))
+        }
+        Expr::UnaryOp { op: _, expr } | Expr::Nested(expr) => is_whole_number(expr),
+        _ => false,
+    }
+}
+
+fn is_untyped(expr: &Expr) -> bool {
+    let Expr::Value(value) = expr else { return false };
+    matches!(&value.value, Value::Placeholder(_) | Value::SingleQuotedString(_))
 }
 
 fn otherwise(sealed: &SealedShape) -> Problem {
