@@ -7,22 +7,28 @@
 
 use super::chain::{Chain, Hash, bytes_from_hex};
 use super::checkpoint::{Checkpoint, KeyId, LogId};
+use super::tree::Tree;
 use super::{AuditRecord, Event, UsedColumn};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// The version of the format that this program writes and reads.
-pub const FORMAT_VERSION: u64 = 1;
+pub const FORMAT_VERSION: u64 = 2;
 
 /// The longest line, without its line feed, in bytes.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// The first line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The first line of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     pub log: LogId,
+    /// The key that signs this segment's checkpoints.
     pub key: KeyId,
-    /// When the log was made, Unix microseconds.
+    /// The log before this segment.
+    pub chain: Chain,
+    /// The tree over it, so that a segment can be checked and continued without those before it.
+    pub tree: Tree,
+    /// When the segment was begun, Unix microseconds.
     pub time: i64,
 }
 
@@ -43,12 +49,12 @@ pub enum Malformed {
 }
 
 impl Line {
-    /// What the line says of the lines before it; `None` for a header.
-    pub fn chain(&self) -> Option<Chain> {
+    /// What the line says of the lines before it.
+    pub fn chain(&self) -> Chain {
         match self {
-            Line::Header(_) => None,
-            Line::Record(chain, _) => Some(*chain),
-            Line::Checkpoint(checkpoint) => Some(checkpoint.chain),
+            Line::Header(header) => header.chain,
+            Line::Record(chain, _) => *chain,
+            Line::Checkpoint(checkpoint) => checkpoint.chain,
         }
     }
     /// Appends the line without a line feed.
@@ -79,6 +85,9 @@ pub fn write_header(header: &Header, out: &mut Vec<u8>) {
     object.unsigned("pgveil_audit", FORMAT_VERSION);
     object.text("log", &faster_hex::hex_string(&header.log.0));
     object.text("key", &faster_hex::hex_string(&header.key.0));
+    object.unsigned("sequence", header.chain.size);
+    object.text("previous", &header.chain.head.hex());
+    object.texts("tree", header.tree.subtrees().iter().map(Hash::hex));
     object.signed("time", header.time);
     object.close();
 }
@@ -87,9 +96,8 @@ pub fn write_checkpoint(checkpoint: &Checkpoint, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"checkpoint\":");
     let mut object = Object::open(out);
     object.unsigned("size", checkpoint.chain.size);
-    object.text("head", &checkpoint.chain.head.hex());
-    object.signed("time", checkpoint.time);
-    object.text("signature", &faster_hex::hex_string(&checkpoint.signature));
+    object.text("previous", &checkpoint.chain.head.hex());
+    object.text("note", &checkpoint.note().write());
     object.close();
     out.push(b'}');
 }
@@ -152,6 +160,8 @@ fn write_event(event: &Event, object: &mut Object<'_>) {
             object.unsigned("unsigned", *unsigned);
             object.unsigned("cut", *cut);
         }
+        Event::Removed { before } => object.unsigned("before", *before),
+        Event::KeyChanged { key } => object.text("key", key),
     }
 }
 
@@ -196,6 +206,17 @@ impl<'a> Object<'a> {
     fn null(&mut self, name: &str) {
         self.name(name);
         self.out.extend_from_slice(b"null");
+    }
+    fn texts(&mut self, name: &str, texts: impl Iterator<Item = String>) {
+        self.name(name);
+        self.out.push(b'[');
+        for (index, text) in texts.enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            write_text(&text, self.out);
+        }
+        self.out.push(b']');
     }
     /// A list of objects, one for each item.
     fn list<T>(&mut self, name: &str, items: &[T], write: impl Fn(&T, &mut Object<'_>)) {
@@ -243,17 +264,20 @@ fn read_line(map: Map<String, Value>) -> Option<Line> {
     if fields.0.contains_key("pgveil_audit") {
         let log = LogId(bytes_from_hex(&fields.text("log")?)?);
         let key = KeyId(bytes_from_hex(&fields.text("key")?)?);
-        return Some(Line::Header(Header { log, key, time: fields.signed("time")? }));
+        let chain = fields.chain("sequence")?;
+        let subtrees =
+            fields.texts("tree")?.iter().map(|hex| Hash::from_hex(hex)).collect::<Option<Vec<_>>>();
+        let tree = Tree::from_subtrees(chain.size, subtrees?)?;
+        return Some(Line::Header(Header { log, key, chain, tree, time: fields.signed("time")? }));
     }
     if let Some(checkpoint) = fields.0.remove("checkpoint") {
         let Value::Object(map) = checkpoint else { return None };
         let mut fields = Fields(map);
-        let chain = Chain { size: fields.unsigned("size")?, head: Hash::from_hex(&fields.text("head")?)? };
-        let (time, signature) = (fields.signed("time")?, bytes_from_hex(&fields.text("signature")?)?);
-        return Some(Line::Checkpoint(Checkpoint { chain, time, signature }));
+        let chain = fields.chain("size")?;
+        let checkpoint = Checkpoint::from_note(&fields.text("note")?, chain.head)?;
+        return (checkpoint.chain == chain).then_some(Line::Checkpoint(checkpoint));
     }
-    let chain =
-        Chain { size: fields.unsigned("sequence")?, head: Hash::from_hex(&fields.text("previous")?)? };
+    let chain = fields.chain("sequence")?;
     let record = AuditRecord {
         time: fields.signed("time")?,
         connection: fields.unsigned("connection")?,
@@ -302,6 +326,8 @@ fn read_event(fields: &mut Fields) -> Option<Event> {
         "recovered" => {
             Event::Recovered { unsigned: fields.unsigned("unsigned")?, cut: fields.unsigned("cut")? }
         }
+        "removed" => Event::Removed { before: fields.unsigned("before")? },
+        "key_changed" => Event::KeyChanged { key: fields.text("key")? },
         _ => return None,
     })
 }
@@ -332,6 +358,18 @@ impl Fields {
             Value::Null => Some(None),
             _ => None,
         }
+    }
+    fn texts(&mut self, name: &str) -> Option<Vec<String>> {
+        let Value::Array(items) = self.0.get_mut(name)?.take() else { return None };
+        let texts = items.into_iter().map(|item| match item {
+            Value::String(text) => Some(text),
+            _ => None,
+        });
+        texts.collect()
+    }
+    /// A line's number, under `name`, and the hash of the line before it.
+    fn chain(&mut self, name: &str) -> Option<Chain> {
+        Some(Chain { size: self.unsigned(name)?, head: Hash::from_hex(&self.text("previous")?)? })
     }
     fn unsigned(&mut self, name: &str) -> Option<u64> {
         self.0.get(name)?.as_u64()

@@ -1,18 +1,22 @@
-//! The hash chain: each line of the log names the SHA-256 of the line before it.
+//! The hash chain: each line of the log names the hash of the line before it, which is the line's leaf in the tree, too.
 //!
-//! Guarantees: a [`Chain`] is the whole state that appending and checking need. Deliberately absent: what a line means
-//! ([`super::canonical`]), and signatures ([`super::checkpoint`]).
+//! Guarantees: a line that is altered, removed or moved is found where it stands, whatever comes after it. Deliberately absent:
+//! what a line means ([`super::canonical`]), the tree ([`super::tree`]), and signatures ([`super::checkpoint`]).
 
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// SHA-256 of one line, without its line feed.
+/// A SHA-256: of a line, or of a node of the tree over them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hash(pub [u8; 32]);
 
 impl Hash {
+    /// A line's, without its line feed: that of a leaf in RFC 6962 (section 2.1), where a zero byte stands before it.
     pub fn of(line: &[u8]) -> Hash {
-        Hash(Sha256::digest(line).into())
+        let mut digest = Sha256::new();
+        digest.update([0]);
+        digest.update(line);
+        Hash(digest.finalize().into())
     }
     /// 64 lower-case hex digits.
     pub fn hex(&self) -> String {
@@ -48,10 +52,9 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The chain of a log that is only its header.
-    pub fn begin(header: &[u8]) -> Chain {
-        Chain { size: 1, head: Hash::of(header) }
-    }
+    /// Before the first line.
+    pub const EMPTY: Chain = Chain { size: 0, head: Hash([0; 32]) };
+
     /// The chain after one more line.
     #[must_use]
     pub fn then(self, line: &[u8]) -> Chain {

@@ -1,9 +1,11 @@
 //! The signing key's files.
 //!
 //! Guarantees: the signing key is never read from a file that others may read, and never replaced once it exists.
-//! Deliberately absent: changing the key of a log (a log has one key; a new key needs a new log).
+//! A key that is to follow lies beside it until the log has gone over to it; then it takes its place, and the public key stays
+//! under the name of its id. Deliberately absent: when to change.
 
 use super::Fault;
+use super::checkpoint::KeyId;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -53,8 +55,11 @@ pub fn ensure_keys(folder: &Path) -> Result<KeyFiles, Fault> {
 
 /// The signing key in `folder`; refused when others than its owner may touch the file.
 pub fn signing_key(folder: &Path) -> Result<SigningKey, Fault> {
-    let path = folder.join(SIGNING_KEY_FILE);
-    let mut file = File::open(&path).map_err(|error| {
+    read_signing_key(&folder.join(SIGNING_KEY_FILE))
+}
+
+fn read_signing_key(path: &Path) -> Result<SigningKey, Fault> {
+    let mut file = File::open(path).map_err(|error| {
         let fault = Fault::new(format!("could not read {}: {error}", path.display()));
         match error.kind() {
             ErrorKind::NotFound => fault.hint("`pgveil init` makes the audit signing key."),
@@ -73,6 +78,55 @@ pub fn signing_key(folder: &Path) -> Result<SigningKey, Fault> {
         Fault::new(format!("{} is not an Ed25519 signing key in PKCS#8 PEM", path.display()))
             .hint("A log keeps its key for life. Restore the file from a backup, or begin a new log in another folder.")
     })
+}
+
+/// The key that is to sign next, while it waits in the folder.
+const NEXT_SIGNING_KEY_FILE: &str = "audit.key.next";
+const NEXT_PUBLIC_KEY_FILE: &str = "audit.pub.next";
+
+/// Makes the key that is to sign next; the log goes over to it when it is opened or told to
+/// ([`super::writer::Log::change_key`]). One that waits already stays.
+pub fn prepare_next(folder: &Path) -> Result<VerifyingKey, Fault> {
+    if let Some(key) = next_key(folder)? {
+        return Ok(key.verifying_key());
+    }
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::fill(secret.as_mut())
+        .map_err(|error| Fault::new(format!("could not get random bytes for a key: {error}")))?;
+    let key = SigningKey::from_bytes(&secret);
+    let public = key.verifying_key().to_public_key_pem(LineEnding::LF);
+    let public = public.map_err(|error| Fault::new(format!("could not encode a public key: {error}")))?;
+    let pem = key.to_pkcs8_pem(LineEnding::LF);
+    let pem = pem.map_err(|error| Fault::new(format!("could not encode a signing key: {error}")))?;
+    let _ = fs::remove_file(folder.join(NEXT_PUBLIC_KEY_FILE));
+    create(&folder.join(NEXT_PUBLIC_KEY_FILE), 0o644, public.as_bytes())?;
+    // Last: where it is, all is.
+    create(&folder.join(NEXT_SIGNING_KEY_FILE), 0o600, pem.as_bytes())?;
+    Ok(key.verifying_key())
+}
+
+/// The key that waits in the folder.
+pub(super) fn next_key(folder: &Path) -> Result<Option<SigningKey>, Fault> {
+    let path = folder.join(NEXT_SIGNING_KEY_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    read_signing_key(&path).map(Some)
+}
+
+/// Puts the waiting key in the place of the one that signed so far, whose secret half is gone with that.
+pub(super) fn adopt_next(folder: &Path) -> Result<(), Fault> {
+    let cannot =
+        |error| Fault::new(format!("could not exchange the signing keys in {}: {error}", folder.display()));
+    let rename = |from: &str, to: &str| fs::rename(folder.join(from), folder.join(to)).map_err(cannot);
+    let old = public_key(&folder.join(PUBLIC_KEY_FILE))?;
+    if folder.join(NEXT_PUBLIC_KEY_FILE).exists() {
+        let kept = format!("audit-{}.pub", faster_hex::hex_string(&KeyId::of(&old).0));
+        rename(PUBLIC_KEY_FILE, &kept)?;
+        rename(NEXT_PUBLIC_KEY_FILE, PUBLIC_KEY_FILE)?;
+    }
+    rename(NEXT_SIGNING_KEY_FILE, SIGNING_KEY_FILE)?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(cannot)
 }
 
 /// The public key in a PEM file.

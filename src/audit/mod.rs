@@ -1,17 +1,24 @@
-//! Evidence: records, their canonical form (FORMAT.md), the hash chain, checkpoints, the writer and the verifier.
+//! Evidence: records, their canonical form (FORMAT.md), the tree over them, checkpoints, the writer and the verifier.
 //!
-//! Guarantees: a record is on disk, under a signed checkpoint, before [`writer::Log`] gives a [`Ticket`] for it; the file
-//! verifies with the public key alone. Deliberately absent: values, literals, SQL other than shapes. Only [`writer`]
-//! (which owns the file), [`resume`] (which reads its end at the start) and [`keys`] touch the disk; the rest is pure.
+//! Guarantees: a record is on disk before [`writer::Log`] gives a [`Ticket`] for it, and under a signed checkpoint a moment later; the
+//! log verifies with the public key alone. Deliberately absent: values, literals, SQL other than shapes. Only [`writer`]
+//! (which owns the newest segment), [`resume`] (which reads it at the start), [`segments`] and [`keys`] touch the disk; the rest is
+//! pure.
 
 pub mod canonical;
 pub mod chain;
 pub mod checkpoint;
 pub mod keys;
+mod lines;
+pub mod note;
+pub mod proof;
 pub mod record;
 pub mod resume;
+pub mod segments;
 pub mod show;
+pub mod tree;
 pub mod verify;
+pub mod witness;
 pub mod writer;
 
 use std::fmt;
@@ -82,6 +89,16 @@ pub enum Event {
         unsigned: u64,
         /// Bytes of a torn end that were cut off.
         cut: u64,
+    },
+    /// Written by the log itself before it removes segments that are older than their retention.
+    Removed {
+        /// The lines before this number are removed.
+        before: u64,
+    },
+    /// The last word of a signing key: what it hands over to.
+    KeyChanged {
+        /// The public key that signs from the next segment on, 64 hex digits.
+        key: String,
     },
 }
 

@@ -21,6 +21,8 @@ impl Event {
             Event::Outcome { .. } => "outcome",
             Event::Refused { .. } => "refused",
             Event::Recovered { .. } => "recovered",
+            Event::Removed { .. } => "removed",
+            Event::KeyChanged { .. } => "key_changed",
         }
     }
     /// The uses of columns that it speaks of.
@@ -39,6 +41,20 @@ impl Event {
         labels.sort_unstable();
         labels.dedup();
         labels
+    }
+    /// What a statement was for.
+    pub fn purpose(&self) -> Option<&str> {
+        match self {
+            Event::Intent { purpose, .. } => purpose.as_deref(),
+            _ => None,
+        }
+    }
+    /// How a statement ended, or was refused.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Event::Outcome { sqlstate, .. } | Event::Refused { sqlstate, .. } => Some(sqlstate),
+            _ => None,
+        }
     }
     /// The statement's number in its connection.
     pub fn statement(&self) -> Option<u64> {

@@ -8,12 +8,23 @@ use super::{AuditRecord, Event};
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+use std::collections::BTreeSet;
 use std::io::BufRead;
 
 /// Which records to show: those that fit everything that is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     pub user: Option<String>,
+    /// Any of these.
+    pub users: Option<BTreeSet<String>>,
+    /// A table with or without its schema.
+    pub table: Option<String>,
+    pub purpose: Option<String>,
+    pub rule: Option<String>,
+    /// An event's name ([`Event::name`]).
+    pub event: Option<String>,
+    /// The SQLSTATE of an outcome or a refusal.
+    pub outcome: Option<String>,
     /// A label, or `pii.*` for all that begin so.
     pub label: Option<String>,
     /// Unix microseconds, included.
@@ -27,7 +38,14 @@ pub struct Filter {
 
 impl Filter {
     pub fn fits(&self, record: &AuditRecord) -> bool {
+        let uses = record.event.uses();
         self.user.as_ref().is_none_or(|user| *user == record.user)
+            && self.users.as_ref().is_none_or(|users| users.contains(&record.user))
+            && self.table.as_ref().is_none_or(|table| uses.iter().any(|used| is_of(table, &used.column)))
+            && self.rule.as_ref().is_none_or(|rule| uses.iter().any(|used| used.rule == *rule))
+            && self.purpose.as_deref().is_none_or(|purpose| record.event.purpose() == Some(purpose))
+            && self.event.as_ref().is_none_or(|event| *event == record.event.name())
+            && self.outcome.as_deref().is_none_or(|state| record.event.sqlstate() == Some(state))
             && self.since.is_none_or(|since| record.time >= since)
             && self.until.is_none_or(|until| record.time < until)
             && self.connection.is_none_or(|connection| record.connection == connection)
@@ -39,6 +57,25 @@ impl Filter {
                 })
             })
     }
+}
+
+/// Whether `schema.table.column` is a column of `table`, which may have its schema.
+fn is_of(table: &str, column: &str) -> bool {
+    let Some((relation, _)) = column.rsplit_once('.') else { return false };
+    relation == table || relation.rsplit_once('.').is_some_and(|(_, name)| name == table)
+}
+
+/// Cells as a line of CSV (RFC 4180). One that a spreadsheet would take for a formula gets an apostrophe.
+pub fn csv_line(cells: &[String]) -> String {
+    let cell = |text: &String| {
+        let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+        let text = if formula { format!("'{text}") } else { text.clone() };
+        match text.contains([',', '"', '\n', '\r']) {
+            true => format!("\"{}\"", text.replace('"', "\"\"")),
+            false => text,
+        }
+    };
+    cells.iter().map(cell).collect::<Vec<_>>().join(",") + "\r\n"
 }
 
 /// Calls `each` with every record that fits, in the log's order, and its line as it stands in the log.
@@ -113,6 +150,8 @@ fn statement_and_result(event: &Event) -> (String, String) {
         Event::Refused { shape, sqlstate, reason, .. } => {
             (quoted("", shape), format!("{} {}", printable(sqlstate), printable(reason)))
         }
+        Event::Removed { before } => (String::new(), format!("the lines before line {}", before + 1)),
+        Event::KeyChanged { key } => (String::new(), format!("to {}", short(key))),
         Event::Recovered { unsigned, cut } => {
             (String::new(), format!("{unsigned} records had no checkpoint, {cut} bytes cut"))
         }

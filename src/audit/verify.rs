@@ -1,28 +1,46 @@
 //! Verifying a log with nothing but its bytes and the public key.
 //!
-//! Guarantees: a log that verifies has the bytes that the key's holder signed, from the first to the last; for any other
-//! the first bad line is named, with its byte offset. Reads the log once, in memory for one line. Deliberately absent:
-//! noticing that whole groups at the end are missing (FORMAT.md says what to keep for that), and files.
+//! Guarantees: a log that verifies has the bytes that the key's holder signed, from the first to the last, and is what the known
+//! checkpoints say; for any other the first bad line is named, with its byte offset. Reads the log once, in memory for one line.
+//! Deliberately absent: noticing, without a known checkpoint, that whole groups at the end are missing (FORMAT.md says what to keep
+//! for that), and files.
 
-use super::canonical::{Header, LINE_BYTES_MAX, Line, Malformed};
-use super::chain::{Chain, Hash};
+use super::canonical::{Header, Line, Malformed};
+use super::chain::{Chain, Hash, bytes_from_hex};
 use super::checkpoint::{Checkpoint, KeyId};
+use super::lines::{Lines, RawLine};
+use super::tree::{Head, Tree};
 use super::{AuditRecord, Event};
 use ed25519_dalek::VerifyingKey;
 use std::fmt;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 
 /// A log that is as it was signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
+    /// Of the first segment.
     pub header: Header,
+    pub segments: u64,
     pub records: u64,
-    /// All lines, and the hash of the last: what to keep and compare.
+    /// All lines, and the hash of the last.
     pub chain: Chain,
-    /// The last line.
+    /// The last line. Its note is what to keep and compare.
     pub checkpoint: Checkpoint,
     /// How often the log was continued after an unclean end.
     pub recoveries: u64,
+    /// The key under the last checkpoint.
+    pub key: VerifyingKey,
+}
+
+/// What a log is verified with.
+#[derive(Clone, Debug)]
+pub struct Against {
+    /// The key of the first segment; the log says which follow.
+    pub key: VerifyingKey,
+    /// What the log is known to have been.
+    pub known: Vec<Head>,
+    /// It may begin anywhere: these are some of a log's segments.
+    pub part: bool,
 }
 
 /// What is wrong with the first bad line.
@@ -46,6 +64,10 @@ pub enum Kind {
     Torn,
     /// So many last lines have no checkpoint after them.
     Unsigned { lines: u64 },
+    /// The log has another history than a known checkpoint, which covers the lines before this one.
+    Forked,
+    /// The log ends here, and a known checkpoint covers this many lines.
+    Truncated { known: u64 },
 }
 
 /// The first bad line.
@@ -79,6 +101,18 @@ impl fmt::Display for Flaw {
             Kind::Reordered => write!(out, "{place} is out of order"),
             Kind::Repeated => write!(out, "{place} is repeated, or a line was inserted before it"),
             Kind::Torn => write!(out, "{place} is torn: the log was truncated"),
+            Kind::Forked => {
+                write!(
+                    out,
+                    "forked: the log before {place} is another one than the known checkpoint of that size"
+                )
+            }
+            Kind::Truncated { known } => {
+                write!(
+                    out,
+                    "truncated: the log ends before {place}, and a known checkpoint covers {known} lines"
+                )
+            }
             Kind::Unsigned { lines: 1 } => write!(out, "{place}, the last one, is under no checkpoint"),
             Kind::Unsigned { lines } => {
                 write!(out, "{place} and all after it, {lines} lines, are under no checkpoint")
@@ -100,29 +134,29 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Checks every byte of a log.
+/// Checks every byte of a log, from its first line.
 pub fn verify(log: impl BufRead, key: &VerifyingKey) -> Result<Verified, Failure> {
+    verify_against(log, &Against { key: *key, known: vec![], part: false })
+}
+
+/// Checks every byte of a log, or of some of its segments.
+pub fn verify_against(log: impl BufRead, against: &Against) -> Result<Verified, Failure> {
     let mut lines = Lines::new(log);
-    let mut walk = Walk::begin(&mut lines, key)?;
+    let mut walk = Walk::begin(&mut lines, against)?;
     while let Some(line) = lines.next()? {
-        if let Err(kind) = walk.take(&line, key) {
-            return Err(walk.flaw(kind, &line, &mut lines, key)?);
+        if let Err(kind) = walk.take(&line) {
+            return Err(walk.flaw(kind, &line, &mut lines)?);
         }
     }
-    let start = walk.unsigned_from;
-    match walk.trusted {
-        Some(checkpoint) if walk.unsigned == 0 => Ok(Verified {
-            header: walk.header,
-            records: walk.records,
-            chain: walk.chain,
-            checkpoint,
-            recoveries: walk.recoveries,
-        }),
-        trusted => {
-            let line = walk.chain.size - walk.unsigned;
-            let kind = Kind::Unsigned { lines: walk.unsigned };
-            Err(Failure::Flawed(Flaw { kind, line, offset: start, trusted }))
-        }
+    walk.end(against, lines.offset()).map_err(Failure::Flawed)
+}
+
+/// The header that a log begins with.
+pub fn header(log: impl BufRead) -> Result<Header, Failure> {
+    let flaw = Failure::Flawed(Flaw { kind: Kind::NotALog, line: 0, offset: 0, trusted: None });
+    match Lines::new(log).next()?.map(|line| Line::parse(&line.bytes)) {
+        Some(Ok(Line::Header(header))) => Ok(header),
+        _ => Err(flaw),
     }
 }
 
@@ -147,45 +181,22 @@ pub fn records(log: impl BufRead, mut each: impl FnMut(&[u8], &AuditRecord) -> b
     Ok(())
 }
 
-/// The bytes of one line, without its line feed.
-struct RawLine {
-    offset: u64,
-    bytes: Vec<u8>,
-    /// It ended with a line feed.
-    whole: bool,
-}
-
-/// Cuts a stream into lines, none of them longer than memory allows.
-struct Lines<R> {
-    log: R,
-    offset: u64,
-}
-
-impl<R: BufRead> Lines<R> {
-    fn new(log: R) -> Lines<R> {
-        Lines { log, offset: 0 }
-    }
-    /// A line that is too long comes in pieces; no piece parses.
-    fn next(&mut self) -> io::Result<Option<RawLine>> {
-        let mut bytes = Vec::new();
-        self.log.by_ref().take(LINE_BYTES_MAX as u64 + 2).read_until(b'\n', &mut bytes)?;
-        let offset = self.offset;
-        self.offset += bytes.len() as u64;
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        let ended = bytes.pop_if(|last| *last == b'\n').is_some();
-        let whole = ended || bytes.len() > LINE_BYTES_MAX;
-        Ok(Some(RawLine { offset, bytes, whole }))
-    }
-}
-
 /// What is known after the lines so far, all of which were good.
 struct Walk {
-    header: Header,
+    first: Header,
+    segments: u64,
     chain: Chain,
+    tree: Tree,
+    /// Signs the current segment.
+    key: VerifyingKey,
+    /// What the current key has handed over to.
+    next_key: Option<VerifyingKey>,
+    /// What the log is known to have been and is not yet, the smallest last.
+    known: Vec<Head>,
     records: u64,
     recoveries: u64,
+    /// The lines before this number were removed, says the log.
+    removed: u64,
     trusted: Option<Checkpoint>,
     /// Lines after the last checkpoint, and the offset of the first of them.
     unsigned: u64,
@@ -196,37 +207,50 @@ struct Walk {
 }
 
 impl Walk {
-    fn begin<R: BufRead>(lines: &mut Lines<R>, key: &VerifyingKey) -> Result<Walk, Failure> {
+    fn begin<R: BufRead>(lines: &mut Lines<R>, against: &Against) -> Result<Walk, Failure> {
         let flaw = |kind| Failure::Flawed(Flaw { kind, line: 0, offset: 0, trusted: None });
         let first = lines.next()?.ok_or(flaw(Kind::NotALog))?;
         let header = match Line::parse(&first.bytes) {
             _ if !first.whole => return Err(flaw(Kind::Torn)),
-            Ok(Line::Header(header)) if header.key != KeyId::of(key) => return Err(flaw(Kind::OtherKey)),
+            Ok(Line::Header(header)) if header.key != KeyId::of(&against.key) => {
+                return Err(flaw(Kind::OtherKey));
+            }
             Ok(Line::Header(header)) => header,
             Err(Malformed::Version(version)) => return Err(flaw(Kind::Version(version))),
             _ => return Err(flaw(Kind::NotALog)),
         };
-        Ok(Walk {
-            header,
-            chain: Chain::begin(&first.bytes),
+        let mut known: Vec<Head> =
+            against.known.iter().filter(|known| known.size >= header.chain.size).copied().collect();
+        known.sort_by_key(|known| std::cmp::Reverse(known.size));
+        let mut walk = Walk {
+            segments: 0,
+            chain: header.chain,
+            tree: header.tree.clone(),
+            first: header,
+            key: against.key,
+            next_key: None,
+            known,
             records: 0,
             recoveries: 0,
+            removed: 0,
             trusted: None,
-            unsigned: 1,
+            unsigned: 0,
             unsigned_from: 0,
             last_offset: 0,
             last_signed: false,
-        })
+        };
+        walk.take(&first).map_err(flaw)?;
+        Ok(walk)
     }
 
     /// Accepts the next line, or says what is wrong with it at first sight.
-    fn take(&mut self, line: &RawLine, key: &VerifyingKey) -> Result<(), Kind> {
+    fn take(&mut self, line: &RawLine) -> Result<(), Kind> {
         let parsed = match Line::parse(&line.bytes) {
             _ if !line.whole => return Err(Kind::Torn),
             Ok(parsed) => parsed,
             Err(_) => return Err(Kind::Altered),
         };
-        let said = parsed.chain().ok_or(Kind::Repeated)?;
+        let said = parsed.chain();
         if said.size > self.chain.size && said.head != self.chain.head {
             return Err(Kind::Missing { first: self.chain.size });
         }
@@ -236,43 +260,109 @@ impl Walk {
         if said != self.chain {
             return Err(Kind::Altered);
         }
-        match parsed {
-            Line::Checkpoint(checkpoint) => {
-                if !checkpoint.is_signed_by(self.header.log, key) {
-                    return Err(Kind::Altered);
-                }
-                (self.trusted, self.unsigned, self.last_signed) = (Some(checkpoint), 0, true);
+        self.known()?;
+        if let Line::Checkpoint(checkpoint) = parsed {
+            if checkpoint.root != self.tree.root() || !checkpoint.is_signed_by(self.first.log, &self.key) {
+                return Err(Kind::Altered);
             }
-            Line::Record(_, record) => {
-                self.records += 1;
-                self.recoveries += u64::from(matches!(record.event, Event::Recovered { .. }));
-                if self.unsigned == 0 {
-                    self.unsigned_from = line.offset;
-                }
-                (self.unsigned, self.last_signed) = (self.unsigned + 1, false);
+            (self.trusted, self.unsigned, self.last_signed) = (Some(checkpoint), 0, true);
+        } else {
+            match parsed {
+                Line::Header(header) => self.segment(&header)?,
+                Line::Record(_, record) => self.record(&record.event)?,
+                Line::Checkpoint(_) => {}
             }
-            Line::Header(_) => return Err(Kind::Repeated),
+            if self.unsigned == 0 {
+                self.unsigned_from = line.offset;
+            }
+            (self.unsigned, self.last_signed) = (self.unsigned + 1, false);
         }
         self.chain = self.chain.then(&line.bytes);
+        self.tree.push(self.chain.head);
         self.last_offset = line.offset;
         Ok(())
     }
 
+    /// Compares with what the log is known to have been at this size.
+    fn known(&mut self) -> Result<(), Kind> {
+        while let Some(known) = self.known.pop_if(|known| known.size == self.chain.size) {
+            if known.root != self.tree.root() {
+                return Err(Kind::Forked);
+            }
+        }
+        Ok(())
+    }
+
+    /// A segment begins: with what stands before it, under a key that the one before it has named.
+    fn segment(&mut self, header: &Header) -> Result<(), Kind> {
+        if header.log != self.first.log || header.tree != self.tree || self.unsigned > 0 {
+            return Err(Kind::Altered);
+        }
+        if header.key != KeyId::of(&self.key) {
+            let next = self.next_key.filter(|next| KeyId::of(next) == header.key);
+            self.key = next.ok_or(Kind::OtherKey)?;
+        }
+        (self.next_key, self.segments) = (None, self.segments + 1);
+        Ok(())
+    }
+
+    fn record(&mut self, event: &Event) -> Result<(), Kind> {
+        self.records += 1;
+        match event {
+            Event::Recovered { .. } => self.recoveries += 1,
+            Event::Removed { before } => self.removed = self.removed.max(*before),
+            Event::KeyChanged { key } => {
+                let key = bytes_from_hex(key).and_then(|key| VerifyingKey::from_bytes(&key).ok());
+                self.next_key = Some(key.ok_or(Kind::Altered)?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn end(mut self, against: &Against, length: u64) -> Result<Verified, Flaw> {
+        let trusted = self.trusted;
+        let flaw = |kind, line, offset| Err(Flaw { kind, line, offset, trusted });
+        if self.known().is_err() {
+            return flaw(Kind::Forked, self.chain.size, length);
+        }
+        if let Some(known) = self.known.first() {
+            return flaw(Kind::Truncated { known: known.size }, self.chain.size, length);
+        }
+        let before = self.first.chain.size;
+        if before > self.removed && !against.part {
+            return flaw(Kind::Missing { first: 0 }, before, 0);
+        }
+        match trusted {
+            Some(checkpoint) if self.unsigned == 0 => Ok(Verified {
+                header: self.first,
+                segments: self.segments,
+                records: self.records,
+                chain: self.chain,
+                checkpoint,
+                recoveries: self.recoveries,
+                key: self.key,
+            }),
+            _ => {
+                let kind = Kind::Unsigned { lines: self.unsigned };
+                flaw(kind, self.chain.size - self.unsigned, self.unsigned_from)
+            }
+        }
+    }
+
     /// Looks at what follows the bad line, to say which line is to blame and how.
-    fn flaw<R: BufRead>(
-        &self,
-        kind: Kind,
-        line: &RawLine,
-        rest: &mut Lines<R>,
-        key: &VerifyingKey,
-    ) -> io::Result<Failure> {
+    fn flaw<R: BufRead>(&self, kind: Kind, line: &RawLine, rest: &mut Lines<R>) -> io::Result<Failure> {
         let parsed = Line::parse(&line.bytes).ok();
-        let said = parsed.as_ref().and_then(Line::chain);
+        let said = parsed.as_ref().map(Line::chain);
         let here = Flaw { kind, line: self.chain.size, offset: line.offset, trusted: self.trusted };
         let flaw = match (kind, said) {
             (Kind::Altered, Some(said)) if said.size == self.chain.size && said.head != self.chain.head => {
+                // What is signed is another tree than that of the lines before: they are not what they were.
                 let signed = match parsed {
-                    Some(Line::Checkpoint(checkpoint)) => checkpoint.is_signed_by(self.header.log, key),
+                    Some(Line::Checkpoint(checkpoint)) => {
+                        checkpoint.root != self.tree.root()
+                            && checkpoint.is_signed_by(self.first.log, &self.key)
+                    }
                     _ => false,
                 };
                 let intact = signed || rest.next()?.is_some_and(|next| follows(&next, &line.bytes));
@@ -288,7 +378,7 @@ impl Walk {
                 while let Some(later) = rest.next()?
                     && !moved
                 {
-                    moved = Line::parse(&later.bytes).is_ok_and(|later| later.chain() == Some(self.chain));
+                    moved = Line::parse(&later.bytes).is_ok_and(|later| later.chain() == self.chain);
                 }
                 let kind = if moved { Kind::Reordered } else { Kind::Missing { first } };
                 Flaw { kind, line: if moved { self.chain.size } else { said.size }, ..here }
@@ -301,9 +391,9 @@ impl Walk {
 
 /// Whether `next` names the hash of `line`.
 fn follows(next: &RawLine, line: &[u8]) -> bool {
-    let said = Line::parse(&next.bytes).ok().and_then(|next| next.chain());
+    let said = Line::parse(&next.bytes).ok().map(|next| next.chain());
     said.is_some_and(|said| said.head == Hash::of(line))
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -8,20 +8,17 @@
 
 mod appender;
 mod disk;
+mod open;
 mod queue;
+mod retire;
 
-use super::canonical::{self, Header};
-use super::chain::Chain;
-use super::checkpoint::{Checkpoint, KeyId, LogId};
-use super::resume::resume;
-use super::{AuditRecord, Event, Fault, Ticket, Unrecorded, keys};
+use super::{AuditRecord, Fault, Ticket, Unrecorded};
 use appender::Appender;
-use disk::{Disk, FileDisk};
-use ed25519_dalek::SigningKey;
+use disk::Disk;
 use queue::{Closing, Queue, Taken};
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use retire::Housekeeper;
+use std::fs::File;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,9 +27,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// The log's file in its folder.
-pub const LOG_FILE: &str = "log.jsonl";
-const LOCK_FILE: &str = "lock";
+pub use super::segments::{LOG_FILE, log_file};
 
 /// The time now in Unix microseconds, for the log's own lines.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -47,6 +42,8 @@ pub trait Watch: Send + Sync {
     fn failed(&self, why: &Unrecorded);
     /// Writing works again.
     fn works_again(&self);
+    /// A segment could not be sealed, compressed or removed; records go on being written. For our own log.
+    fn untidy(&self, _why: &str) {}
 }
 
 /// What a log is opened with.
@@ -57,11 +54,41 @@ pub struct LogSettings {
     /// Records that may wait; one more is answered [`Unrecorded`], or waits in [`Log::record`]. Default 16,384.
     pub queue_records: usize,
     pub watch: Option<Arc<dyn Watch>>,
+    pub segments: SegmentSettings,
 }
 
 impl LogSettings {
     pub fn new(folder: impl Into<PathBuf>) -> LogSettings {
-        LogSettings { folder: folder.into(), queue_records: 16_384, watch: None }
+        LogSettings {
+            folder: folder.into(),
+            queue_records: 16_384,
+            watch: None,
+            segments: SegmentSettings::default(),
+        }
+    }
+}
+
+/// When segments end, and what becomes of sealed ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentSettings {
+    /// A segment that has reached this size is sealed. Bytes; default 64 MiB.
+    pub bytes: u64,
+    /// One that is this old is sealed. Default 24 hours.
+    pub age: Duration,
+    /// Sealed ones are compressed.
+    pub compress: bool,
+    /// Sealed ones whose last line is older are removed; `None` keeps them.
+    pub retention: Option<Duration>,
+}
+
+impl Default for SegmentSettings {
+    fn default() -> SegmentSettings {
+        SegmentSettings {
+            bytes: 64 << 20,
+            age: Duration::from_secs(24 * 3600),
+            compress: false,
+            retention: None,
+        }
     }
 }
 
@@ -81,13 +108,15 @@ enum Message {
     Record(Box<AuditRecord>, Option<oneshot::Sender<Answer>>),
     /// Asks whether the log can be written; when it could not, tries.
     Probe(oneshot::Sender<Result<(), Unrecorded>>),
+    /// Asks to go over to the key that waits in the folder, if one does.
+    NewKey(oneshot::Sender<Result<bool, Fault>>),
 }
 
 impl Message {
     fn is_awaited(&self) -> bool {
         match self {
             Message::Record(_, sender) => sender.is_some(),
-            Message::Probe(_) => true,
+            Message::Probe(_) | Message::NewKey(_) => true,
         }
     }
 }
@@ -128,49 +157,25 @@ impl Log {
     /// Opens the log in the settings' folder, or begins one. The folder must hold the signing key
     /// ([`keys::ensure_keys`]). A log that another process has open, or that our key did not sign, is refused.
     pub fn open(settings: LogSettings, clock: Clock) -> Result<Log, Fault> {
-        keys::ensure_folder(&settings.folder)?;
-        let lock = lock(&settings.folder)?;
-        let key = keys::signing_key(&settings.folder)?;
-        let path = settings.folder.join(LOG_FILE);
-        if !path.try_exists().map_err(|error| unusable(&path, error.to_string()))? {
-            begin(&path, &key, clock())?;
-        }
-        let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| {
-            unusable(&path, error.to_string()).hint("The proxy's user needs to read and write it.")
-        })?;
-        check_mode(&path, &file)?;
-        let resumed = resume(&mut file, &key.verifying_key()).map_err(|fault| {
-            let told = unusable(&path, fault.message);
-            Fault { hint: fault.hint, ..told }
-        })?;
-        let repair = Repair { unsigned: resumed.unsigned, cut: resumed.cut };
-        let repair = (repair != Repair { unsigned: 0, cut: 0 }).then_some(repair);
-        let disk = Box::new(FileDisk::new(file, path.clone(), resumed.length + resumed.cut));
-        let mut appender = Appender::new(
-            disk,
-            resumed.header.log,
-            resumed.chain,
-            resumed.length,
-            resumed.unsigned == 0,
-            key,
-            clock.clone(),
-        );
-        if let Some(Repair { unsigned, cut }) = repair {
-            let record = about_ourselves(clock(), Event::Recovered { unsigned, cut });
-            appender.cut_back().map_err(|why| unusable(&path, why.0))?;
-            appender.append(&[&record], true).map_err(|why| unusable(&path, why.0))?;
-        }
-        let mut log = Log::start(appender, settings.queue_records, settings.watch)
+        let opened = open::open(&settings.folder, clock.clone())?;
+        let housekeeper = Housekeeper::new(settings.folder, settings.segments, clock);
+        let mut log = Log::start(opened.appender, housekeeper, settings.queue_records, settings.watch)
             .map_err(|error| Fault::new(format!("could not start the audit log's writer: {error}")))?;
-        (log.repair, log._lock) = (repair, Some(lock));
+        (log.repair, log._lock) = (opened.repair, Some(opened.lock));
         Ok(log)
     }
 
-    fn start(appender: Appender, queue: usize, watch: Option<Arc<dyn Watch>>) -> std::io::Result<Log> {
+    fn start(
+        appender: Appender,
+        housekeeper: Housekeeper,
+        queue: usize,
+        watch: Option<Arc<dyn Watch>>,
+    ) -> std::io::Result<Log> {
         let shared =
             Shared { queue: Queue::new(queue), behind: AtomicU64::new(0), failing: Mutex::default() };
         let shared = Arc::new(shared);
-        let writer = Writer { appender, shared: shared.clone(), watch, signed_at: Instant::now() };
+        let writer =
+            Writer { appender, housekeeper, shared: shared.clone(), watch, signed_at: Instant::now() };
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
         Ok(Log { shared, thread: Some(thread), repair: None, _lock: None })
     }
@@ -219,6 +224,15 @@ impl Log {
         }
     }
 
+    /// Goes over to the signing key that waits in the folder ([`keys::prepare_next`]); whether one did.
+    pub async fn change_key(&self) -> Result<bool, Fault> {
+        let (sender, answer) = oneshot::channel();
+        let pushed = self.shared.queue.push_when_room(Message::NewKey(sender)).await;
+        let ended = || Fault::new(writer_ended().0);
+        pushed.map_err(|_| ended())?;
+        answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+
     /// Records that were submitted and not yet answered.
     pub fn behind(&self) -> u64 {
         self.shared.behind.load(Ordering::Relaxed)
@@ -248,6 +262,7 @@ impl Drop for Log {
 /// The thread's side.
 struct Writer {
     appender: Appender,
+    housekeeper: Housekeeper,
     shared: Arc<Shared>,
     watch: Option<Arc<dyn Watch>>,
     signed_at: Instant,
@@ -262,6 +277,7 @@ impl Writer {
     fn run(mut self) {
         let shared = self.shared.clone();
         let _closing = Closing(&shared.queue);
+        self.keep_house();
         let mut messages = Vec::new();
         loop {
             match shared.queue.take(&mut messages, self.appender.is_signed()) {
@@ -271,6 +287,7 @@ impl Writer {
                         self.group(&mut messages);
                         messages = rest;
                     }
+                    self.keep_house();
                 }
                 Taken::Quiet => self.sign(),
                 Taken::Ended => break,
@@ -298,7 +315,7 @@ impl Writer {
     fn group(&mut self, messages: &mut Vec<Message>) {
         let started = Instant::now();
         self.tell_behind();
-        let (mut records, mut senders, mut probes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut records, mut senders, mut probes, mut keys) = (vec![], vec![], vec![], vec![]);
         for message in messages.drain(..) {
             match message {
                 Message::Record(record, sender) => {
@@ -306,6 +323,7 @@ impl Writer {
                     senders.push(sender);
                 }
                 Message::Probe(sender) => probes.push(sender),
+                Message::NewKey(sender) => keys.push(sender),
             }
         }
         if !records.is_empty() {
@@ -317,7 +335,19 @@ impl Writer {
                 let _ = sender.send(answer.clone());
             }
         }
+        for sender in keys {
+            let _ = sender.send(open::change_key(&mut self.appender, self.housekeeper.folder()));
+        }
         self.tell_behind();
+    }
+
+    /// Ends a segment that is full or old, and sees to sealed ones.
+    fn keep_house(&mut self) {
+        if let Err(why) = self.housekeeper.run(&mut self.appender)
+            && let Some(watch) = &self.watch
+        {
+            watch.untidy(&why);
+        }
     }
 
     /// Writes all records as one group and answers each.
@@ -374,70 +404,6 @@ impl Writer {
         if let Some(watch) = &self.watch {
             watch.behind(self.shared.behind.load(Ordering::Relaxed));
         }
-    }
-}
-
-fn unusable(path: &Path, why: String) -> Fault {
-    Fault::new(format!("the audit log {} cannot be used: {why}", path.display()))
-}
-
-/// A record of the log itself, not of a connection.
-fn about_ourselves(time: i64, event: Event) -> AuditRecord {
-    AuditRecord {
-        time,
-        connection: 0,
-        user: String::new(),
-        database: String::new(),
-        application: String::new(),
-        address: String::new(),
-        event,
-    }
-}
-
-fn lock(folder: &Path) -> Result<File, Fault> {
-    let path = folder.join(LOCK_FILE);
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-    let lock = lock.map_err(|error| unusable(&path, error.to_string()))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            Err(Fault::new(format!("another process writes the audit log in {}", folder.display())).hint(
-                "One log has one writer. Stop the other pgveil, or give this one its own `[audit] path`.",
-            ))
-        }
-        Err(TryLockError::Error(error)) => Err(unusable(&path, error.to_string())),
-    }
-}
-
-fn check_mode(path: &Path, file: &File) -> Result<(), Fault> {
-    let mode = file.metadata().map_err(|error| unusable(path, error.to_string()))?.mode() & 0o777;
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    let fault = unusable(path, format!("others may touch it (mode {mode:04o})"));
-    Err(fault.hint(format!("Run `chmod 600 {}`.", path.display())))
-}
-
-/// Writes a new log: its header and a checkpoint over it, whole or not at all.
-fn begin(path: &Path, key: &SigningKey, time: i64) -> Result<(), Fault> {
-    let mut log = [0; 16];
-    getrandom::fill(&mut log).map_err(|error| unusable(path, error.to_string()))?;
-    let header = Header { log: LogId(log), key: KeyId::of(&key.verifying_key()), time };
-    let mut content = Vec::new();
-    canonical::write_header(&header, &mut content);
-    let chain = Chain::begin(&content);
-    content.push(b'\n');
-    canonical::write_checkpoint(&Checkpoint::sign(header.log, chain, time, key), &mut content);
-    content.push(b'\n');
-    keys::create(path, 0o600, &content)
-}
-
-/// The log's file, given its folder or itself.
-pub fn log_file(path: &Path) -> PathBuf {
-    if fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
-        path.join(LOG_FILE)
-    } else {
-        path.to_owned()
     }
 }
 

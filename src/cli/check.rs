@@ -112,7 +112,7 @@ fn keys(config: &Config) -> Vec<Mistake> {
             }
         }
     }
-    if let Err(fault) = signing_key(&config.settings.audit) {
+    if let Err(fault) = signing_key(&config.settings.audit.folder) {
         let place = Place { file: config.dir.join(PROXY), line: 1 };
         findings.push(finding(
             &place,

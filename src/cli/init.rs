@@ -56,7 +56,7 @@ impl Init {
         let mut made = write_examples(dir, self.database.as_deref())?;
         let config = self.config.load_unprepared()?;
         let keyring = keys::ensure(&config, |line| say(&mut made, line))?;
-        let audit = ensure_keys(&config.settings.audit);
+        let audit = ensure_keys(&config.settings.audit.folder);
         let audit = audit.map_err(|fault| CliError { message: fault.message, hint: fault.hint })?;
         if audit.created {
             say(&mut made, format!("made the audit signing key {}", audit.signing_key.display()));

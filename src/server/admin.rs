@@ -101,6 +101,12 @@ impl Watch for LogWatch {
         self.readiness.set(Part::Log, Ok(()));
         tracing::info!("the audit log can be written again");
     }
+    fn untidy(&self, why: &str) {
+        tracing::error!(
+            reason = why,
+            "the audit log's segments are not as they should be; records go on being written"
+        );
+    }
 }
 
 /// Serves until the task is dropped.

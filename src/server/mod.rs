@@ -218,7 +218,8 @@ impl Server {
 }
 
 fn open_log(settings: &Settings, metrics: &Metrics, readiness: &Readiness) -> Result<Log, StartError> {
-    let mut log = LogSettings::new(&settings.audit);
+    let mut log = LogSettings::new(&settings.audit.folder);
+    log.segments = settings.audit.segments;
     log.watch = Some(Arc::new(LogWatch { metrics: metrics.clone(), readiness: readiness.clone() }));
     let log = Log::open(log, Arc::new(unix_micros))
         .map_err(|fault| StartError { message: fault.message, hint: fault.hint })?;

@@ -64,6 +64,11 @@ async fn replace(shared: &Shared, mut prepared: Prepared, generation: u64) -> Re
     shared.worlds.replace(Arc::new(prepared)).await;
     shared.metrics.config_generation(generation);
     shared.metrics.config_read(true);
+    match shared.log.change_key().await {
+        Ok(true) => tracing::info!("the audit log is signed by another key from now on"),
+        Ok(false) => {}
+        Err(fault) => tracing::error!(reason = %fault, "the audit log's key could not be changed"),
+    }
     shared.log.note(about_ourselves(Event::Reloaded { configuration: digest.clone() }));
     tracing::info!(configuration = digest, generation, "the new configuration holds");
     Ok(())

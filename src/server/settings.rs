@@ -1,5 +1,6 @@
 //! What the server is told: validated by `config`, obeyed here.
 
+use crate::audit::writer::SegmentSettings;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -71,6 +72,14 @@ pub enum AuthSource {
     Database,
 }
 
+/// `[audit]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// Of the log and its signing key.
+    pub folder: PathBuf,
+    pub segments: SegmentSettings,
+}
+
 /// Everything `serve` needs besides policy, tags, keys and users.
 #[derive(Clone)]
 pub struct Settings {
@@ -79,8 +88,7 @@ pub struct Settings {
     pub auth: AuthSource,
     /// `[admin] address`; `None` when the section is absent.
     pub admin: Option<SocketAddr>,
-    /// `[audit] path`.
-    pub audit: PathBuf,
+    pub audit: AuditSettings,
     /// Default 10,000 statements.
     pub plan_cache_entries: usize,
 }
@@ -99,7 +107,7 @@ impl Settings {
         );
         keep(&self.database.address, &mut new.database.address, "database.address", &mut kept);
         keep(&self.admin, &mut new.admin, "admin.address", &mut kept);
-        keep(&self.audit, &mut new.audit, "audit.path", &mut kept);
+        keep(&self.audit, &mut new.audit, "audit", &mut kept);
         keep(&self.plan_cache_entries, &mut new.plan_cache_entries, "plans.cache_entries", &mut kept);
         kept
     }

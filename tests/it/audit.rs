@@ -1,13 +1,15 @@
 //! The audit log from outside: many submitters, one writer, a killed process, and the two commands that auditors use.
 
+use crate::audit_log::{pgveil, record, said};
+use pgveil::audit::note::base64_of;
 use pgveil::audit::verify::{self, Verified};
 use pgveil::audit::writer::{Clock, Log, LogSettings, Watch, log_file};
-use pgveil::audit::{AuditRecord, Event, Ticket, Unrecorded, UsedColumn, keys};
+use pgveil::audit::{Ticket, Unrecorded, keys};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,31 +22,6 @@ fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     keys::ensure_keys(folder.path()).unwrap();
     folder
-}
-
-fn record(user: &str, connection: u64, statement: u64) -> AuditRecord {
-    let used = UsedColumn {
-        column: "public.customers.email".to_owned(),
-        label: "pii.email".to_owned(),
-        action: "read".to_owned(),
-        rule: "support-desk".to_owned(),
-        disclosure: "mask:partial".to_owned(),
-    };
-    AuditRecord {
-        time: 1_764_072_000_000_000 + statement as i64 * 60_000_000,
-        connection,
-        user: user.to_owned(),
-        database: "shop".to_owned(),
-        application: "psql".to_owned(),
-        address: "10.0.0.7:5123".to_owned(),
-        event: Event::Intent {
-            statement,
-            kind: "select".to_owned(),
-            shape: "select email from customers where id = $1".to_owned(),
-            purpose: None,
-            uses: vec![used],
-        },
-    }
 }
 
 fn verified(folder: &Path) -> Verified {
@@ -196,16 +173,6 @@ fn a_second_process_is_refused_until_the_first_is_gone() {
     Log::open(LogSettings::new(folder.path()), clock()).unwrap();
 }
 
-fn pgveil(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_pgveil")).args(arguments).env_remove("PGVEIL_CONFIG").output().unwrap()
-}
-
-/// Standard output, standard error and the exit code.
-fn said(output: &Output) -> (String, String, i32) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (text(&output.stdout), text(&output.stderr), output.status.code().unwrap())
-}
-
 /// A log with two statements of alice and one of bob.
 fn small_log() -> tempfile::TempDir {
     let folder = folder();
@@ -224,8 +191,10 @@ fn verify_says_what_it_verified_or_what_is_wrong_and_where() {
     let key = format!("{path}/audit.pub");
     let (out, err, code) = said(&pgveil(&["audit", "verify", "--public-key", &key, path]));
     assert_eq!((code, err.as_str()), (0, ""));
-    let head = verified(folder.path()).chain.head.hex();
-    for line in ["records          3", &format!("head             {head}")] {
+    let checkpoint = verified(folder.path()).checkpoint;
+    let size = checkpoint.chain.size;
+    let root = format!("root             {} (over {size} lines)", base64_of(&checkpoint.root));
+    for line in ["records          3", "segments         1", &root] {
         assert!(out.lines().any(|found| found == line), "{out}");
     }
     assert!(out.contains("last checkpoint  2025-11-25 12:00:00.000000 UTC"), "{out}");

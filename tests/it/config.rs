@@ -119,7 +119,7 @@ fn defaults_are_the_documented_ones() {
     );
     assert_eq!(database.address, DatabaseAddress::Tcp("127.0.0.1".into(), 5432));
     assert_eq!((database.tls, config.settings.auth), (DatabaseTls::Prefer, AuthSource::File));
-    assert_eq!(config.settings.audit, config.dir.join("audit"));
+    assert_eq!(config.settings.audit.folder, config.dir.join("audit"));
     assert!(
         config.settings.admin.is_none() && !config.policy.default_null && config.policy.otp_minutes == 15
     );

@@ -6,6 +6,7 @@
 
 mod admin;
 mod audit;
+mod audit_log;
 mod breaks;
 mod catalog;
 mod cell;
@@ -21,6 +22,7 @@ mod differential;
 mod docker;
 mod drivers;
 mod evasion;
+mod evidence;
 mod fake;
 mod foreign;
 mod fuzz;

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// What the tests import, as pip names it.
-const PACKAGES: [&str; 2] = ["psycopg[binary]>=3.1", "pyyaml"];
+const PACKAGES: [&str; 3] = ["psycopg[binary]>=3.1", "pyyaml", "cryptography"];
 
 /// The interpreter, with [`PACKAGES`] installed.
 pub fn interpreter() -> &'static Path {
@@ -32,7 +32,7 @@ pub fn interpreter() -> &'static Path {
 }
 
 fn ready(python: &Path) -> bool {
-    let imports = Command::new(python).args(["-c", "import psycopg, yaml"]).output();
+    let imports = Command::new(python).args(["-c", "import psycopg, yaml, cryptography"]).output();
     imports.is_ok_and(|output| output.status.success())
 }
 

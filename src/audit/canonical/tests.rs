@@ -42,6 +42,8 @@ pub(in crate::audit) fn samples() -> Vec<AuditRecord> {
         },
         Event::Recovered { unsigned: 1, cut: 77 },
         Event::Stopped,
+        Event::Removed { before: 12 },
+        Event::KeyChanged { key: "ab".repeat(32) },
     ];
     let numbered = events.into_iter().zip(0..);
     numbered
@@ -87,8 +89,14 @@ fn the_spelling_is_the_one_of_the_format() {
 
 #[test]
 fn another_spelling_of_the_same_is_no_line() {
-    let header = Header { log: LogId([1; 16]), key: KeyId([2; 8]), time: -5 };
-    let line = String::from_utf8(spelled(&Line::Header(header))).unwrap();
+    let header = Header {
+        log: LogId([1; 16]),
+        key: KeyId([2; 8]),
+        chain: Chain { size: 2, head: Hash([0xab; 32]) },
+        tree: Tree::from_subtrees(2, vec![Hash([0xcd; 32])]).unwrap(),
+        time: -5,
+    };
+    let line = String::from_utf8(spelled(&Line::Header(header.clone()))).unwrap();
     assert_eq!(Line::parse(line.as_bytes()), Ok(Line::Header(header)));
     for (from, to) in [
         ("{", "{ "),
@@ -104,8 +112,8 @@ fn another_spelling_of_the_same_is_no_line() {
         assert_ne!(changed, line);
         assert_eq!(Line::parse(changed.as_bytes()), Err(Malformed::Bytes), "{changed}");
     }
-    let newer = line.replacen("\"pgveil_audit\":1", "\"pgveil_audit\":2", 1);
-    assert_eq!(Line::parse(newer.as_bytes()), Err(Malformed::Version(2)));
+    let newer = line.replacen("\"pgveil_audit\":2", "\"pgveil_audit\":3", 1);
+    assert_eq!(Line::parse(newer.as_bytes()), Err(Malformed::Version(3)));
 }
 
 proptest! {

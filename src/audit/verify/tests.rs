@@ -1,38 +1,83 @@
 //! Whatever is done to a log's bytes is found, named and placed.
 
 use super::super::canonical::tests::samples;
-use super::super::canonical::{self, Header};
+use super::super::canonical::{Header, LINE_BYTES_MAX};
 use super::super::checkpoint::LogId;
 use super::*;
 use ed25519_dalek::SigningKey;
 
-fn key() -> SigningKey {
+pub(in crate::audit) fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
-fn push(chain: Option<Chain>, lines: &mut Vec<Vec<u8>>, line: Line) -> Chain {
-    let mut bytes = Vec::new();
-    line.write(&mut bytes);
-    let chain = chain.map_or(Chain::begin(&bytes), |chain| chain.then(&bytes));
-    bytes.push(b'\n');
-    lines.push(bytes);
-    chain
+/// A log in the making: its lines with their line feeds, and what they say.
+struct Making {
+    chain: Chain,
+    tree: Tree,
+    lines: Vec<Vec<u8>>,
+    key: SigningKey,
 }
 
-/// A log as the writer makes it: groups of three records. Lines with their line feeds.
-fn sample() -> Vec<Vec<u8>> {
-    let header = Header { log: LogId([3; 16]), key: KeyId::of(&key().verifying_key()), time: 1 };
-    let mut lines = Vec::new();
-    let mut chain = push(None, &mut lines, Line::Header(header));
-    let sign = |chain| Line::Checkpoint(Checkpoint::sign(header.log, chain, 5, &key()));
-    chain = push(Some(chain), &mut lines, sign(chain));
-    for group in samples().chunks(3) {
-        for record in group {
-            chain = push(Some(chain), &mut lines, Line::Record(chain, Box::new(record.clone())));
-        }
-        chain = push(Some(chain), &mut lines, sign(chain));
+const LOG: LogId = LogId([3; 16]);
+
+impl Making {
+    fn new() -> Making {
+        let mut making = Making { chain: Chain::EMPTY, tree: Tree::default(), lines: vec![], key: key() };
+        making.segment();
+        making
     }
-    lines
+    fn push(&mut self, line: &Line) {
+        let mut bytes = Vec::new();
+        line.write(&mut bytes);
+        self.chain = self.chain.then(&bytes);
+        self.tree.push(self.chain.head);
+        bytes.push(b'\n');
+        self.lines.push(bytes);
+    }
+    fn sign(&mut self) {
+        let checkpoint = Checkpoint::sign(LOG, self.chain, &self.tree, 5, &self.key);
+        self.push(&Line::Checkpoint(checkpoint));
+    }
+    fn record(&mut self, record: AuditRecord) {
+        self.push(&Line::Record(self.chain, Box::new(record)));
+    }
+    fn segment(&mut self) {
+        let key = KeyId::of(&self.key.verifying_key());
+        let header = Header { log: LOG, key, chain: self.chain, tree: self.tree.clone(), time: 1 };
+        self.push(&Line::Header(header));
+        self.sign();
+    }
+    /// Groups of three records, as the writer makes them.
+    fn records(&mut self) {
+        let removed =
+            |record: &AuditRecord| matches!(record.event, Event::Removed { .. } | Event::KeyChanged { .. });
+        let samples: Vec<_> = samples().into_iter().filter(|record| !removed(record)).collect();
+        for group in samples.chunks(3) {
+            group.iter().for_each(|record| self.record(record.clone()));
+            self.sign();
+        }
+    }
+}
+
+/// A log of one segment. Lines with their line feeds.
+pub(in crate::audit) fn sample() -> Vec<Vec<u8>> {
+    let mut making = Making::new();
+    making.records();
+    making.lines
+}
+
+/// A log of two segments, the second of which another key signs.
+fn two_segments() -> Vec<Vec<u8>> {
+    let mut making = Making::new();
+    making.records();
+    let next = SigningKey::from_bytes(&[8; 32]);
+    let key = faster_hex::hex_string(next.verifying_key().as_bytes());
+    making.record(AuditRecord { event: Event::KeyChanged { key }, ..samples().swap_remove(0) });
+    making.sign();
+    making.key = next;
+    making.segment();
+    making.records();
+    making.lines
 }
 
 fn check(lines: &[Vec<u8>]) -> Result<Verified, Flaw> {
@@ -54,7 +99,7 @@ fn offset(lines: &[Vec<u8>], line: usize) -> u64 {
 fn an_untouched_log_verifies() {
     let lines = sample();
     let verified = check(&lines).unwrap();
-    assert_eq!((verified.records, verified.recoveries), (9, 1));
+    assert_eq!((verified.records, verified.recoveries, verified.segments), (9, 1, 1));
     assert_eq!(verified.chain.size, lines.len() as u64);
     assert_eq!(verified.chain.head, Hash::of(lines.last().unwrap().strip_suffix(b"\n").unwrap()));
 }
@@ -156,23 +201,111 @@ fn an_unsigned_end_and_another_key_are_named() {
 #[test]
 fn a_chain_made_anew_lacks_its_signatures() {
     let whole = sample();
-    let Ok(Line::Header(header)) = Line::parse(whole[0].strip_suffix(b"\n").unwrap()) else { panic!() };
-    let forger = SigningKey::from_bytes(&[9; 32]);
-    let mut lines = Vec::new();
-    let mut chain = push(None, &mut lines, Line::Header(header));
-    for line in &whole[1..] {
-        let line = match Line::parse(line.strip_suffix(b"\n").unwrap()).unwrap() {
+    let mut making = Making::new();
+    let honest = making.key.clone();
+    for line in &whole[2..] {
+        match Line::parse(line.strip_suffix(b"\n").unwrap()).unwrap() {
             Line::Record(_, mut record) => {
                 record.user = "mallory".to_owned();
-                Line::Record(chain, record)
+                making.record(*record);
             }
-            Line::Checkpoint(old) if old.chain == chain => Line::Checkpoint(old),
-            _ => Line::Checkpoint(Checkpoint::sign(header.log, chain, 5, &forger)),
-        };
-        chain = push(Some(chain), &mut lines, line);
+            _ => {
+                making.key = SigningKey::from_bytes(&[9; 32]);
+                making.sign();
+            }
+        }
     }
-    let flaw = check(&lines).unwrap_err();
+    assert_ne!(making.key, honest);
+    let flaw = check(&making.lines).unwrap_err();
     assert_eq!((flaw.kind, flaw.line), (Kind::Altered, 5));
+}
+
+#[test]
+fn segments_follow_each_other_under_keys_that_name_each_other() {
+    let lines = two_segments();
+    let verified = check(&lines).unwrap();
+    assert_eq!((verified.segments, verified.header.chain.size), (2, 0));
+    assert_eq!(verified.key, SigningKey::from_bytes(&[8; 32]).verifying_key());
+    let second = lines.iter().rposition(|line| line.starts_with(b"{\"pgveil_audit\"")).unwrap();
+    // A part verifies by itself, with its own key, but is not the log.
+    let part = lines[second..].concat();
+    let against =
+        |part| Against { key: SigningKey::from_bytes(&[8; 32]).verifying_key(), known: vec![], part };
+    let verified = verify_against(part.as_slice(), &against(true)).unwrap();
+    assert_eq!(verified.header.chain.size, second as u64);
+    let Err(Failure::Flawed(flaw)) = verify_against(part.as_slice(), &against(false)) else { panic!() };
+    assert_eq!((flaw.kind, flaw.line), (Kind::Missing { first: 0 }, second as u64));
+    // Without the handing over, the second key is nobody's.
+    let mut making = Making::new();
+    making.records();
+    making.key = SigningKey::from_bytes(&[8; 32]);
+    making.segment();
+    assert_eq!(check(&making.lines).unwrap_err().kind, Kind::OtherKey);
+    // A segment in the middle.
+    let mut making = Making::new();
+    making.records();
+    let first = making.lines.len();
+    making.segment();
+    making.records();
+    let third = making.lines.len();
+    making.segment();
+    making.records();
+    assert_eq!(check(&making.lines).unwrap().segments, 3);
+    making.lines.drain(first..third);
+    assert_eq!(check(&making.lines).unwrap_err().kind, Kind::Missing { first: first as u64 });
+}
+
+#[test]
+fn a_stump_is_the_log_when_the_log_says_so() {
+    let mut making = Making::new();
+    making.records();
+    let second = making.lines.len();
+    making.segment();
+    let removed = Event::Removed { before: second as u64 };
+    making.record(AuditRecord { event: removed, ..samples().swap_remove(0) });
+    making.sign();
+    assert!(check(&making.lines).is_ok());
+    assert_eq!(check(&making.lines[second..]).unwrap().header.chain.size, second as u64);
+    // More is gone than it says.
+    let mut later = Making { lines: vec![], ..making };
+    later.segment();
+    later.records();
+    assert_eq!(check(&later.lines).unwrap_err().kind, Kind::Missing { first: 0 });
+    // Another tree in front of the same lines does not lead to what is signed.
+    let mut forged = later.lines.clone();
+    let mut header = match Line::parse(forged[0].strip_suffix(b"\n").unwrap()) {
+        Ok(Line::Header(header)) => header,
+        other => panic!("{other:?}"),
+    };
+    let mut subtrees = header.tree.subtrees().to_vec();
+    subtrees[0].0[0] ^= 1;
+    header.tree = Tree::from_subtrees(header.chain.size, subtrees).unwrap();
+    forged[0].clear();
+    Line::Header(header).write(&mut forged[0]);
+    forged[0].push(b'\n');
+    assert_eq!(check(&forged).unwrap_err().kind, Kind::Altered);
+}
+
+#[test]
+fn a_known_checkpoint_shows_forks_and_truncation() {
+    let lines = sample();
+    let verified = check(&lines).unwrap();
+    let head = Head { size: verified.checkpoint.chain.size, root: verified.checkpoint.root };
+    let against = |known| Against { key: key().verifying_key(), known: vec![known], part: false };
+    let flaw = |bytes: &[u8], known| match verify_against(bytes, &against(known)) {
+        Ok(_) => None,
+        Err(Failure::Flawed(flaw)) => Some(flaw.kind),
+        Err(Failure::Read(error)) => panic!("{error}"),
+    };
+    assert_eq!(flaw(&lines.concat(), head), None);
+    let last_but_one = lines[..lines.len() - 1].iter().rposition(|line| line.starts_with(b"{\"checkpoint\""));
+    let short = lines[..=last_but_one.unwrap()].concat();
+    assert!(verify(short.as_slice(), &key().verifying_key()).is_ok(), "by itself it looks whole");
+    assert_eq!(flaw(&short, head), Some(Kind::Truncated { known: head.size }));
+    let other = Head { root: Hash([1; 32]), ..head };
+    assert_eq!(flaw(&lines.concat(), other), Some(Kind::Forked));
+    let early = Head { size: 4, root: Hash([1; 32]) };
+    assert_eq!(flaw(&lines.concat(), early), Some(Kind::Forked));
 }
 
 #[test]
@@ -182,11 +315,12 @@ fn a_giant_line_is_refused_in_bounded_memory() {
     let flaw = check(&lines).unwrap_err();
     assert_eq!((flaw.kind, flaw.line), (Kind::Altered, lines.len() as u64 - 1));
     let mut seen = Vec::new();
-    let last = canonical::tests::samples().len();
+    let expected: Vec<_> = samples().into_iter().take(9).collect();
+    let last = expected.len();
     let result = records(sample().concat().as_slice(), |_, record| {
         seen.push(record.clone());
         seen.len() < last
     });
     assert!(result.is_ok());
-    assert_eq!(seen, samples());
+    assert_eq!(seen, expected);
 }

@@ -1,25 +1,38 @@
 //! Appends groups of records to a disk, and knows what to do when that fails.
 //!
-//! Invariant: the first `length` bytes are whole lines on disk, and `chain` is their state; `signed` says that the last of
-//! them is a checkpoint, `torn` that more bytes may stand behind them. Deliberately absent: threads and queues.
+//! Invariant: what [`End`] says is on disk, in whole lines; `torn` says that more bytes may stand behind them. Deliberately absent:
+//! threads and queues, and when a segment is full.
 
-use super::super::canonical::{self, LINE_BYTES_MAX};
+use super::super::canonical::{self, Header, LINE_BYTES_MAX};
 use super::super::chain::Chain;
-use super::super::checkpoint::{Checkpoint, LogId};
+use super::super::checkpoint::{Checkpoint, KeyId, LogId};
+use super::super::tree::Tree;
 use super::super::{AuditRecord, Ticket, Unrecorded};
 use super::{Answer, Clock, Disk};
 use ed25519_dalek::SigningKey;
 use std::io;
 
+/// The end of a log: what its next line continues.
+#[derive(Clone)]
+pub(super) struct End {
+    pub(super) log: LogId,
+    pub(super) chain: Chain,
+    pub(super) tree: Tree,
+    /// Bytes of the newest segment.
+    pub(super) length: u64,
+    /// The last line is a checkpoint.
+    pub(super) signed: bool,
+    /// Number of the newest segment's first line.
+    pub(super) first: u64,
+    /// When that was written, Unix microseconds.
+    pub(super) begun: i64,
+}
+
 pub(super) struct Appender {
     disk: Box<dyn Disk>,
-    log: LogId,
-    chain: Chain,
-    length: u64,
-    /// Bytes may stand after `length`.
+    end: End,
+    /// Bytes may stand after the end.
     torn: bool,
-    /// The last line is a checkpoint.
-    signed: bool,
     key: SigningKey,
     clock: Clock,
     /// Kept between groups for its memory.
@@ -30,27 +43,28 @@ pub(super) struct Appender {
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
 impl Appender {
-    pub(super) fn new(
-        disk: Box<dyn Disk>,
-        log: LogId,
-        chain: Chain,
-        length: u64,
-        signed: bool,
-        key: SigningKey,
-        clock: Clock,
-    ) -> Appender {
-        Appender { disk, log, chain, length, torn: true, signed, key, clock, buffer: Vec::new() }
+    pub(super) fn new(disk: Box<dyn Disk>, end: End, key: SigningKey, clock: Clock) -> Appender {
+        Appender { disk, end, torn: true, key, clock, buffer: Vec::new() }
+    }
+
+    /// The time now, Unix microseconds.
+    pub(super) fn now(&self) -> i64 {
+        (self.clock)()
+    }
+
+    pub(super) fn end(&self) -> &End {
+        &self.end
     }
 
     /// Whether a checkpoint stands under all that was written.
     pub(super) fn is_signed(&self) -> bool {
-        self.signed
+        self.end.signed
     }
 
     /// Removes what a failed write may have left after the last good line.
     pub(super) fn cut_back(&mut self) -> Result<(), Unrecorded> {
         if self.torn {
-            self.disk.cut(self.length).map_err(unrecorded)?;
+            self.disk.cut(self.end.length).map_err(unrecorded)?;
             self.torn = false;
         }
         Ok(())
@@ -62,7 +76,7 @@ impl Appender {
         self.cut_back()?;
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
-        let mut chain = self.chain;
+        let (mut chain, mut leaves) = (self.end.chain, Vec::with_capacity(records.len()));
         let mut answers = Vec::with_capacity(records.len());
         for record in records {
             let start = buffer.len();
@@ -74,22 +88,22 @@ impl Appender {
             }
             answers.push(Ok(Ticket(chain.size)));
             chain = chain.then(&buffer[start..]);
+            leaves.push(chain.head);
             buffer.push(b'\n');
         }
         if buffer.is_empty() && (!sign || !records.is_empty()) {
             return Ok(answers);
         }
+        // Only what reached the disk is in the tree, so it is copied when something may fail: a few hashes.
+        let mut tree = self.end.tree.clone();
+        leaves.into_iter().for_each(|leaf| tree.push(leaf));
         if sign {
-            let start = buffer.len();
-            let checkpoint = Checkpoint::sign(self.log, chain, (self.clock)(), &self.key);
-            canonical::write_checkpoint(&checkpoint, &mut buffer);
-            chain = chain.then(&buffer[start..]);
-            buffer.push(b'\n');
+            write_checkpoint(self.end.log, &mut chain, &mut tree, (self.clock)(), &self.key, &mut buffer);
         }
         let written = self.write(&buffer);
         if written.is_ok() {
-            (self.chain, self.signed) = (chain, sign);
-            self.length += buffer.len() as u64;
+            (self.end.chain, self.end.tree, self.end.signed) = (chain, tree, sign);
+            self.end.length += buffer.len() as u64;
         }
         if buffer.capacity() <= BUFFER_BYTES_KEPT {
             self.buffer = buffer;
@@ -97,9 +111,23 @@ impl Appender {
         written.map(|()| answers)
     }
 
+    /// Seals the segment, which ends in a checkpoint, and begins the next, under `key` if there is a new one.
+    pub(super) fn rotate(&mut self, key: Option<SigningKey>) -> Result<(), Unrecorded> {
+        self.cut_back()?;
+        let signing = key.as_ref().unwrap_or(&self.key);
+        let End { log, chain, tree, .. } = &self.end;
+        let (content, end) = begin(*log, *chain, tree.clone(), (self.clock)(), signing);
+        self.disk.next(self.end.first, &content).map_err(unrecorded)?;
+        self.end = end;
+        if let Some(key) = key {
+            self.key = key;
+        }
+        Ok(())
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<(), Unrecorded> {
         self.torn = true;
-        let result = self.disk.append(self.length, bytes).and_then(|()| self.disk.sync());
+        let result = self.disk.append(self.end.length, bytes).and_then(|()| self.disk.sync());
         match result {
             Ok(()) => self.torn = false,
             // Now if it can be done, so that a reader finds no half line; else before the next group. What a failed
@@ -112,4 +140,33 @@ impl Appender {
 
 fn unrecorded(error: io::Error) -> Unrecorded {
     Unrecorded(error.to_string())
+}
+
+fn write_checkpoint(
+    log: LogId,
+    chain: &mut Chain,
+    tree: &mut Tree,
+    time: i64,
+    key: &SigningKey,
+    out: &mut Vec<u8>,
+) {
+    let start = out.len();
+    canonical::write_checkpoint(&Checkpoint::sign(log, *chain, tree, time, key), out);
+    *chain = chain.then(&out[start..]);
+    tree.push(chain.head);
+    out.push(b'\n');
+}
+
+/// A segment that continues `chain`: its header, and a checkpoint over it.
+pub(super) fn begin(log: LogId, chain: Chain, tree: Tree, time: i64, key: &SigningKey) -> (Vec<u8>, End) {
+    let first = chain.size;
+    let header = Header { log, key: KeyId::of(&key.verifying_key()), chain, tree, time };
+    let mut content = Vec::new();
+    canonical::write_header(&header, &mut content);
+    let (mut chain, mut tree) = (chain.then(&content), header.tree);
+    tree.push(chain.head);
+    content.push(b'\n');
+    write_checkpoint(log, &mut chain, &mut tree, time, key, &mut content);
+    let length = content.len() as u64;
+    (content, End { log, chain, tree, length, signed: true, first, begun: time })
 }

@@ -3,10 +3,18 @@
 //! Guarantees: [`FileDisk`] notices that its file was removed, renamed, shortened or lengthened behind its back, or that
 //! another stands in its place, and then does not write. Deliberately absent: what the bytes mean.
 
-use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use super::super::segments;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::{fs, io};
+
+/// The name that a new segment has until the one before it is sealed.
+pub(super) fn coming(log: &Path) -> PathBuf {
+    let mut name = log.as_os_str().to_owned();
+    name.push(".next");
+    PathBuf::from(name)
+}
 
 /// A file that grows at its end.
 pub(super) trait Disk: Send {
@@ -16,6 +24,9 @@ pub(super) trait Disk: Send {
     fn sync(&mut self) -> io::Result<()>;
     /// Cuts the file to `length`, durably.
     fn cut(&mut self, length: u64) -> io::Result<()>;
+    /// Seals the file as the segment whose first line is number `first`, and goes on in a new one that has `content`, durably. After
+    /// an error nothing has changed.
+    fn next(&mut self, first: u64, content: &[u8]) -> io::Result<()>;
 }
 
 /// A real file.
@@ -72,6 +83,23 @@ impl Disk for FileDisk {
         self.file.set_len(length)?;
         self.file.sync_data()?;
         self.length = Some(length);
+        Ok(())
+    }
+    fn next(&mut self, first: u64, content: &[u8]) -> io::Result<()> {
+        self.is_ours()?;
+        let coming = coming(&self.path);
+        let _ = fs::remove_file(&coming);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&coming)?;
+        file.write_all_at(content, 0)?;
+        file.sync_all()?;
+        let sealed = self.path.with_file_name(segments::sealed_name(first));
+        fs::rename(&self.path, &sealed)?;
+        // From here on the next start would finish what breaks off.
+        if let Err(error) = fs::rename(&coming, &self.path) {
+            return fs::rename(&sealed, &self.path).and(Err(error));
+        }
+        segments::sync_folder(&self.path)?;
+        (self.file, self.length) = (file, Some(content.len() as u64));
         Ok(())
     }
 }

@@ -1,10 +1,20 @@
 //! The writer over a disk that fails when told to, and over a real folder.
 
+mod rotation;
+
+use super::super::canonical;
 use super::super::canonical::tests::samples;
+use super::super::chain::Chain;
+use super::super::checkpoint::LogId;
+use super::super::keys;
+use super::super::tree::Tree;
 use super::super::verify::{Failure, Flaw, Kind, verify};
 use super::*;
-use std::io::{self, Cursor};
-use std::os::unix::fs::PermissionsExt;
+use ed25519_dalek::SigningKey;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::sync::MutexGuard;
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
@@ -83,6 +93,9 @@ impl Disk for FailingDisk {
         platter.syncs += 1;
         if platter.sync_fails { Err(io::Error::other("sync failed")) } else { Ok(()) }
     }
+    fn next(&mut self, _first: u64, _content: &[u8]) -> io::Result<()> {
+        Err(io::Error::from(io::ErrorKind::StorageFull))
+    }
     fn cut(&mut self, length: u64) -> io::Result<()> {
         let mut platter = self.platter();
         if platter.cut_fails {
@@ -99,21 +112,12 @@ fn key() -> SigningKey {
 
 fn start(watch: Option<Arc<dyn Watch>>, queue: usize) -> (Log, FailingDisk) {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(LOG_FILE);
-    begin(&path, &key(), 1).unwrap();
     let disk = FailingDisk::default();
-    disk.platter().bytes = fs::read(path).unwrap();
-    let resumed = resume(&mut Cursor::new(disk.platter().bytes.clone()), &key().verifying_key()).unwrap();
-    let appender = Appender::new(
-        Box::new(disk.clone()),
-        resumed.header.log,
-        resumed.chain,
-        resumed.length,
-        true,
-        key(),
-        clock(),
-    );
-    (Log::start(appender, queue, watch).unwrap(), disk)
+    let (content, end) = appender::begin(LogId([6; 16]), Chain::EMPTY, Tree::default(), 1, &key());
+    disk.platter().bytes = content;
+    let appender = Appender::new(Box::new(disk.clone()), end, key(), clock());
+    let housekeeper = Housekeeper::new(folder.path().to_owned(), SegmentSettings::default(), clock());
+    (Log::start(appender, housekeeper, queue, watch).unwrap(), disk)
 }
 
 #[test]
@@ -282,7 +286,7 @@ fn a_log_is_continued() {
         assert_eq!(verify_folder(folder.path()), Ok(4 * (round + 1)));
     }
     let mode = |file: &str| fs::metadata(folder.path().join(file)).unwrap().mode() & 0o777;
-    assert_eq!((mode(LOG_FILE), mode(LOCK_FILE)), (0o600, 0o600));
+    assert_eq!((mode(LOG_FILE), mode("lock")), (0o600, 0o600));
 }
 
 /// A crash can end the file anywhere after the last checkpoint that was answered for.

@@ -1,0 +1,178 @@
+//! The log's files: the newest segment is `log.jsonl`; a sealed one is called by the number of its first line.
+//!
+//! Guarantees: [`list`] gives the segments in the log's order, each once; [`Segments`] reads them as one stream, compressed ones
+//! too, and knows which file a byte came from. Deliberately absent: what the bytes mean, and writing (but [`compress`]).
+
+use flate2::Compression;
+use flate2::bufread::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// The newest segment in the log's folder.
+pub const LOG_FILE: &str = "log.jsonl";
+
+/// A sealed segment whose first line is number `first`, counted from 0.
+pub fn sealed_name(first: u64) -> String {
+    format!("log-{first:016}.jsonl")
+}
+
+/// The number of a sealed segment's first line, by its name, and whether it is compressed.
+fn sealed(name: &str) -> Option<(u64, bool)> {
+    let rest = name.strip_prefix("log-")?;
+    let (digits, compressed) = match rest.strip_suffix(".jsonl.gz") {
+        Some(digits) => (digits, true),
+        None => (rest.strip_suffix(".jsonl")?, false),
+    };
+    let first = digits.parse().ok()?;
+    (digits.len() >= 16 && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some((first, compressed))
+}
+
+/// The sealed segments of a folder with the numbers of their first lines, in order. One that is there in both forms was being
+/// compressed when that broke off: the plain one is whole.
+pub fn sealed_in(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = vec![];
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if let Some((first, compressed)) = entry.file_name().to_str().and_then(sealed) {
+            found.push((first, compressed, entry.path()));
+        }
+    }
+    found.sort();
+    found.dedup_by_key(|(first, _, _)| *first);
+    Ok(found.into_iter().map(|(first, _, path)| (first, path)).collect())
+}
+
+/// The files of a log in its order: of a folder all, of a file that file.
+pub fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !fs::metadata(path)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut paths: Vec<PathBuf> = sealed_in(path)?.into_iter().map(|(_, path)| path).collect();
+    paths.push(path.join(LOG_FILE));
+    Ok(paths)
+}
+
+/// The newest segment, given the log's folder or a file of it.
+pub fn log_file(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(LOG_FILE) } else { path.to_owned() }
+}
+
+/// One segment's bytes, whatever form it has.
+pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    let file = BufReader::with_capacity(1 << 20, File::open(path).map_err(named)?);
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        return Ok(Box::new(BufReader::with_capacity(1 << 20, MultiGzDecoder::new(file))));
+    }
+    Ok(Box::new(file))
+}
+
+/// Replaces a sealed segment by its compressed form; after a crash one of them is whole.
+pub fn compress(path: &Path) -> io::Result<()> {
+    let named = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let (passing, compressed) = (named(".gz.new"), named(".gz"));
+    let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&passing)?;
+    let mut encoder = GzEncoder::new(file, Compression::default());
+    io::copy(&mut File::open(path)?, &mut encoder)?;
+    let file = encoder.finish()?;
+    file.sync_all()?;
+    fs::rename(&passing, &compressed)?;
+    sync_folder(path)?;
+    fs::remove_file(path)
+}
+
+/// Makes the names in a file's folder durable.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Segments as one stream.
+pub struct Segments {
+    paths: Vec<PathBuf>,
+    /// Where in the stream each that was opened begins.
+    starts: Vec<u64>,
+    current: Option<Box<dyn BufRead>>,
+    offset: u64,
+}
+
+impl Segments {
+    pub fn new(paths: Vec<PathBuf>) -> Segments {
+        Segments { paths, starts: vec![], current: None, offset: 0 }
+    }
+
+    /// The file that a byte of the stream so far stands in, and its place there (uncompressed).
+    pub fn place(&self, offset: u64) -> Option<(&Path, u64)> {
+        let index = self.starts.partition_point(|start| *start <= offset).checked_sub(1)?;
+        Some((self.paths.get(index)?, offset - self.starts.get(index)?))
+    }
+}
+
+impl BufRead for Segments {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        loop {
+            let more = match &mut self.current {
+                Some(current) => !current.fill_buf()?.is_empty(),
+                None => false,
+            };
+            if more {
+                break;
+            }
+            let Some(path) = self.paths.get(self.starts.len()) else { return Ok(&[]) };
+            self.current = Some(open(path)?);
+            self.starts.push(self.offset);
+        }
+        self.current.as_mut().map_or(Ok(&[]), |current| current.fill_buf())
+    }
+
+    fn consume(&mut self, amount: usize) {
+        if let Some(current) = &mut self.current {
+            current.consume(amount);
+            self.offset += amount as u64;
+        }
+    }
+}
+
+impl Read for Segments {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(out)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_read_in_order_each_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for (name, text) in [("log.jsonl", "e\nf"), (&sealed_name(7), "c\nd\n"), (&sealed_name(0), "a\nb\n")]
+        {
+            fs::write(path(name), text).unwrap();
+        }
+        fs::write(path("log-x.jsonl"), "no segment").unwrap();
+        compress(&path(&sealed_name(0))).unwrap();
+        assert!(!path(&sealed_name(0)).exists());
+        // Compressing broke off after the rename.
+        fs::write(path("log-0000000000000007.jsonl.gz"), "half").unwrap();
+        let paths = list(folder.path()).unwrap();
+        assert_eq!(paths.len(), 3);
+        let mut segments = Segments::new(paths);
+        let mut text = String::new();
+        segments.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "a\nb\nc\nd\ne\nf");
+        assert_eq!(segments.place(0).unwrap().1, 0);
+        assert_eq!(segments.place(6), Some((path(&sealed_name(7)).as_path(), 2)));
+        assert_eq!(segments.place(8), Some((path(LOG_FILE).as_path(), 0)));
+        assert_eq!(list(&path(LOG_FILE)).unwrap(), [path(LOG_FILE)]);
+    }
+}
