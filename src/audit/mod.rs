@@ -13,6 +13,7 @@ mod lines;
 pub mod note;
 pub mod proof;
 pub mod record;
+pub mod report;
 pub mod resume;
 pub mod segments;
 pub mod show;
