@@ -8,6 +8,7 @@
 pub mod canonical;
 pub mod chain;
 pub mod checkpoint;
+pub mod follow;
 pub mod keys;
 mod lines;
 pub mod note;
@@ -17,6 +18,7 @@ pub mod report;
 pub mod resume;
 pub mod segments;
 pub mod show;
+pub mod sink;
 pub mod tree;
 pub mod verify;
 pub mod witness;
