@@ -166,6 +166,7 @@ struct Inner {
     audit_records: IntCounter,
     audit_append_seconds: Histogram,
     audit_behind_records: IntGauge,
+    behind: std::sync::Mutex<Behind>,
     /// In the order of [`Direction::ALL`].
     bytes: [IntCounter; 4],
     config_generation: IntGauge,
@@ -210,6 +211,13 @@ impl Default for Metrics {
     fn default() -> Metrics {
         Metrics::new()
     }
+}
+
+/// What the audit log's gauge is made of.
+#[derive(Default)]
+struct Behind {
+    writer: u64,
+    sinks: Vec<u64>,
 }
 
 impl Metrics {
@@ -278,7 +286,11 @@ impl Metrics {
                 2.0,
                 16,
             )),
-            audit_behind_records: m.gauge("audit_behind_records", "Records that wait to reach the disk."),
+            audit_behind_records: m.gauge(
+                "audit_behind_records",
+                "Records that wait to reach the disk, or the sink that is furthest behind.",
+            ),
+            behind: std::sync::Mutex::default(),
             bytes: {
                 let help = "Bytes relayed, by where they came from or went.";
                 let counters = m.counters("bytes_total", help, &["direction"]);
@@ -393,6 +405,22 @@ impl Metrics {
     }
     /// Records that wait to reach the disk now.
     pub fn audit_behind(&self, records: u64) {
+        self.behind(|behind| behind.writer = records);
+    }
+    /// Lines of the log that the sink with this number has not accepted.
+    pub fn audit_sink_behind(&self, sink: usize, lines: u64) {
+        self.behind(|behind| {
+            if behind.sinks.len() <= sink {
+                behind.sinks.resize(sink + 1, 0);
+            }
+            behind.sinks[sink] = lines;
+        });
+    }
+    /// What waits for the disk, and what the sink that is furthest behind lacks.
+    fn behind(&self, change: impl FnOnce(&mut Behind)) {
+        let mut behind = self.0.behind.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        change(&mut behind);
+        let records = behind.writer.saturating_add(behind.sinks.iter().copied().max().unwrap_or(0));
         self.0.audit_behind_records.set(i64::try_from(records).unwrap_or(i64::MAX));
     }
     /// `count` bytes of the protocol (before TLS) went `direction`.

@@ -8,14 +8,17 @@
 pub mod canonical;
 pub mod chain;
 pub mod checkpoint;
+pub mod follow;
 pub mod keys;
 mod lines;
 pub mod note;
 pub mod proof;
 pub mod record;
+pub mod report;
 pub mod resume;
 pub mod segments;
 pub mod show;
+pub mod sink;
 pub mod tree;
 pub mod verify;
 pub mod witness;

@@ -61,7 +61,7 @@ pub fn log_file(path: &Path) -> PathBuf {
 }
 
 /// One segment's bytes, whatever form it has.
-pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
+pub fn open(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     let file = BufReader::with_capacity(1 << 20, File::open(path).map_err(named)?);
     if path.extension().is_some_and(|extension| extension == "gz") {
@@ -98,7 +98,7 @@ pub struct Segments {
     paths: Vec<PathBuf>,
     /// Where in the stream each that was opened begins.
     starts: Vec<u64>,
-    current: Option<Box<dyn BufRead>>,
+    current: Option<Box<dyn BufRead + Send>>,
     offset: u64,
 }
 

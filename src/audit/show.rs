@@ -185,7 +185,7 @@ fn short(configuration: &str) -> String {
 }
 
 /// Spells control characters out, so that a record cannot move the reader's cursor or colour its neighbours.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -125,6 +125,8 @@ impl Message {
 struct Shared {
     queue: Queue,
     behind: AtomicU64,
+    /// Lines of the log.
+    lines: AtomicU64,
     /// Why writing fails now.
     failing: Mutex<Option<Unrecorded>>,
 }
@@ -132,6 +134,7 @@ struct Shared {
 /// An open log. Dropping it writes what waits and ends the thread.
 pub struct Log {
     shared: Arc<Shared>,
+    origin: String,
     thread: Option<JoinHandle<()>>,
     repair: Option<Repair>,
     /// Held for as long as this lives, so that no second process writes.
@@ -171,13 +174,17 @@ impl Log {
         queue: usize,
         watch: Option<Arc<dyn Watch>>,
     ) -> std::io::Result<Log> {
-        let shared =
-            Shared { queue: Queue::new(queue), behind: AtomicU64::new(0), failing: Mutex::default() };
-        let shared = Arc::new(shared);
+        let shared = Shared {
+            queue: Queue::new(queue),
+            behind: AtomicU64::new(0),
+            lines: AtomicU64::new(appender.end().chain.size),
+            failing: Mutex::default(),
+        };
+        let (shared, origin) = (Arc::new(shared), appender.end().log.origin());
         let writer =
             Writer { appender, housekeeper, shared: shared.clone(), watch, signed_at: Instant::now() };
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
-        Ok(Log { shared, thread: Some(thread), repair: None, _lock: None })
+        Ok(Log { shared, origin, thread: Some(thread), repair: None, _lock: None })
     }
 
     /// What [`open`](Self::open) had to put right.
@@ -222,6 +229,16 @@ impl Log {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(writer_ended())),
             Err(_) => Err(why),
         }
+    }
+
+    /// Lines that the log has.
+    pub fn lines(&self) -> u64 {
+        self.shared.lines.load(Ordering::Relaxed)
+    }
+
+    /// The log's name, as its checkpoints have it.
+    pub fn origin(&self) -> String {
+        self.origin.clone()
     }
 
     /// Goes over to the signing key that waits in the folder ([`keys::prepare_next`]); whether one did.
@@ -306,6 +323,7 @@ impl Writer {
 
     fn append(&mut self, records: &[&AuditRecord], sign: bool) -> Result<Vec<Answer>, Unrecorded> {
         let answers = self.appender.append(records, sign)?;
+        self.shared.lines.store(self.appender.end().chain.size, Ordering::Relaxed);
         if sign {
             self.signed_at = Instant::now();
         }

@@ -1,13 +1,13 @@
 //! `proxy.toml`, the SRE's file: listening, the database, keys, audit and administration → [`Settings`].
 
+mod audit;
+
 use super::document::{Document, Section, Text};
 use super::keys::{KeySettings, MasterKeySource};
 use super::{Missing, Weight};
-use crate::audit::writer::SegmentSettings;
 use crate::crypto::keyring::MasterKey;
 use crate::server::settings::{
-    AuditSettings, AuthSource, DatabaseAddress, DatabaseSettings, DatabaseTls, ListenSettings, Settings,
-    TlsMode,
+    AuthSource, DatabaseAddress, DatabaseSettings, DatabaseTls, ListenSettings, Settings, TlsMode,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -42,7 +42,7 @@ pub(super) fn read(document: &Document, dir: &Path, missing: Missing) -> Proxy {
     let section = top.section("keys");
     let keys_span = section.span.clone();
     let keys = keys(section, &files);
-    let audit = audit(top.section("audit"), dir);
+    let audit = audit::read(top.section("audit"), &files);
     let admin = admin(top.section("admin"));
     let mut section = top.section("plans");
     let plan_cache_entries = section.number("cache_entries", 1..=10_000_000).unwrap_or(10_000) as usize;
@@ -51,20 +51,6 @@ pub(super) fn read(document: &Document, dir: &Path, missing: Missing) -> Proxy {
     let settings =
         database.map(|database| Settings { listen, database, auth, admin, audit, plan_cache_entries });
     Proxy { settings, keys, database_span, keys_span }
-}
-
-fn audit(mut section: Section<'_>, dir: &Path) -> AuditSettings {
-    let folder = dir.join(section.text("path").map_or_else(|| "audit".to_owned(), |path| path.value));
-    let hours = |hours: u64| Duration::from_secs(hours * 3600);
-    let given = SegmentSettings::default();
-    let segments = SegmentSettings {
-        bytes: section.number("segment_megabytes", 1..=4096).map_or(given.bytes, |megabytes| megabytes << 20),
-        age: section.number("segment_hours", 1..=8784).map_or(given.age, hours),
-        compress: section.boolean("compress").unwrap_or(given.compress),
-        retention: section.number("retention_days", 1..=36_600).map(|days| hours(days * 24)),
-    };
-    section.finish();
-    AuditSettings { folder, segments }
 }
 
 /// Files that values name, relative to the folder.

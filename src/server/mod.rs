@@ -17,6 +17,7 @@ mod service_tls;
 pub mod settings;
 pub mod shutdown;
 mod side;
+mod sink;
 pub mod startup;
 pub mod stream;
 pub mod tls;
@@ -170,6 +171,10 @@ impl Server {
             }));
         }
         shared.readiness.set(Part::Listener, Ok(()));
+        for (index, sink) in settings.audit.sinks.iter().enumerate() {
+            let following = sink::run(shared.clone(), settings.audit.clone(), sink.clone(), index);
+            self.tasks.push(tokio::spawn(following));
+        }
         self.tasks.push(tokio::spawn(watch_log(shared.clone())));
         self.tasks.push(tokio::spawn(watch_database(shared)));
         Ok(())

@@ -1,9 +1,11 @@
 //! What the server is told: validated by `config`, obeyed here.
 
+use crate::audit::sink::Form;
 use crate::audit::writer::SegmentSettings;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsMode {
@@ -73,11 +75,48 @@ pub enum AuthSource {
 }
 
 /// `[audit]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct AuditSettings {
     /// Of the log and its signing key.
     pub folder: PathBuf,
     pub segments: SegmentSettings,
+    pub sinks: Vec<SinkSettings>,
+}
+
+/// `[[audit.sink]]`: where records go on to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SinkSettings {
+    /// Names the file that keeps its place, and it in our own log.
+    pub name: String,
+    pub form: Form,
+    pub kind: SinkKind,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub enum SinkKind {
+    /// Lines on standard output.
+    Stdout,
+    Http {
+        address: SinkAddress,
+        /// What is asked for, with its query.
+        path: String,
+        /// Name and value; a value may be a secret.
+        headers: Vec<(String, Zeroizing<String>)>,
+    },
+    Syslog(SinkAddress),
+    /// A table, `pgveil.audit_record`, in the database of this URL.
+    Postgres {
+        url: Zeroizing<String>,
+    },
+}
+
+/// A server to send to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SinkAddress {
+    pub host: String,
+    pub port: u16,
+    /// The authorities that may vouch for it; `None` speaks no TLS.
+    pub ca: Option<PathBuf>,
 }
 
 /// Everything `serve` needs besides policy, tags, keys and users.

@@ -110,15 +110,23 @@ impl DatabaseConnector {
                 return Ok(DatabaseConnector { mode: DatabaseTls::Off, connector: None, name: None });
             }
         };
+        DatabaseConnector::to(&host, mode, settings.ca.as_deref())
+    }
+
+    /// To any server of that name.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn to(host: &str, mode: DatabaseTls, ca: Option<&Path>) -> Result<DatabaseConnector, TlsError> {
         if mode == DatabaseTls::Off {
             return Ok(DatabaseConnector { mode, connector: None, name: None });
         }
-        let name = ServerName::try_from(host.clone())
+        let name = ServerName::try_from(host.to_owned())
             .map_err(|_| TlsError(format!("\"{host}\" is not a name that a certificate can have")))?;
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError(error.to_string()))?;
-        let verifier: Arc<dyn ServerCertVerifier> = match (mode, &settings.ca) {
+        let verifier: Arc<dyn ServerCertVerifier> = match (mode, ca) {
             (DatabaseTls::VerifyFull, Some(ca)) => Arc::new(Trusted::new(ca, true)?),
             (DatabaseTls::VerifyCa, Some(ca)) => Arc::new(Trusted::new(ca, false)?),
             (DatabaseTls::VerifyFull | DatabaseTls::VerifyCa, None) => {

@@ -86,7 +86,7 @@ fn the_options_that_examples_show_are_known() {
         let text = fs::read_to_string(examples().join(name)).unwrap();
         let option = |line: &str| {
             line.strip_prefix('#')
-                .filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
+                .filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '['))
                 .map(str::to_owned)
         };
         shown += text.lines().filter_map(option).count();

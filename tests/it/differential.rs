@@ -22,7 +22,7 @@ const FIRST_OWN: u32 = 16384;
 
 /// What PostgreSQL says of types and names that do not fit. A constant in a subquery's list is text to it, whatever it meets
 /// further out; the proxy takes it for what it meets. Counted, not hidden.
-const ANALYSIS: [&str; 7] = ["42702", "42703", "42804", "42883", "42P01", "42P08", "42P18"];
+const ANALYSIS: [&str; 8] = ["42702", "42703", "42804", "42809", "42883", "42P01", "42P08", "42P18"];
 
 const POLICY: &str = r#"
 default = "refuse"

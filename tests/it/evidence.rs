@@ -151,3 +151,34 @@ fn a_line_is_proven_to_be_in_the_log() {
     let (_, err, code) = said(&pgveil(&["audit", "prove", "inclusion", "3", folder]));
     assert!(code == 1 && err.contains("the first segments of the log are not here"), "{err}");
 }
+
+#[test]
+fn a_report_says_who_took_what_and_whether_the_log_holds() {
+    let making = Making::of_segments();
+    let folder = making.path().to_str().unwrap();
+    let key = making.first_key();
+    let place = tempfile::tempdir().unwrap();
+    let html = place.path().join("report.html");
+    let report = |more: &[&str]| {
+        let own = ["audit", "report", "--public-key", key.to_str().unwrap(), folder];
+        said(&pgveil(&[own.as_slice(), more].concat()))
+    };
+    let (text, err, code) = report(&["--from", "2025-11-25", "--to", "2025-11-26"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(
+        text.starts_with(
+            "# Access to sensitive data, 2025-11-25 00:00 to 2025-11-26 00:00 UTC\n\n**verified**"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("| alice | 0 | 0 | 0 | 24 | 0 | 0 |"), "{text}");
+    assert!(text.contains("the log's signing key became"), "{text}");
+    let (text, _, code) = report(&["--html", html.to_str().unwrap()]);
+    assert_eq!((code, text.as_str()), (0, ""));
+    let page = fs::read_to_string(&html).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("<svg") && page.contains("Verified."));
+    let (_, sealed) = segments::sealed_in(making.path()).unwrap().swap_remove(0);
+    fs::remove_file(sealed).unwrap();
+    let (text, _, code) = report(&[]);
+    assert!(code == 1 && text.contains("**NOT VERIFIED**"), "{text}");
+}

@@ -54,6 +54,7 @@ mod reload;
 mod serve;
 mod shop;
 mod simulate;
+mod sinks;
 mod stale;
 mod statements;
 mod strangers;

@@ -2,6 +2,7 @@
 
 mod key;
 mod prove;
+mod report;
 mod show;
 mod verify;
 mod witness;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 pub enum Audit {
     Verify(verify::VerifyLog),
     Show(show::Show),
+    Report(report::WriteReport),
     Checkpoint(prove::LastCheckpoint),
     Prove(prove::Prove),
     Witness(witness::Witness),
@@ -42,6 +44,7 @@ impl Audit {
         match self {
             Audit::Verify(command) => command.run(),
             Audit::Show(command) => command.run(),
+            Audit::Report(command) => command.run(),
             Audit::Checkpoint(command) => command.run(),
             Audit::Prove(command) => command.run(),
             Audit::Witness(command) => command.run(),

@@ -1,0 +1,308 @@
+//! What an auditor is handed over: who accessed which labels how often, what was refused, what changed, and whether the log holds.
+//!
+//! Guarantees: counts of records in a span of time, in an order that does not depend on chance; texts of peers are made harmless
+//! where they are printed. Deliberately absent: verification itself (its result is handed in), values (the log has none), files.
+
+mod html;
+mod markdown;
+
+use super::{AuditRecord, Event};
+use crate::policy::Hours;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a report covers.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// Unix microseconds, included.
+    pub from: i64,
+    /// Excluded.
+    pub to: i64,
+    /// What counts as ordinary hours.
+    pub hours: Hours,
+}
+
+/// What became of one label in one form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    pub cells: u64,
+    pub statements: u64,
+    pub users: BTreeSet<String>,
+}
+
+/// What one user did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taker {
+    pub statements: u64,
+    pub rows: u64,
+    pub clear: u64,
+    pub masked: u64,
+    pub refused: u64,
+    pub out_of_hours: u64,
+    pub comparisons: u64,
+}
+
+/// Something that deserves a line of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incident {
+    /// Unix microseconds.
+    pub time: i64,
+    pub who: String,
+    pub what: String,
+}
+
+/// A report, to be printed.
+#[derive(Clone, Debug)]
+pub struct Report {
+    span: Span,
+    /// What verification said, in words, and whether it is good.
+    pub verification: (bool, String),
+    records: u64,
+    /// By label and disclosure.
+    access: BTreeMap<(String, String), Access>,
+    takers: BTreeMap<String, Taker>,
+    /// By user, SQLSTATE and reason.
+    refused: BTreeMap<(String, String, String), u64>,
+    /// By user and address without its port.
+    failed_log_ins: BTreeMap<(String, String), u64>,
+    /// Cells shown in clear and otherwise, by day (UTC).
+    days: BTreeMap<Date, (u64, u64)>,
+    /// Statements by hour of the day (UTC).
+    hours: [u64; 24],
+    /// Break-glass, step-ups, unclean ends.
+    incidents: Vec<Incident>,
+    /// Configurations, keys, removed segments.
+    changes: Vec<Incident>,
+}
+
+/// Lines of one list that a report prints; what is left out is said.
+const LINES_MAX: usize = 200;
+
+impl Report {
+    pub fn new(span: Span) -> Report {
+        Report {
+            span,
+            verification: (false, "The log was not verified.".to_owned()),
+            records: 0,
+            access: BTreeMap::new(),
+            takers: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            failed_log_ins: BTreeMap::new(),
+            days: BTreeMap::new(),
+            hours: [0; 24],
+            incidents: vec![],
+            changes: vec![],
+        }
+    }
+
+    /// The times that the title names: those of the records, where none were asked for.
+    pub fn shown_as(&mut self, from: i64, to: i64) {
+        (self.span.from, self.span.to) = (from, to);
+    }
+
+    /// Counts a record, if it is of the span.
+    pub fn take(&mut self, record: &AuditRecord) {
+        if !(self.span.from..self.span.to).contains(&record.time) {
+            return;
+        }
+        self.records += 1;
+        match &record.event {
+            Event::Intent { .. } => self.intent(record),
+            Event::Outcome { rows, cells, comparisons, .. } => {
+                let taker = self.takers.entry(record.user.clone()).or_default();
+                taker.rows += rows;
+                taker.comparisons += comparisons;
+                self.cells(record, cells);
+            }
+            Event::Refused { sqlstate, reason, .. } => {
+                self.takers.entry(record.user.clone()).or_default().refused += 1;
+                let key = (record.user.clone(), sqlstate.clone(), reason.clone());
+                *self.refused.entry(key).or_default() += 1;
+            }
+            Event::LogInFailed { .. } => {
+                let host = record.address.rsplit_once(':').map_or(record.address.as_str(), |(host, _)| host);
+                *self.failed_log_ins.entry((record.user.clone(), host.to_owned())).or_default() += 1;
+            }
+            Event::Started { version, configuration } => {
+                self.change(record, format!("started, version {version}, configuration {configuration}"));
+            }
+            Event::Stopped => self.change(record, "stopped".to_owned()),
+            Event::Reloaded { configuration } => {
+                self.change(record, format!("configuration {configuration} holds"));
+            }
+            Event::Removed { before } => {
+                self.change(record, format!("the first {before} lines of the log were removed: retention"));
+            }
+            Event::KeyChanged { key } => self.change(record, format!("the log's signing key became {key}")),
+            Event::Recovered { unsigned, cut } => {
+                let what = format!("unclean end: {unsigned} records had no checkpoint, {cut} bytes were cut");
+                self.incidents.push(Incident { time: record.time, who: String::new(), what });
+            }
+            Event::LoggedIn => {}
+        }
+    }
+
+    fn intent(&mut self, record: &AuditRecord) {
+        let taker = self.takers.entry(record.user.clone()).or_default();
+        taker.statements += 1;
+        if !self.span.hours.contains(record.time.div_euclid(1_000_000)) {
+            taker.out_of_hours += 1;
+        }
+        if let Ok(time) = Timestamp::from_microsecond(record.time) {
+            let hour = time.to_zoned_datetime(TimeZone::UTC).hour();
+            if let Some(count) = usize::try_from(hour).ok().and_then(|hour| self.hours.get_mut(hour)) {
+                *count += 1;
+            }
+        }
+    }
+
+    fn cells(&mut self, record: &AuditRecord, cells: &[(String, String, u64)]) {
+        for (label, disclosure, count) in cells {
+            let access = self.access.entry((label.clone(), disclosure.clone())).or_default();
+            access.cells += count;
+            access.statements += 1;
+            if !access.users.contains(&record.user) {
+                access.users.insert(record.user.clone());
+            }
+            let clear = disclosure == "clear";
+            let taker = self.takers.entry(record.user.clone()).or_default();
+            *(if clear { &mut taker.clear } else { &mut taker.masked }) += count;
+            if let Ok(time) = Timestamp::from_microsecond(record.time) {
+                let day = self.days.entry(time.to_zoned_datetime(TimeZone::UTC).date()).or_default();
+                *(if clear { &mut day.0 } else { &mut day.1 }) += count;
+            }
+        }
+    }
+
+    fn change(&mut self, record: &AuditRecord, what: String) {
+        self.changes.push(Incident { time: record.time, who: record.user.clone(), what });
+    }
+
+    /// The users by what they took in clear, the biggest first.
+    fn biggest(&self) -> Vec<(&String, &Taker)> {
+        let mut takers: Vec<_> = self.takers.iter().collect();
+        takers.sort_by_key(|(user, taker)| {
+            (std::cmp::Reverse((taker.clear, taker.masked, taker.statements)), user.as_str())
+        });
+        takers
+    }
+
+    /// The tables of the report, each with its heading, what it says, its columns and its rows.
+    fn tables(&self) -> Vec<ReportTable> {
+        let access = self.access.iter().map(|((label, disclosure), access)| {
+            let users: Vec<&str> = access.users.iter().map(String::as_str).collect();
+            let numbers = [access.cells, access.statements].map(|number| number.to_string());
+            [vec![label.clone(), disclosure.clone()], numbers.to_vec(), vec![users.join(", ")]].concat()
+        });
+        let takers = self.biggest().into_iter().map(|(user, taker)| {
+            let numbers = [
+                taker.clear,
+                taker.masked,
+                taker.rows,
+                taker.statements,
+                taker.comparisons,
+                taker.out_of_hours,
+            ]
+            .map(|number| number.to_string());
+            [vec![user.clone()], numbers.to_vec()].concat()
+        });
+        let refused = self.refused.iter().map(|((user, state, reason), count)| {
+            vec![user.clone(), state.clone(), reason.clone(), count.to_string()]
+        });
+        let failed = self
+            .failed_log_ins
+            .iter()
+            .map(|((user, host), count)| vec![user.clone(), host.clone(), count.to_string()]);
+        let lines = |incidents: &[Incident]| -> Vec<Vec<String>> {
+            let line = |incident: &Incident| {
+                vec![super::show::time_text(incident.time), incident.who.clone(), incident.what.clone()]
+            };
+            incidents.iter().map(line).collect()
+        };
+        vec![
+            ReportTable::new(
+                "Who accessed what",
+                "",
+                &["label", "shown as", "cells", "statements", "by"],
+                access,
+            ),
+            ReportTable::new(
+                "Who took most",
+                &format!("Out of hours means outside of {}.", self.span.hours.text),
+                &[
+                    "user",
+                    "cells in clear",
+                    "cells otherwise",
+                    "rows",
+                    "statements",
+                    "values compared",
+                    "out of hours",
+                ],
+                takers,
+            ),
+            ReportTable::new("What was refused", "", &["user", "SQLSTATE", "reason", "times"], refused),
+            ReportTable::new("Log-ins that failed", "", &["user", "address", "times"], failed),
+            ReportTable::new(
+                "Incidents",
+                "Break-glass, second factors, ends of the log that were not clean.",
+                &["time (UTC)", "user", "what"],
+                lines(&self.incidents).into_iter(),
+            ),
+            ReportTable::new(
+                "Changes",
+                "A configuration is named by the digest of policy, tags and settings.",
+                &["time (UTC)", "user", "what"],
+                lines(&self.changes).into_iter(),
+            ),
+        ]
+    }
+
+    /// Totals, in words.
+    fn summary(&self) -> String {
+        let sum = |of: fn(&Taker) -> u64| self.takers.values().map(of).sum::<u64>();
+        format!(
+            "{} records: {} statements by {} users; {} cells shown in clear, {} otherwise; {} statements refused.",
+            self.records,
+            sum(|taker| taker.statements),
+            self.takers.values().filter(|taker| taker.statements > 0).count(),
+            sum(|taker| taker.clear),
+            sum(|taker| taker.masked),
+            sum(|taker| taker.refused),
+        )
+    }
+
+    fn title(&self) -> String {
+        let time = |micros| super::show::time_text(micros).chars().take(16).collect::<String>();
+        format!("Access to sensitive data, {} to {} UTC", time(self.span.from), time(self.span.to))
+    }
+}
+
+/// One table of a report.
+struct ReportTable {
+    heading: String,
+    note: String,
+    columns: Vec<String>,
+    rows: Vec<Vec<String>>,
+    /// Rows that are not among `rows`.
+    more: usize,
+}
+
+impl ReportTable {
+    fn new(
+        heading: &str,
+        note: &str,
+        columns: &[&str],
+        rows: impl Iterator<Item = Vec<String>>,
+    ) -> ReportTable {
+        let mut rows: Vec<Vec<String>> = rows.collect();
+        let more = rows.len().saturating_sub(LINES_MAX);
+        rows.truncate(LINES_MAX);
+        let columns = columns.iter().map(|&column| column.to_owned()).collect();
+        ReportTable { heading: heading.to_owned(), note: note.to_owned(), columns, rows, more }
+    }
+}
+
+#[cfg(test)]
+mod tests;
