@@ -106,7 +106,7 @@ pub fn write_checkpoint(checkpoint: &Checkpoint, out: &mut Vec<u8>) {
 pub fn write_record(chain: Chain, record: &AuditRecord, out: &mut Vec<u8>) {
     let mut object = Object::open(out);
     object.unsigned("sequence", chain.size);
-    object.text("previous", &chain.head.hex());
+    object.hex("previous", &chain.head.0);
     object.signed("time", record.time);
     object.unsigned("connection", record.connection);
     object.text("user", &record.user);
@@ -188,16 +188,44 @@ impl<'a> Object<'a> {
         if !std::mem::replace(&mut self.empty, false) {
             self.out.push(b',');
         }
-        write_text(name, self.out);
-        self.out.push(b':');
+        // Nothing in our own names is escaped.
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
     }
     fn unsigned(&mut self, name: &str, number: u64) {
         self.name(name);
-        self.out.extend_from_slice(number.to_string().as_bytes());
+        self.digits(number);
     }
     fn signed(&mut self, name: &str, number: i64) {
         self.name(name);
-        self.out.extend_from_slice(number.to_string().as_bytes());
+        if number < 0 {
+            self.out.push(b'-');
+        }
+        self.digits(number.unsigned_abs());
+    }
+    fn digits(&mut self, mut number: u64) {
+        // As many as the largest has.
+        let mut digits = [0; 20];
+        let mut start = digits.len();
+        loop {
+            start -= 1;
+            digits[start] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.out.extend_from_slice(&digits[start..]);
+    }
+    /// Bytes as hex digits.
+    fn hex(&mut self, name: &str, bytes: &[u8]) {
+        self.name(name);
+        self.out.push(b'"');
+        let start = self.out.len();
+        self.out.resize(start + 2 * bytes.len(), 0);
+        faster_hex::hex_encode(bytes, &mut self.out[start..]).expect("two digits a byte fit");
+        self.out.push(b'"');
     }
     fn text(&mut self, name: &str, text: &str) {
         self.name(name);
@@ -243,7 +271,9 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
     let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20 | 0x7f);
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(is_escaped) {
+    // Most texts have nothing to escape: many bytes are looked at together.
+    let escapes = rest.iter().fold(false, |found, byte| found | is_escaped(byte));
+    while escapes && let Some(at) = rest.iter().position(is_escaped) {
         let (plain, from) = rest.split_at(at);
         out.extend_from_slice(plain);
         match from[0] {

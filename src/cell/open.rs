@@ -162,23 +162,32 @@ impl OpenColumn {
                 self.data_type.write(canonical, self.format, style, wire)
             });
         }
-        let malformed = || self.fault(FaultCause::Malformed);
         match self.disclosure.form() {
-            Form::Clear => self.open(sealed, room.shown)?,
+            Form::Clear => {
+                self.open(sealed, room.shown)?;
+                self.check(room.shown)
+            }
             Form::Masked(mask) => {
                 self.open(sealed, room.plain)?;
+                self.check(room.plain)?;
                 for canonical in room.plain.iter() {
                     room.shown.reserve(2 * canonical.len() + 2);
-                    let write =
-                        |out: &mut Vec<u8>| mask.apply(&self.data_type, canonical, fingerprint_key, out);
-                    room.shown.push_with(write).ok_or_else(malformed)?;
+                    let write = |out: &mut Vec<u8>| {
+                        mask.apply_to_valid(&self.data_type, canonical, fingerprint_key, out)
+                    };
+                    room.shown.push_with(write).ok_or_else(|| self.fault(FaultCause::Malformed))?;
                 }
+                Ok(())
             }
-            Form::Withheld => return Ok(()),
+            Form::Withheld => Ok(()),
         }
-        let shown = room.shown.batch();
-        let starts = shown.spans.iter().map(|span| (span.start, span.end));
-        self.data_type.check_all(shown.bytes, starts).map_err(|_| malformed())
+    }
+
+    /// Holds canonical bytes to the column's type.
+    fn check(&self, cells: &Cells) -> Result<(), CellFault> {
+        let spans = cells.batch().spans.iter().map(|span| (span.start, span.end));
+        let checked = self.data_type.check_all(cells.all_bytes(), spans);
+        checked.map_err(|_| self.fault(FaultCause::Malformed))
     }
 }
 

@@ -114,9 +114,54 @@ impl Splice<'_> {
 
     #[inline]
     pub(super) fn word(&mut self, word: i32) {
-        if let Some(into) = self.out.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut()) {
+        self.patch(self.at, word);
+        self.at += 4;
+    }
+
+    /// Writes a word where one was written before.
+    #[inline]
+    pub(super) fn patch(&mut self, at: usize, word: i32) {
+        if let Some(into) = self.out.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
             *into = word.to_be_bytes();
         }
-        self.at += 4;
+    }
+
+    /// Copies a value that stands by itself.
+    #[inline]
+    pub(super) fn value(&mut self, value: &[u8]) {
+        self.copy(value, Span { start: 0, end: value.len() });
+    }
+
+    /// Room for so many bytes, for the caller to fill.
+    #[inline]
+    pub(super) fn take(&mut self, length: usize) -> &mut [u8] {
+        let start = self.at;
+        self.at += length;
+        self.out.get_mut(start..self.at).unwrap_or_default()
+    }
+
+    /// Begins a message; gives what [`end_message`](Self::end_message) wants.
+    #[inline]
+    pub(super) fn begin_message(&mut self, tag: u8) -> usize {
+        if let Some(into) = self.out.get_mut(self.at) {
+            *into = tag;
+        }
+        self.at += HEAD;
+        self.at
+    }
+
+    /// Ends the message that began so; one without content is none.
+    ///
+    /// # Errors
+    /// It is longer than a message can be.
+    #[inline]
+    pub(super) fn end_message(&mut self, began: usize) -> Result<(), Violation> {
+        if self.at == began {
+            self.at -= HEAD;
+            return Ok(());
+        }
+        let length = i32::try_from(self.at - began + 4);
+        self.patch(began - 4, length.map_err(|_| Violation::new("row is longer than a message can be"))?);
+        Ok(())
     }
 }

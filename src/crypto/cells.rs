@@ -116,6 +116,10 @@ impl Cells {
     pub fn bytes_total(&self) -> usize {
         self.end
     }
+    /// All cells, one after the other.
+    pub fn all_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.end).unwrap_or_default()
+    }
     /// Panics when there is no such cell, as a slice does.
     pub fn get(&self, index: usize) -> &[u8] {
         self.batch().get(index)

@@ -132,7 +132,7 @@ impl Relay {
             Some(copy) => {
                 copy.moved = true;
                 match copy.run {
-                    Some(run) => self.seal_copy(run, frame.body(), false),
+                    Some(run) => self.seal_copy(run, &frame.into(), false),
                     None => self.forward(frame.into_bytes()),
                 }
             }
@@ -152,7 +152,7 @@ impl Relay {
                     return;
                 }
                 if frame.tag() == frontend::COPY_DONE {
-                    self.seal_copy(run, &[], true);
+                    self.seal_copy(run, &Messages::default(), true);
                 }
             }
         }
@@ -178,19 +178,34 @@ impl Relay {
         }
     }
 
-    fn seal_copy(&mut self, run: u64, bytes: &[u8], last: bool) {
+    /// Seals all data of a copy at the front of what the client sent, in one batch; whether there was any.
+    pub(super) fn copied_data(&mut self, messages: &mut Messages) -> bool {
+        match &mut self.copy_in {
+            Some(CopyIn { run: Some(run), ended: false, moved, .. })
+                if messages.tag() == Some(frontend::COPY_DATA) =>
+            {
+                *moved = true;
+                let run = *run;
+                let data = messages.take_run(frontend::COPY_DATA);
+                self.seal_copy(run, &data, false);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn seal_copy(&mut self, run: u64, data: &Messages, last: bool) {
         let Some(Run { copy: Some(CopyRun::In(sealer)), .. }) = self.runs.get_mut(&run) else { return };
-        let (style, random) = (&self.session.style, &mut *self.random);
-        let mut out = Vec::new();
+        let (style, random, out) = (&self.session.style, &mut *self.random, self.out.server_buffer());
         let (sealed, result) = self.metrics.timed_cells(
             CellOperation::Seal,
-            || sealer.data(bytes, last, style, random, &mut out),
+            || {
+                data.bodies().for_each(|body| sealer.read(body));
+                sealer.seal(last, style, random, out)
+            },
             |(sealed, _)| sealed.iter().map(|(_, cells)| cells).sum(),
         );
         count_sealed(&self.metrics, &sealed);
-        if !out.is_empty() {
-            self.forward(backend::encode_copy_data(&out).into_bytes());
-        }
         if let Err(refusal) = result {
             self.fail_copy_in(&refusal);
         }

@@ -252,12 +252,12 @@ impl Relay {
         self.now = now;
         self.out.within(messages);
         let mut result = Ok(());
-        while result.is_ok()
-            && self.wants().client
-            && messages.tag() != Some(frontend::TERMINATE)
-            && let Some(frame) = messages.next()
-        {
-            result = self.admit(Held::new(frame)).and_then(|()| self.drive_conversion());
+        while result.is_ok() && self.wants().client && messages.tag() != Some(frontend::TERMINATE) {
+            if !self.copied_data(messages) {
+                let Some(frame) = messages.next() else { break };
+                result = self.admit(Held::new(frame));
+            }
+            result = result.and_then(|()| self.drive_conversion());
         }
         self.finish(result, steps)
     }

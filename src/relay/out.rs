@@ -60,15 +60,23 @@ impl Out {
     }
     /// The buffer that output to the client is joined in, for rows that are made in place.
     pub(super) fn client_buffer(&mut self) -> &mut BytesMut {
+        self.buffer(Side::Client)
+    }
+    /// As [`client_buffer`](Self::client_buffer), to the server.
+    pub(super) fn server_buffer(&mut self) -> &mut BytesMut {
+        self.buffer(Side::Server)
+    }
+
+    fn buffer(&mut self, side: Side) -> &mut BytesMut {
         match std::mem::take(&mut self.tail) {
-            Tail::Joined(Side::Client) => {}
-            Tail::One(Side::Client, bytes) => self.room.extend_from_slice(&bytes),
+            Tail::Joined(before) if before == side => {}
+            Tail::One(before, bytes) if before == side => self.room.extend_from_slice(&bytes),
             other => {
                 self.tail = other;
                 self.settle();
             }
         }
-        self.tail = Tail::Joined(Side::Client);
+        self.tail = Tail::Joined(side);
         &mut self.room
     }
 

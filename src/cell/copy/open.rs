@@ -6,12 +6,15 @@
 use super::stream::{Kind, Piece, Stream};
 use super::{BadCopy, fields};
 use crate::cell::open::{CellFault, FaultCause, RowOpener, Tally};
+use crate::cell::rows::{STRIDE, Splice};
 use crate::crypto::{Cells, Ciphers, Span};
 use crate::plan::{ColumnSlot, CopyFormat, CopyRows, Judgement};
 use crate::value::Style;
 use crate::wire::backend::COPY_DATA;
 use crate::wire::{Messages, Violation};
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
+use std::ops::Range;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The longest row that the server can send: one message.
 const ROW_BYTES_MAX: usize = 0x4000_0000;
@@ -34,7 +37,19 @@ pub struct CopyOpener {
     messages: Vec<usize>,
     /// Every row shows something, cells or not: columns stored in clear are among it.
     every_row: bool,
+    opened: Vec<Opened>,
     room: Room,
+}
+
+/// An opened column.
+struct Opened {
+    /// Its place in the row.
+    index: usize,
+    /// Its number among the opener's.
+    column: usize,
+    force_quote: bool,
+    /// No value of this batch holds a byte that must be escaped or quoted.
+    plain: bool,
 }
 
 /// What one batch fills and the next one finds empty.
@@ -42,10 +57,8 @@ pub struct CopyOpener {
 struct Room {
     /// The fields of all rows.
     fields: Vec<fields::Field>,
-    /// What the fields of opened columns say, one after the other.
-    said: Vec<u8>,
-    /// The opened columns: place in the row, number.
-    opened: Vec<(usize, usize)>,
+    /// A value with its escapes.
+    spelled: Zeroizing<Vec<u8>>,
 }
 
 impl CopyOpener {
@@ -62,10 +75,20 @@ impl CopyOpener {
         let opener = RowOpener::new(columns.unwrap_or(&none), judgement, formats, ciphers);
         // A row `\.` of CSV is quoted by every server.
         let stream = Stream::new(&rows.options, false, ROW_BYTES_MAX);
-        let opened =
-            (0..rows.columns.len()).filter_map(|index| Some((index, opener.opens(index)?))).collect();
-        let room = Room { opened, ..Room::default() };
-        CopyOpener { rows: rows.clone(), opener, stream, pieces: vec![], messages: vec![], every_row, room }
+        let opened = rows.columns.iter().enumerate().filter_map(|(index, column)| {
+            let (number, force_quote) = (opener.opens(index)?, column.force_quote);
+            Some(Opened { index, column: number, force_quote, plain: false })
+        });
+        CopyOpener {
+            opened: opened.collect(),
+            rows: rows.clone(),
+            opener,
+            stream,
+            pieces: vec![],
+            messages: vec![],
+            every_row,
+            room: Room::default(),
+        }
     }
 
     /// Takes the data of messages; gives how many rows are whole now.
@@ -96,20 +119,19 @@ impl CopyOpener {
         self.stream.is_waiting()
     }
 
-    /// Reads a row's fields, and what those of opened columns say.
+    /// Finds a row's fields, and has those of opened columns say what they say.
     fn split(&mut self, piece: &Piece) -> Result<(), CellFault> {
-        let (options, Room { fields: all, said, opened }) = (&self.rows.options, &mut self.room);
-        let body = self.stream.bytes().get(piece.body.clone()).unwrap_or_default();
+        let (options, all, start) = (&self.rows.options, &mut self.room.fields, piece.body.start);
+        let body = self.stream.bytes_mut().get_mut(piece.body.clone()).unwrap_or_default();
         let before = all.len();
         fields::split(options, body, all).map_err(unreadable)?;
         if all.len() - before != self.opener.width() {
             return Err(row_fault("the row has another number of columns than its description"));
         }
-        for (index, column) in opened {
-            let Some(field) = all.get(before + *index).filter(|field| !field.null) else { continue };
-            let start = said.len();
-            fields::decode(options, body.get(field.raw.clone()).unwrap_or_default(), said);
-            self.opener.cell(*column, Span { start, end: said.len() });
+        for opened in &self.opened {
+            let Some(field) = all.get(before + opened.index).filter(|field| !field.null) else { continue };
+            let said = fields::decode_in_place(options, body, field.raw.clone());
+            self.opener.cell(opened.column, Span { start: start + said.start, end: start + said.end });
         }
         Ok(())
     }
@@ -126,17 +148,27 @@ impl CopyOpener {
     ) -> Result<CopyReleased, CellFault> {
         self.opener.begin();
         self.room.fields.clear();
-        self.room.said.clear();
         let mut released = CopyReleased { rows: 0, tally: self.opener.tally() };
         let pieces = std::mem::take(&mut self.pieces);
         let result = self.admitted(&pieces, disclosing_max, &mut released).and_then(|()| {
             let start = out.len();
-            let CopyOpener { rows, opener, stream, messages, room, .. } = self;
+            let CopyOpener { rows, opener, opened, stream, messages, room, .. } = self;
             let CopyReleased { rows: count, tally } = &mut released;
-            let written = opener.opened(&room.said, style, tally, |opener, next, shown| {
+            let bytes = stream.bytes();
+            let written = opener.opened(bytes, style, tally, |opener, next, shown| {
+                for opened in &mut *opened {
+                    opened.plain = fields::is_plain(&rows.options, shown[opened.column].all_bytes());
+                }
+                let longest = longest(rows, opened, shown, *count);
+                out.resize(start + bytes.len() + MESSAGE_HEAD * messages.len() + longest + STRIDE, 0);
+                let splice = Splice { out: out.get_mut(start..).unwrap_or_default(), at: 0 };
                 let fields = room.fields.chunks(opener.width().max(1)).take(*count);
-                let mut spelling = Spelling { rows, opener, opened: &room.opened, fields, next, shown };
-                spelling.write(stream.bytes(), &pieces, messages, out)
+                let spelled = &mut room.spelled;
+                let mut spelling = Spelling { rows, opener, opened, fields, next, shown, spelled, splice };
+                spelling.write(bytes, &pieces, messages)?;
+                let end = start + spelling.splice.at;
+                out.truncate(end);
+                Ok(())
             });
             if written.is_err() {
                 out.truncate(start);
@@ -160,7 +192,7 @@ impl CopyOpener {
                 break;
             }
             self.split(piece)?;
-            if !self.opener.admit(&self.room.said, disclosing_max, &mut released.tally)? {
+            if !self.opener.admit(self.stream.bytes(), disclosing_max, &mut released.tally)? {
                 break;
             }
             released.tally.rows += u64::from(self.every_row);
@@ -170,38 +202,47 @@ impl CopyOpener {
     }
 }
 
+/// Tag and length of a message.
+const MESSAGE_HEAD: usize = 5;
+
+/// Bytes that the values of so many rows take at most, as they are spelled.
+fn longest(rows: &CopyRows, opened: &[Opened], shown: &[Cells], count: usize) -> usize {
+    let null = rows.options.null().len().max(4);
+    let column = |opened: &Opened| {
+        let bytes = shown[opened.column].bytes_total();
+        // An escape before each byte, quotes around or a length before, or NULL.
+        let escaped = if opened.plain && !opened.force_quote { bytes } else { 2 * bytes };
+        escaped + count * (4 + null)
+    };
+    opened.iter().map(column).sum()
+}
+
 /// Rows as they are written: with what is shown in place of the cells, and all else as it was spelled.
 struct Spelling<'s, F> {
     rows: &'s CopyRows,
     opener: &'s RowOpener,
-    opened: &'s [(usize, usize)],
+    opened: &'s [Opened],
     /// The fields of each row that may leave.
     fields: F,
     next: &'s mut [usize],
     shown: &'s [Cells],
+    /// Where values are escaped.
+    spelled: &'s mut Zeroizing<Vec<u8>>,
+    splice: Splice<'s>,
 }
 
 impl<'s, F: Iterator<Item = &'s [fields::Field]>> Spelling<'s, F> {
     /// The messages, each with the pieces that it had, up to the last row that may leave.
-    fn write(
-        &mut self,
-        bytes: &[u8],
-        pieces: &[Piece],
-        messages: &[usize],
-        out: &mut BytesMut,
-    ) -> Result<(), Violation> {
+    fn write(&mut self, bytes: &[u8], pieces: &[Piece], messages: &[usize]) -> Result<(), Violation> {
         let mut from = 0;
         for end in messages {
-            let start = out.len();
-            out.put_u8(COPY_DATA);
-            out.put_u32(0);
+            let message = self.splice.begin_message(COPY_DATA);
             let mut ended = false;
             for piece in pieces.get(from..*end).unwrap_or_default() {
-                let whole = bytes.get(piece.whole.clone()).unwrap_or_default();
                 match piece.kind {
-                    Kind::Verbatim => out.put_slice(whole),
+                    Kind::Verbatim => self.splice.copy(bytes, span(&piece.whole)),
                     Kind::Row => match self.fields.next() {
-                        Some(fields) => self.row(whole, fields, out),
+                        Some(fields) => self.row(bytes, piece, fields),
                         None => {
                             ended = true;
                             break;
@@ -210,13 +251,7 @@ impl<'s, F: Iterator<Item = &'s [fields::Field]>> Spelling<'s, F> {
                 }
             }
             from = *end;
-            let length = i32::try_from(out.len() - start - 1)
-                .map_err(|_| Violation::new("row is longer than a message can be"))?;
-            if length == 4 {
-                out.truncate(start);
-            } else if let Some(field) = out.get_mut(start + 1..start + 5) {
-                field.copy_from_slice(&length.to_be_bytes());
-            }
+            self.splice.end_message(message)?;
             if ended {
                 break;
             }
@@ -225,26 +260,57 @@ impl<'s, F: Iterator<Item = &'s [fields::Field]>> Spelling<'s, F> {
     }
 
     /// One row, and what ends it.
-    fn row(&mut self, whole: &[u8], fields: &[fields::Field], out: &mut BytesMut) {
+    fn row(&mut self, bytes: &[u8], piece: &Piece, fields: &[fields::Field]) {
+        // Of binary, the length before a value goes with it.
+        let before = if self.rows.options.format() == CopyFormat::Binary { 4 } else { 0 };
+        let mut from = piece.whole.start;
+        for opened in self.opened {
+            let Some(field) = fields.get(opened.index).filter(|field| !field.null) else { continue };
+            let end = piece.body.start + field.raw.start - before;
+            self.splice.copy(bytes, Span { start: from, end });
+            from = piece.body.start + field.raw.end;
+            self.value(opened);
+        }
+        self.splice.copy(bytes, Span { start: from, end: piece.whole.end });
+    }
+
+    /// The next value of an opened column.
+    fn value(&mut self, opened: &Opened) {
         let options = &self.rows.options;
         let single = self.rows.columns.len() == 1;
-        // Of binary, the length before a value goes with it.
-        let before = if options.format() == CopyFormat::Binary { 4 } else { 0 };
-        let mut from = 0;
-        for (index, column) in self.opened {
-            let Some(field) = fields.get(*index).filter(|field| !field.null) else { continue };
-            out.put_slice(whole.get(from..field.raw.start - before).unwrap_or_default());
-            from = field.raw.end;
-            match self.opener.take(*column, self.next, self.shown) {
-                None => fields::encode_null(options, out),
-                Some(value) => {
-                    let forced = self.rows.columns.get(*index).is_some_and(|column| column.force_quote);
-                    fields::encode(options, value, single, forced, out);
-                }
+        let Some(value) = self.opener.take(opened.column, self.next, self.shown) else {
+            match options.format() {
+                CopyFormat::Binary => self.splice.word(-1),
+                CopyFormat::Text | CopyFormat::Csv => self.splice.value(options.null()),
             }
+            return;
+        };
+        let as_it_is = match options.format() {
+            CopyFormat::Binary => {
+                // A row above i32::MAX does not fit its message, which is refused there.
+                self.splice.word(i32::try_from(value.len()).unwrap_or(i32::MAX));
+                true
+            }
+            CopyFormat::Text => opened.plain,
+            CopyFormat::Csv => {
+                opened.plain && !fields::is_quoted_whole(options, value, single, opened.force_quote)
+            }
+        };
+        if as_it_is {
+            self.splice.value(value);
+            return;
         }
-        out.put_slice(whole.get(from..).unwrap_or_default());
+        // A buffer that grows leaves its bytes behind.
+        self.spelled.reserve(2 * value.len() + 2);
+        fields::encode(options, value, single, opened.force_quote, &mut **self.spelled);
+        self.splice.value(self.spelled);
+        self.spelled.as_mut_slice().zeroize();
+        self.spelled.clear();
     }
+}
+
+fn span(range: &Range<usize>) -> Span {
+    Span { start: range.start, end: range.end }
 }
 
 fn row_fault(why: &str) -> CellFault {

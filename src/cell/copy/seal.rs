@@ -1,25 +1,54 @@
 //! COPY … FROM: the values of sealed columns are read, sealed, and take their own place in the row.
+//!
+//! What stands between them is copied as it came, across columns and rows.
 
-use super::stream::{Kind, Piece, Stream};
+use super::stream::{Kind, Stream};
 use super::{BadCopy, fields};
+use crate::cell::rows::{STRIDE, Splice};
 use crate::cell::seal::Sealer;
-use crate::crypto::{Cells, Ciphers, Random};
-use crate::plan::{CopyFormat, CopyRows, Reason, Recipe, Refusal};
+use crate::crypto::{Cells, Ciphers, Random, Span};
+use crate::plan::{CopyColumn, CopyFormat, CopyOptions, CopyRows, Reason, Refusal};
 use crate::value::{Format, Style};
+use crate::wire::frontend::COPY_DATA;
+use bytes::BytesMut;
+use std::ops::Range;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// Seals the rows of one COPY.
 pub struct CopySealer {
     rows: CopyRows,
+    /// The columns that are sealed: places in the row.
+    sealed: Vec<usize>,
+    spelling: Spelling,
     ciphers: Arc<Ciphers>,
     stream: Stream,
+    room: Room,
 }
 
-/// A row of the batch: its piece, and where its fields begin in the list of all.
+/// What one batch fills and the next one finds empty.
+#[derive(Default)]
+struct Room {
+    rows: Vec<Row>,
+    /// Of each row, for each sealed column, what is sealed.
+    places: Vec<Option<Place>>,
+    /// The fields of one row.
+    fields: Vec<fields::Field>,
+    plain: Cells,
+    /// Of each sealed column, the cells of all rows that have one.
+    cells: Vec<Cells>,
+}
+
 struct Row {
-    piece: Piece,
-    fields: usize,
+    whole: Range<usize>,
+    line: u64,
+}
+
+/// A field that is sealed: where it is spelled, and where its value stands.
+#[derive(Clone, Copy)]
+struct Place {
+    spelled: Span,
+    said: Span,
 }
 
 /// Why the batch ends early: the first row that is wrong, and what the client reads.
@@ -31,221 +60,244 @@ struct Wrong {
 impl CopySealer {
     /// As [`Stream::new`]; `ciphers` are those of the statement's world.
     pub fn new(rows: &CopyRows, ciphers: Arc<Ciphers>, csv_marker: bool, row_bytes_max: usize) -> CopySealer {
-        let stream = Stream::new(&rows.options, csv_marker, row_bytes_max);
-        CopySealer { rows: rows.clone(), ciphers, stream }
+        let columns = rows.columns.iter().enumerate();
+        let sealed: Vec<_> = columns.filter(|(_, column)| column.seal.is_some()).map(|(at, _)| at).collect();
+        let cells = sealed.iter().map(|_| Cells::new()).collect();
+        CopySealer {
+            rows: rows.clone(),
+            sealed,
+            spelling: Spelling::of(&rows.options),
+            ciphers,
+            stream: Stream::new(&rows.options, csv_marker, row_bytes_max),
+            room: Room { cells, ..Room::default() },
+        }
     }
 
-    /// Takes what the client sent, and appends the rows that are whole now to `out`, sealed. `last`: the client has ended
-    /// the copy. Gives (label, cells) that were sealed.
+    /// Takes what a message of the client brought.
+    pub fn read(&mut self, bytes: &[u8]) {
+        self.stream.push(bytes);
+    }
+
+    /// Appends the rows that are whole now to `out`, sealed, as one message. `last`: the client has ended the copy. Gives
+    /// (label, cells) that were sealed.
     ///
     /// # Errors
     /// The first row that cannot be sealed, with PostgreSQL's SQLSTATE; those before it are in `out`.
-    pub fn data(
+    pub fn seal(
         &mut self,
-        bytes: &[u8],
         last: bool,
         style: &Style,
         random: &mut dyn Random,
-        out: &mut Vec<u8>,
+        out: &mut BytesMut,
     ) -> (Vec<(String, u64)>, Result<(), Refusal>) {
-        self.stream.push(bytes);
-        let (mut rows, mut all, mut wrong) = (vec![], vec![], None);
-        loop {
-            match self.stream.next(last) {
-                Ok(Some(piece)) => {
-                    let fields = all.len();
-                    if piece.kind == Kind::Row
-                        && let Err(bad) = self.split(&piece, &mut all)
-                    {
-                        wrong = Some(Wrong { row: rows.len(), refusal: bad_copy(bad, piece.line) });
-                        break;
-                    }
-                    rows.push(Row { piece, fields });
-                }
-                Ok(None) => break,
-                Err(bad) => {
-                    wrong = Some(Wrong { row: rows.len(), refusal: bad_copy(bad, 0) });
-                    break;
-                }
-            }
-        }
-        let mut sealer = Sealer::new(&self.ciphers, style, random);
-        let cells = self.seal(&rows, &all, &mut sealer, &mut wrong);
+        let mut wrong = self.find_rows(last);
+        let ciphers = self.ciphers.clone();
+        let mut sealer = Sealer::new(&ciphers, style, random);
+        sealer.plain = std::mem::take(&mut self.room.plain);
+        self.seal_columns(&mut sealer, &mut wrong);
         let sealed = std::mem::take(&mut sealer.sealed);
-        let good = wrong.as_ref().map_or(rows.len(), |wrong| wrong.row);
-        self.write(rows.get(..good).unwrap_or_default(), &all, &cells, out);
+        self.room.plain = std::mem::take(&mut sealer.plain);
+        self.room.plain.clear();
+        let good = wrong.as_ref().map_or(self.room.rows.len(), |wrong| wrong.row);
+        let written = self.write(good, out);
+        self.room.cells.iter_mut().for_each(Cells::clear);
         self.stream.forget();
-        (sealed, wrong.map_or(Ok(()), |wrong| Err(wrong.refusal)))
+        (sealed, written.and(wrong.map_or(Ok(()), |wrong| Err(wrong.refusal))))
     }
 
-    fn split(&self, piece: &Piece, all: &mut Vec<fields::Field>) -> Result<(), BadCopy> {
-        let row = self.stream.bytes().get(piece.body.clone()).unwrap_or_default();
-        fields::split(&self.rows.options, row, all)
+    /// Finds the rows that are whole, and what is sealed of them, up to the first that cannot be a row of this copy.
+    fn find_rows(&mut self, last: bool) -> Option<Wrong> {
+        self.room.rows.clear();
+        self.room.places.clear();
+        loop {
+            let row = self.room.rows.len();
+            let piece = match self.stream.next(last) {
+                Ok(Some(piece)) => piece,
+                Ok(None) => return None,
+                Err(bad) => return Some(Wrong { row, refusal: bad_copy(bad, 0) }),
+            };
+            let found = match piece.kind {
+                Kind::Row => self.find_places(piece.body, piece.line),
+                Kind::Verbatim => Ok(()),
+            };
+            if let Err(refusal) = found {
+                return Some(Wrong { row, refusal });
+            }
+            self.room.rows.push(Row { whole: piece.whole, line: piece.line });
+            self.room.places.resize(self.room.rows.len() * self.sealed.len(), None);
+        }
     }
 
-    fn row<'r>(&self, row: &Row, rows: &[Row], at: usize, all: &'r [fields::Field]) -> &'r [fields::Field] {
-        let end = rows.get(at + 1).map_or(all.len(), |next| next.fields);
-        all.get(row.fields..end).unwrap_or_default()
+    /// What is sealed of one row. What has fewer fields than the statement has columns goes to the server, which finds
+    /// what is wrong with the others first.
+    fn find_places(&mut self, body: Range<usize>, line: u64) -> Result<(), Refusal> {
+        let (options, width) = (&self.rows.options, self.rows.columns.len());
+        let Room { places, fields, .. } = &mut self.room;
+        let start = body.start;
+        let row = self.stream.bytes_mut().get_mut(body).unwrap_or_default();
+        fields.clear();
+        fields::split(options, row, fields).map_err(|bad| bad_copy(bad, line))?;
+        let count = fields.len();
+        let message = match options.format() {
+            CopyFormat::Binary if count != width => {
+                Some(format!("row field count is {count}, expected {width}"))
+            }
+            CopyFormat::Text | CopyFormat::Csv if count > width => {
+                Some("extra data after last expected column".to_owned())
+            }
+            _ => None,
+        };
+        if let Some(message) = message {
+            let refusal = Refusal::new(Reason::Value, "22P04", message);
+            return Err(refusal.detail(format!("Line {line}.")));
+        }
+        let span = |range: &Range<usize>| Span { start: start + range.start, end: start + range.end };
+        for index in &self.sealed {
+            let (Some(field), Some(column)) = (fields.get(*index), self.rows.columns.get(*index)) else {
+                break;
+            };
+            let raw = row.get(field.raw.clone()).unwrap_or_default();
+            if is_kept(options, column, field, raw) {
+                places.push(None);
+                continue;
+            }
+            let said = fields::decode_in_place(options, row, field.raw.clone());
+            places.push(Some(Place { spelled: span(&field.raw), said: span(&said) }));
+        }
+        Ok(())
     }
 
-    /// Column by column: the cells of every row in which it is not NULL. A wrong value ends the batch before its row;
-    /// of one row the leftmost counts.
-    fn seal(
-        &self,
-        rows: &[Row],
-        all: &[fields::Field],
-        sealer: &mut Sealer<'_>,
-        wrong: &mut Option<Wrong>,
-    ) -> Vec<Cells> {
-        self.check_widths(rows, all, wrong);
-        let mut sealed = vec![];
-        for (index, column) in self.rows.columns.iter().enumerate() {
-            let Some(recipe) = &column.seal else { continue };
+    /// Column by column: the cells of every row that has one. A wrong value ends the batch before its row; of one row the
+    /// leftmost counts.
+    fn seal_columns(&mut self, sealer: &mut Sealer<'_>, wrong: &mut Option<Wrong>) {
+        let binary = self.rows.options.format() == CopyFormat::Binary;
+        let format = if binary { Format::Binary } else { Format::Text };
+        let Room { rows, places, cells, .. } = &mut self.room;
+        for (nth, (index, cells)) in self.sealed.iter().zip(cells).enumerate() {
+            let column = self.rows.columns.get(*index);
+            let Some(recipe) = column.and_then(|column| column.seal.as_ref()) else { continue };
             let end = wrong.as_ref().map_or(rows.len(), |wrong| wrong.row);
-            for at in 0..end {
-                let Some(row) = rows.get(at).filter(|row| row.piece.kind == Kind::Row) else { continue };
-                let Some(field) = self.row(row, rows, at, all).get(index) else { continue };
-                if let Err(refusal) = self.read(row, index, field, recipe, sealer) {
-                    let line = row.piece.line;
-                    let refusal = refusal.detail(format!("Line {line}, column {}.", recipe.column_name));
-                    *wrong = Some(Wrong { row: at, refusal });
+            let places = places.iter().skip(nth).step_by(self.sealed.len());
+            for (at, (row, place)) in rows.iter().zip(places).take(end).enumerate() {
+                let Some(Place { said, .. }) = place else { continue };
+                let value = self.stream.bytes().get(said.start..said.end).unwrap_or_default();
+                if let Err(refusal) = sealer.read(recipe, Some(&recipe.data_type), format, value) {
+                    let whole = sealer.plain.len().saturating_sub(1);
+                    sealer.plain.truncate(whole);
+                    let detail = format!("Line {}, column {}.", row.line, recipe.column_name);
+                    *wrong = Some(Wrong { row: at, refusal: refusal.detail(detail) });
                     break;
                 }
             }
             if let Err(refusal) = sealer.seal(recipe) {
                 *wrong = Some(Wrong { row: 0, refusal });
-                return vec![];
+                return;
             }
-            sealed.push(std::mem::take(&mut sealer.cells));
-        }
-        sealed
-    }
-
-    /// The first row with more fields than the statement has columns. What has fewer goes to the server, which finds what is
-    /// wrong with the others first.
-    fn check_widths(&self, rows: &[Row], all: &[fields::Field], wrong: &mut Option<Wrong>) {
-        let width = self.rows.columns.len();
-        for (at, row) in rows.iter().enumerate().filter(|(_, row)| row.piece.kind == Kind::Row) {
-            let fields = self.row(row, rows, at, all).len();
-            let message = match self.rows.options.format() {
-                CopyFormat::Binary if fields != width => {
-                    format!("row field count is {fields}, expected {width}")
-                }
-                CopyFormat::Text | CopyFormat::Csv if fields > width => {
-                    "extra data after last expected column".to_owned()
-                }
-                _ => continue,
-            };
-            let refusal = Refusal::new(Reason::Value, "22P04", message);
-            *wrong = Some(Wrong { row: at, refusal: refusal.detail(format!("Line {}.", row.piece.line)) });
-            return;
+            std::mem::swap(&mut sealer.cells, cells);
         }
     }
 
-    /// Reads one field into the sealer's batch, unless it goes as it is.
-    fn read(
-        &self,
-        row: &Row,
-        index: usize,
-        field: &fields::Field,
-        recipe: &Recipe,
-        sealer: &mut Sealer<'_>,
-    ) -> Result<(), Refusal> {
-        let options = &self.rows.options;
-        if self.is_kept(row, index, field) {
-            return Ok(());
-        }
-        let format = if options.format() == CopyFormat::Binary { Format::Binary } else { Format::Text };
-        let raw = self.raw(row, field);
-        let read = if fields::is_plain(options, raw) {
-            sealer.read(recipe, Some(&recipe.data_type), format, raw)
-        } else {
-            let mut value = Zeroizing::new(vec![]);
-            self.decode(raw, &mut value);
-            sealer.read(recipe, Some(&recipe.data_type), format, &value)
-        };
-        if read.is_err() {
-            let whole = sealer.plain.len().saturating_sub(1);
-            sealer.plain.truncate(whole);
-        }
-        read
-    }
-
-    /// Whether a field goes as it is: NULL (`NextCopyFrom`), or the column's default.
-    fn is_kept(&self, row: &Row, index: usize, field: &fields::Field) -> bool {
-        let Some(column) = self.rows.columns.get(index) else { return true };
-        if field.default {
-            return true;
-        }
-        if field.null || !column.force_null {
-            return field.null && !column.force_not_null;
-        }
-        let mut value = Zeroizing::new(vec![]);
-        self.decode(self.raw(row, field), &mut value);
-        value.as_slice() == self.rows.options.null()
-    }
-
-    fn raw(&self, row: &Row, field: &fields::Field) -> &[u8] {
-        let body = self.stream.bytes().get(row.piece.body.clone()).unwrap_or_default();
-        body.get(field.raw.clone()).unwrap_or_default()
-    }
-
-    fn decode(&self, raw: &[u8], value: &mut Vec<u8>) {
-        // What is said is never longer than how it is spelled.
-        value.reserve(raw.len());
-        fields::decode(&self.rows.options, raw, value);
-    }
-
-    /// The rows as they go to the server.
-    fn write(&self, rows: &[Row], all: &[fields::Field], cells: &[Cells], out: &mut Vec<u8>) {
-        let options = &self.rows.options;
-        let binary = options.format() == CopyFormat::Binary;
-        let single = self.rows.columns.len() == 1;
-        let mut cells: Vec<_> = cells.iter().map(Cells::iter).collect();
-        let mut spelled = vec![];
-        for (at, row) in rows.iter().enumerate() {
-            let whole = self.stream.bytes().get(row.piece.whole.clone()).unwrap_or_default();
-            let body = self.stream.bytes().get(row.piece.body.clone()).unwrap_or_default();
-            if row.piece.kind == Kind::Verbatim {
-                out.extend_from_slice(whole);
-                continue;
+    /// The first `good` rows as they go to the server.
+    fn write(&self, good: usize, out: &mut BytesMut) -> Result<(), Refusal> {
+        let Room { rows, places, cells, .. } = &self.room;
+        let rows = rows.get(..good).unwrap_or_default();
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(()) };
+        let (mut from, end) = (first.whole.start, last.whole.end);
+        let (bytes, start) = (self.stream.bytes(), out.len());
+        let longer: usize = cells.iter().map(|cells| self.spelling.longest(cells)).sum();
+        out.resize(start + MESSAGE_HEAD + (end - from) + longer + STRIDE, 0);
+        let mut splice = Splice { out: out.get_mut(start..).unwrap_or_default(), at: 0 };
+        let message = splice.begin_message(COPY_DATA);
+        let (mut next, mut room) = (vec![0; cells.len()], vec![]);
+        for places in places.chunks_exact(self.sealed.len().max(1)).take(good) {
+            for ((place, cells), next) in places.iter().zip(cells).zip(&mut next) {
+                let Some(Place { spelled, .. }) = place else { continue };
+                splice.copy(bytes, Span { start: from, end: spelled.start - self.spelling.before() });
+                from = spelled.end;
+                self.spelling.write(&self.rows, cells.get(*next), &mut room, &mut splice);
+                *next += 1;
             }
-            if binary {
-                out.extend_from_slice(body.get(..2).unwrap_or_default());
-            }
-            let fields = self.row(row, rows, at, all);
-            let mut sealed = cells.iter_mut();
-            for (index, (field, column)) in fields.iter().zip(&self.rows.columns).enumerate() {
-                if index > 0 && !binary {
-                    out.push(options.delimiter());
-                }
-                let batch = column.seal.as_ref().and_then(|_| sealed.next());
-                if let Some(batch) = batch.filter(|_| !self.is_kept(row, index, field)) {
-                    spell_cell(batch.next().unwrap_or_default(), binary, &mut spelled);
-                    fields::encode(options, &spelled, single, false, out);
-                    continue;
-                }
-                let raw = body.get(field.raw.clone()).unwrap_or_default();
-                match binary {
-                    true if field.null => fields::encode_null(options, out),
-                    true => fields::encode(options, raw, single, false, out),
-                    false => out.extend_from_slice(raw),
-                }
-            }
-            out.extend_from_slice(whole.get(body.len()..).unwrap_or_default());
         }
+        splice.copy(bytes, Span { start: from, end });
+        let ended = splice.end_message(message);
+        let end = start + splice.at;
+        out.truncate(if ended.is_ok() { end } else { start });
+        ended.map_err(|_| Refusal::new(Reason::Value, "54000", "row of copied data is longer than allowed"))
     }
 }
 
-/// A cell as the server reads `bytea`.
-fn spell_cell(cell: &[u8], binary: bool, spelled: &mut Vec<u8>) {
-    spelled.clear();
-    if binary {
-        spelled.extend_from_slice(cell);
-    } else {
-        spelled.resize(2 + 2 * cell.len(), 0);
-        spelled[..2].copy_from_slice(b"\\x");
-        faster_hex::hex_encode(cell, &mut spelled[2..]).expect("two digits a byte fit");
+/// Tag and length of a message.
+const MESSAGE_HEAD: usize = 5;
+
+/// Whether a field goes as it is: NULL (`NextCopyFrom`), or the column's default.
+fn is_kept(options: &CopyOptions, column: &CopyColumn, field: &fields::Field, raw: &[u8]) -> bool {
+    if field.default {
+        return true;
+    }
+    if field.null || !column.force_null {
+        return field.null && !column.force_not_null;
+    }
+    let mut value = Zeroizing::new(Vec::with_capacity(raw.len()));
+    fields::decode(options, raw, &mut value);
+    value.as_slice() == options.null()
+}
+
+/// How a cell is spelled, which the server reads as `bytea`.
+#[derive(Clone, Copy)]
+enum Spelling {
+    Binary,
+    /// This, and hex digits.
+    Hex(&'static [u8]),
+    /// The options give some of `\x` and hex digits a meaning of their own.
+    Special,
+}
+
+impl Spelling {
+    fn of(options: &CopyOptions) -> Spelling {
+        let plain = fields::is_plain(options, b"x0123456789abcdef") && !options.null().starts_with(b"\\x");
+        match options.format() {
+            CopyFormat::Binary => Spelling::Binary,
+            CopyFormat::Text if plain => Spelling::Hex(b"\\\\x"),
+            CopyFormat::Csv if plain && fields::is_plain(options, b"\\") => Spelling::Hex(b"\\x"),
+            CopyFormat::Text | CopyFormat::Csv => Spelling::Special,
+        }
+    }
+
+    /// Bytes before a value that go with it: its length in binary.
+    fn before(self) -> usize {
+        if matches!(self, Spelling::Binary) { 4 } else { 0 }
+    }
+
+    /// Bytes that these cells take at most.
+    fn longest(self, cells: &Cells) -> usize {
+        let (bytes, count) = (cells.bytes_total(), cells.len());
+        match self {
+            Spelling::Binary => bytes + 4 * count,
+            Spelling::Hex(before) => 2 * bytes + before.len() * count,
+            // A quote around, and an escape before each.
+            Spelling::Special => 4 * bytes + 6 * count,
+        }
+    }
+
+    /// Writes one cell; `room` is used again.
+    fn write(self, rows: &CopyRows, cell: &[u8], room: &mut Vec<u8>, splice: &mut Splice<'_>) {
+        match self {
+            Spelling::Binary => {
+                splice.word(i32::try_from(cell.len()).unwrap_or(i32::MAX));
+                splice.value(cell);
+            }
+            Spelling::Hex(before) => {
+                splice.value(before);
+                let digits = splice.take(2 * cell.len());
+                faster_hex::hex_encode(cell, digits).expect("two digits a byte fit");
+            }
+            Spelling::Special => {
+                let digits = format!("\\x{}", faster_hex::hex_string(cell));
+                room.clear();
+                fields::encode(&rows.options, digits.as_bytes(), rows.columns.len() == 1, false, room);
+                splice.value(room);
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::BadCopy;
 use crate::plan::{CopyFormat, CopyOptions};
+use memchr::memchr3;
 use std::ops::Range;
 use zeroize::Zeroize;
 
@@ -49,8 +50,6 @@ pub struct Stream {
     escape: Option<u8>,
     /// A line `\.` ends the data of CSV, too: up to PostgreSQL 17.
     csv_marker: bool,
-    /// Which bytes mean something in a line.
-    special: Box<[bool; 256]>,
     row_bytes_max: usize,
     bytes: Vec<u8>,
     /// What of `bytes` was given out.
@@ -76,20 +75,11 @@ impl Stream {
     /// `row_bytes_max` bounds what waits. `csv_marker`: the server ends CSV at a line `\.`.
     pub fn new(options: &CopyOptions, csv_marker: bool, row_bytes_max: usize) -> Stream {
         let format = options.format();
-        let mut special = Box::new([false; 256]);
-        for byte in [b'\n', b'\r', b'\\'] {
-            special[usize::from(byte)] = true;
-        }
-        if format == CopyFormat::Csv {
-            special[usize::from(options.quote())] = true;
-            special[usize::from(options.escape())] = true;
-        }
         Stream {
             format,
             quote: options.quote(),
             escape: Some(options.escape()).filter(|escape| *escape != options.quote()),
             csv_marker,
-            special,
             row_bytes_max,
             bytes: vec![],
             start: 0,
@@ -104,6 +94,11 @@ impl Stream {
     /// What pieces are ranges of, until [`Stream::forget`].
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// As [`Stream::bytes`]: what was given out may be changed, it is not read again.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
     }
 
     /// Takes more bytes.
@@ -184,11 +179,11 @@ impl Stream {
             self.lines += u64::from(self.start < self.bytes.len());
         }
         while let Some(rest) = self.bytes.get(look.at..) {
-            let plain = rest.iter().take_while(|byte| !self.special[usize::from(**byte)]).count();
+            let plain = self.special(rest, look).unwrap_or(rest.len());
             look.at += plain;
             look.escaped &= plain == 0;
             let Some(&byte) = rest.get(plain) else { break };
-            let after = self.bytes.get(look.at + 1).copied();
+            let after = rest.get(plain + 1).copied();
             if after.is_none() && !last && matches!(byte, b'\r' | b'\\') {
                 self.wait(look, begun);
                 return Ok(Next::More);
@@ -205,8 +200,7 @@ impl Stream {
                 if Some(byte) != self.escape {
                     escaped = false;
                 }
-                let counted = if self.ending == Some(Ending::Newline) { b'\n' } else { b'\r' };
-                self.lines += u64::from(quoted && byte == counted);
+                self.lines += u64::from(quoted && byte == self.counted());
             }
             if matches!(byte, b'\r' | b'\n') && !quoted {
                 let end = self.ends(byte, after, look.at)?;
@@ -237,6 +231,25 @@ impl Stream {
         }
         self.wait(look, begun);
         Ok(Next::More)
+    }
+
+    /// The next byte that means something in a line.
+    fn special(&self, rest: &[u8], look: Look) -> Option<usize> {
+        match self.format {
+            CopyFormat::Csv if look.at == self.start && self.csv_marker && rest.first() == Some(&b'\\') => {
+                Some(0)
+            }
+            CopyFormat::Csv if look.quoted => {
+                memchr3(self.quote, self.escape.unwrap_or(self.quote), self.counted(), rest)
+            }
+            CopyFormat::Csv => memchr3(b'\n', b'\r', self.quote, rest),
+            CopyFormat::Text | CopyFormat::Binary => memchr3(b'\n', b'\r', b'\\', rest),
+        }
+    }
+
+    /// What of a quoted line's end is counted.
+    fn counted(&self) -> u8 {
+        if self.ending == Some(Ending::Newline) { b'\n' } else { b'\r' }
     }
 
     /// Keeps the place; a line of which nothing was looked at is counted when it is.

@@ -73,7 +73,92 @@ fn rows_end_where_postgresql_ends_them() {
     assert_eq!(long.next(false).map_err(|bad| bad.sqlstate), Err("54000"));
 }
 
+/// Fields as `CopyReadAttributesText` and `CopyReadAttributesCSV` find and read them, a byte at a time: what each says, and
+/// whether it is spelled as NULL; `None`: a quote never ends.
+fn read_slowly(options: &CopyOptions, row: &[u8]) -> Option<Vec<(Vec<u8>, bool)>> {
+    let csv = options.format() == CopyFormat::Csv;
+    let (mut found, mut value, mut spelled) = (vec![], vec![], vec![]);
+    let (mut inside, mut quoted, mut at) = (false, false, 0);
+    while let Some(&byte) = row.get(at) {
+        let next = row.get(at + 1).copied();
+        at += 1;
+        if byte == options.delimiter() && !inside {
+            let null = !quoted && spelled == options.null();
+            found.push((std::mem::take(&mut value), null));
+            (spelled, quoted) = (vec![], false);
+            continue;
+        }
+        if csv
+            && inside
+            && byte == options.escape()
+            && [Some(options.escape()), Some(options.quote())].contains(&next)
+        {
+            value.extend(next);
+            at += 1;
+        } else if csv && byte == options.quote() {
+            (inside, quoted) = (!inside, true);
+        } else if csv || byte != b'\\' {
+            value.push(byte);
+        } else if let Some(escaped) = next {
+            at += 1;
+            let digits = |radix: u32, most: usize, from: usize| {
+                let digit = |byte: &u8| char::from(*byte).to_digit(radix);
+                row[from..].iter().take(most).map_while(digit).collect::<Vec<_>>()
+            };
+            let number =
+                |radix: u32, digits: &[u32]| digits.iter().fold(0, |sum, digit| sum * radix + digit) as u8;
+            let (octal, hex) = (digits(8, 3, at - 1), digits(16, 2, at));
+            value.push(match escaped {
+                b'0'..=b'7' => number(8, &octal),
+                b'x' if !hex.is_empty() => number(16, &hex),
+                b'b' => 8,
+                b't' => 9,
+                b'n' => 10,
+                b'v' => 11,
+                b'f' => 12,
+                b'r' => 13,
+                other => other,
+            });
+            let more = match escaped {
+                b'0'..=b'7' => octal.len() - 1,
+                b'x' => hex.len(),
+                _ => 0,
+            };
+            spelled.extend_from_slice(&row[at - 2..at + more]);
+            at += more;
+            continue;
+        } else {
+            continue;
+        }
+        spelled.push(byte);
+    }
+    found.push((value, !quoted && spelled == options.null()));
+    (!inside).then_some(found)
+}
+
 proptest! {
+    /// Finding many bytes at once, and decoding in place, give what looking at each byte gives.
+    #[test]
+    fn fields_are_read_as_byte_by_byte(
+        which in 0..5_usize,
+        row in prop::collection::vec(prop::sample::select(&b"ab1xA4N\\\\\\\"\"'',|\tnull"[..]), 0..60),
+    ) {
+        let options = options(&OPTIONS[which].replace(", header", ""));
+        let mut found: Vec<Field> = vec![];
+        let read = fields::split(&options, &row, &mut found).is_ok().then(|| {
+            let said = |field: &Field| {
+                let mut whole = row.clone();
+                let said = fields::decode_in_place(&options, &mut whole, field.raw.clone());
+                assert!(field.raw.start <= said.start && said.end <= field.raw.end);
+                assert_eq!(whole[..field.raw.start], row[..field.raw.start]);
+                assert_eq!(whole[field.raw.end..], row[field.raw.end..]);
+                (whole[said].to_vec(), field.null)
+            };
+            found.iter().map(said).collect::<Vec<_>>()
+        });
+        prop_assert_eq!(read, read_slowly(&options, &row));
+    }
+
     /// Wherever a stream is cut, the rows are the same.
     #[test]
     fn cuts_do_not_matter(
