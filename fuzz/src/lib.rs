@@ -201,11 +201,11 @@ pub fn startup(data: &[u8]) {
 pub fn scram(data: &[u8]) {
     let mut parts = data.splitn(2, |byte| *byte == 0);
     let (first, last) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    if let Ok((next, _)) = ServerFirst::new("ada", None, &[0; 32]).respond(first, "nonce") {
+    if let Ok((next, _)) = ServerFirst::new("ada", None, &[0; 32]).respond(first, "nonce", None, false) {
         assert!(next.finish(last).is_err(), "nobody proves an unknown user's password");
     }
     let keys = Keys::derive("x", &[0; 16], 1);
-    if let Ok((next, _)) = ClientFirst::begin(keys, "nonce").0.prove(first) {
+    if let Ok((next, _)) = ClientFirst::begin(keys, "nonce", None, false).0.prove(first) {
         assert!(next.finish(last).is_err(), "nobody signs without the server key");
     }
     if let Ok(text) = std::str::from_utf8(data)

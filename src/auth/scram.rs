@@ -1,7 +1,7 @@
 //! SCRAM exchanges as state machines: the server towards clients, the client towards the database.
 //!
-//! Channel binding (SCRAM-SHA-256-PLUS) is not offered yet, so a client that demands it is refused, and `y,,` is what an
-//! honest client says that could.
+//! Both are bound to the TLS channel (SCRAM-SHA-256-PLUS, `tls-server-end-point` of RFC 5929) where there is one and both sides can; the rules
+//! against a downgrade in between are PostgreSQL's (`auth-scram.c`, `fe-auth-scram.c`). Deliberately absent: other kinds of binding.
 
 use super::{ITERATIONS_DEFAULT, SALT_BYTES, Verifier};
 use base64::Engine as _;
@@ -13,14 +13,25 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 pub const MECHANISM: &str = "SCRAM-SHA-256";
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
+
+/// What a proof is bound to: the hash of the server's certificate.
+pub type Binding = Vec<u8>;
+
+/// How a header that binds begins.
+const BOUND: &str = "p=tls-server-end-point,,";
 
 /// Why an exchange ended. The client is told of all but [`Failure::Syntax`] that the password is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The message is not one of the exchange: a protocol violation.
     Syntax,
-    /// The client demands channel binding, which is not offered.
+    /// The client demands a kind of channel binding that there is not, or without the mechanism for it.
     ChannelBinding,
+    /// The client thinks that we cannot bind, and we said that we can: someone in between took it out.
+    Downgraded,
+    /// The proof is bound to another channel: someone is in between.
+    OtherChannel,
     /// The proof is not that of the password, or there is no such user.
     Proof,
     /// Upstream: the server's salt or iterations are not those of our verifier, so its password was changed.
@@ -94,8 +105,10 @@ pub struct ServerFirst {
 pub struct ServerFinal {
     verifier: Verifier,
     known: bool,
-    /// What client-final must repeat in base64: the header of client-first, against a downgrade in between.
-    channel_binding: &'static str,
+    /// What client-final must repeat: the header of client-first and what it binds to, against someone in between.
+    channel_binding: String,
+    /// It binds.
+    bound: bool,
     client_first_bare: String,
     server_first: String,
     nonce: String,
@@ -119,16 +132,28 @@ impl ServerFirst {
         }
     }
 
-    /// Answers client-first-message. `server_nonce` is printable and fresh.
-    pub fn respond(self, client_first: &[u8], server_nonce: &str) -> Result<(ServerFinal, Vec<u8>), Failure> {
+    /// Answers client-first-message. `server_nonce` is printable and fresh; `binding` is what was offered to bind to, `plus` that
+    /// the client chose the mechanism that does.
+    pub fn respond(
+        self,
+        client_first: &[u8],
+        server_nonce: &str,
+        binding: Option<&Binding>,
+        plus: bool,
+    ) -> Result<(ServerFinal, Vec<u8>), Failure> {
         let text = std::str::from_utf8(client_first).map_err(|_| Failure::Syntax)?;
         // An authorization identity between the commas is not taken, as PostgreSQL does not.
-        let (channel_binding, bare) = match text.split_at_checked(3) {
-            Some(("n,,", bare)) => ("c=biws", bare),
-            Some(("y,,", bare)) => ("c=eSws", bare),
+        let (header, bound, bare) = match (text.split_at_checked(3), text.strip_prefix(BOUND)) {
+            (_, Some(bare)) => {
+                (BOUND, binding.filter(|_| plus).ok_or(Failure::ChannelBinding)?.as_slice(), bare)
+            }
+            (Some(("n,,", bare)), _) if !plus => ("n,,", [].as_slice(), bare),
+            (Some(("y,,", bare)), _) if !plus && binding.is_none() => ("y,,", [].as_slice(), bare),
+            (Some(("y,,", _)), _) if !plus => return Err(Failure::Downgraded),
             _ if text.starts_with("p=") => return Err(Failure::ChannelBinding),
             _ => return Err(Failure::Syntax),
         };
+        let channel_binding = STANDARD.encode([header.as_bytes(), bound].concat());
         let mut attributes = bare.split(',');
         // The name here is ignored, as PostgreSQL does: the start-up packet has it.
         let name = attributes.next().is_some_and(|name| name.starts_with("n="));
@@ -143,6 +168,7 @@ impl ServerFirst {
             verifier: self.verifier,
             known: self.known,
             channel_binding,
+            bound: plus,
             client_first_bare: bare.to_owned(),
             server_first,
             nonce,
@@ -157,8 +183,9 @@ impl ServerFinal {
         let text = std::str::from_utf8(client_final).map_err(|_| Failure::Syntax)?;
         let (without_proof, proof) = text.rsplit_once(",p=").ok_or(Failure::Syntax)?;
         let mut attributes = without_proof.split(',');
-        if attributes.next() != Some(self.channel_binding) {
-            return Err(Failure::Syntax);
+        let bound = attributes.next().and_then(|bound| bound.strip_prefix("c=")).ok_or(Failure::Syntax)?;
+        if bound != self.channel_binding {
+            return Err(if self.bound { Failure::OtherChannel } else { Failure::Syntax });
         }
         let nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).ok_or(Failure::Syntax)?;
         if nonce != self.nonce {
@@ -194,6 +221,8 @@ impl ServerFinal {
 pub struct ClientFirst {
     keys: Keys,
     bare: String,
+    /// The header and what it binds to, in base64.
+    channel_binding: String,
 }
 
 /// Towards the database, before its last message.
@@ -202,11 +231,23 @@ pub struct ClientFinal {
 }
 
 impl ClientFirst {
-    /// Begins a log-in with recovered keys; gives client-first-message.
-    pub fn begin(keys: Keys, nonce: &str) -> (ClientFirst, Vec<u8>) {
+    /// Begins a log-in with recovered keys; gives the mechanism and client-first-message. `binding` is what the channel can be bound to;
+    /// `offered` that the server offers to.
+    pub fn begin(
+        keys: Keys,
+        nonce: &str,
+        binding: Option<&Binding>,
+        offered: bool,
+    ) -> (ClientFirst, &'static str, Vec<u8>) {
+        let (mechanism, header, bound) = match binding {
+            Some(binding) if offered => (MECHANISM_PLUS, BOUND, binding.as_slice()),
+            Some(_) => (MECHANISM, "y,,", [].as_slice()),
+            None => (MECHANISM, "n,,", [].as_slice()),
+        };
         let bare = format!("n=,r={nonce}");
-        let message = format!("n,,{bare}").into_bytes();
-        (ClientFirst { keys, bare }, message)
+        let message = format!("{header}{bare}").into_bytes();
+        let channel_binding = STANDARD.encode([header.as_bytes(), bound].concat());
+        (ClientFirst { keys, bare, channel_binding }, mechanism, message)
     }
 
     /// Answers server-first-message with the proof.
@@ -228,7 +269,7 @@ impl ClientFirst {
         if !same_salt || iterations.parse() != Ok(self.keys.iterations) {
             return Err(Failure::OtherVerifier);
         }
-        let without_proof = format!("c=biws,r={nonce}");
+        let without_proof = format!("c={},r={nonce}", self.channel_binding);
         let message = [self.bare.as_bytes(), b",", text.as_bytes(), b",", without_proof.as_bytes()];
         let signature = hmac(&sha256(self.keys.client_key.as_ref()), &message);
         let proof = STANDARD.encode(xor(&self.keys.client_key, &signature));

@@ -1,6 +1,6 @@
 //! SCRAM against the RFC's vectors, against itself on both sides of the proxy, and against what is no SCRAM at all.
 
-use super::scram::{ClientFirst, Failure, Keys, ServerFirst};
+use super::scram::{self, ClientFirst, Failure, Keys, ServerFirst};
 use super::*;
 
 /// RFC 7677 section 3: user "user", password "pencil".
@@ -17,7 +17,7 @@ const CLIENT_FINAL: &[u8] =
 #[test]
 fn the_rfcs_exchange() {
     let (next, reply) = ServerFirst::new("user", Some(rfc_verifier()), &[0; 32])
-        .respond(CLIENT_FIRST, SERVER_NONCE)
+        .respond(CLIENT_FIRST, SERVER_NONCE, None, false)
         .unwrap_or_else(|failure| panic!("{failure:?}"));
     assert_eq!(
         reply,
@@ -38,9 +38,9 @@ fn recovered_keys_log_in_upstream_where_the_verifier_is_the_same() {
     let keys = Keys::derive("pencil", &[1; 16], 4096);
     let upstream = |salt: &[u8], password: &str| -> Result<(), Failure> {
         let verifier = Verifier::from_password(password, salt, 4096);
-        let (client, first) = ClientFirst::begin(keys.clone(), "clientnonce");
+        let (client, _, first) = ClientFirst::begin(keys.clone(), "clientnonce", None, false);
         let (server, reply) =
-            ServerFirst::new("u", Some(verifier), &[0; 32]).respond(&first, "servernonce")?;
+            ServerFirst::new("u", Some(verifier), &[0; 32]).respond(&first, "servernonce", None, false)?;
         let (client, last) = client.prove(&reply)?;
         let (_, reply) = server.finish(&last)?;
         client.finish(&reply)
@@ -54,7 +54,7 @@ fn recovered_keys_log_in_upstream_where_the_verifier_is_the_same() {
 fn an_unknown_user_sees_what_a_wrong_password_sees() {
     let attempt = |verifier: Option<Verifier>| {
         let (next, reply) = ServerFirst::new("user", verifier, &[7; 32])
-            .respond(CLIENT_FIRST, SERVER_NONCE)
+            .respond(CLIENT_FIRST, SERVER_NONCE, None, false)
             .unwrap_or_else(|f| panic!("{f:?}"));
         let shape: Vec<usize> = String::from_utf8_lossy(&reply).split(',').map(str::len).collect();
         let last = String::from_utf8_lossy(CLIENT_FINAL).replace("dHzb", "AAAA");
@@ -66,7 +66,8 @@ fn an_unknown_user_sees_what_a_wrong_password_sees() {
 
 #[test]
 fn malformed_messages_fail_and_never_panic() {
-    let first = |message: &[u8]| ServerFirst::new("u", None, &[0; 32]).respond(message, "n").err();
+    let first =
+        |message: &[u8]| ServerFirst::new("u", None, &[0; 32]).respond(message, "n", None, false).err();
     for message in [
         &b""[..],
         b"n",
@@ -92,7 +93,7 @@ fn malformed_messages_fail_and_never_panic() {
         b",p=AAAA",
     ] {
         let (next, _) = ServerFirst::new("u", None, &[0; 32])
-            .respond(CLIENT_FIRST, "n")
+            .respond(CLIENT_FIRST, "n", None, false)
             .unwrap_or_else(|f| panic!("{f:?}"));
         assert_eq!(next.finish(message).err(), Some(Failure::Syntax), "{message:?}");
     }
@@ -105,4 +106,39 @@ fn verifiers_read_and_print_as_postgresql_stores_them() {
     for wrong in ["", "md5abc", "SCRAM-SHA-256$0:AA==$AA==:AA==", "SCRAM-SHA-256$4096:AA==$AA==", "plain"] {
         assert!(Verifier::parse(wrong).is_none(), "{wrong}");
     }
+}
+
+/// Both sides of ours, over a channel or none: what each side can bind to, and what it was offered.
+fn exchange(
+    client_binding: Option<&[u8]>,
+    offered: bool,
+    server_binding: Option<&[u8]>,
+) -> Result<&'static str, Failure> {
+    let (client, server) = (client_binding.map(<[u8]>::to_vec), server_binding.map(<[u8]>::to_vec));
+    let keys = Keys::derive("pencil", b"salt", 4096);
+    let verifier = Verifier::from_password("pencil", b"salt", 4096);
+    let (first, mechanism, message) = ClientFirst::begin(keys, "c", client.as_ref(), offered);
+    let plus = mechanism == scram::MECHANISM_PLUS;
+    let next =
+        ServerFirst::new("u", Some(verifier), &[0; 32]).respond(&message, "s", server.as_ref(), plus)?;
+    let (last, message) = first.prove(&next.1)?;
+    let (_, message) = next.0.finish(&message)?;
+    last.finish(&message)?;
+    Ok(mechanism)
+}
+
+#[test]
+fn a_proof_is_bound_to_its_channel() {
+    assert_eq!(exchange(Some(b"hash"), true, Some(b"hash")), Ok("SCRAM-SHA-256-PLUS"));
+    assert_eq!(exchange(None, false, None), Ok("SCRAM-SHA-256"));
+    // A server that offers no binding, over TLS.
+    assert_eq!(exchange(Some(b"hash"), false, None), Ok("SCRAM-SHA-256"));
+    // A client that cannot.
+    assert_eq!(exchange(None, true, Some(b"hash")), Ok("SCRAM-SHA-256"));
+    // Someone in between has a channel to each side.
+    assert_eq!(exchange(Some(b"theirs"), true, Some(b"hash")), Err(Failure::OtherChannel));
+    // Someone in between took the offer out.
+    assert_eq!(exchange(Some(b"hash"), false, Some(b"hash")), Err(Failure::Downgraded));
+    // Someone in between put an offer in.
+    assert_eq!(exchange(Some(b"hash"), true, None), Err(Failure::ChannelBinding));
 }

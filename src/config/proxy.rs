@@ -9,6 +9,7 @@ use crate::crypto::keyring::MasterKey;
 use crate::server::settings::{
     AuthSource, DatabaseAddress, DatabaseSettings, DatabaseTls, ListenSettings, Settings, TlsMode,
 };
+use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
@@ -141,6 +142,19 @@ fn listen(mut section: Section<'_>, files: &Files<'_>) -> ListenSettings {
             "Name both, as PEM files, or set mode = \"off\".",
         );
     }
+    let client_crl = files.existing(&mut tls, "client_crl");
+    let names = tls.text("client_certificate");
+    if client_ca.is_none() && (client_crl.is_some() || names.is_some()) {
+        tls.mistake(
+            "listen.tls has no client_ca, so clients show no certificate",
+            "Name the authorities' certificates: client_ca = \"clients.crt\".",
+        );
+    }
+    let client_name = names
+        .and_then(|text| {
+            choice(&tls, "client_certificate", &text, &[("verify-ca", false), ("verify-full", true)])
+        })
+        .unwrap_or(false);
     if mode == TlsMode::Off && client_ca.is_some() {
         tls.mistake("listen.tls.client_ca has no effect without TLS", "Set mode = \"require\".");
     }
@@ -156,15 +170,35 @@ fn listen(mut section: Section<'_>, files: &Files<'_>) -> ListenSettings {
         certificate,
         key,
         client_ca,
+        client_crl,
+        client_name,
         connections_max: section.number("connections_max", 1..=1_000_000).unwrap_or(1000) as usize,
         log_in_timeout: seconds(section.number("log_in_seconds", 1..=3600), 30),
         drain: seconds(section.number("drain_seconds", 0..=86_400), 30),
         message_bytes_max: section
             .number("message_bytes_max", MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX)
             .unwrap_or(MESSAGE_BYTES_MAX),
+        proxies: nets(&mut section),
+        failures_per_minute: section.number("failures_per_minute", 1..=1_000_000).unwrap_or(10) as u32,
     };
     section.finish();
     settings
+}
+
+/// `proxy_protocol_from`.
+fn nets(section: &mut Section<'_>) -> Vec<IpNet> {
+    let mut nets = vec![];
+    for text in section.texts("proxy_protocol_from").unwrap_or_default() {
+        let address = text.value.parse::<IpAddr>().map(IpNet::from).ok();
+        match address.or_else(|| text.value.parse().ok()) {
+            Some(net) => nets.push(net),
+            None => section.mistake(
+                format!("proxy_protocol_from: {} is no address", text.spelling),
+                "Write addresses or networks, such as 10.0.0.7 or 10.0.0.0/24.",
+            ),
+        }
+    }
+    nets
 }
 
 fn database(mut section: Section<'_>, files: &Files<'_>) -> Option<DatabaseSettings> {

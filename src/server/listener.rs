@@ -6,6 +6,7 @@
 
 use super::admin::Readiness;
 use super::cancel::{CancelKeys, SECRET_BYTES};
+use super::proxied;
 use super::pump::{Pump, unix_micros};
 use super::reload::Rim;
 use super::service;
@@ -13,11 +14,13 @@ use super::settings::AuthSource;
 use super::shutdown::{Phase, Shutdown};
 use super::startup::{self, Asked, Asking, Rejection, fatal};
 use super::stream::{Peer, Stream};
+use super::throttle::Throttle;
 use super::upstream::{self, Upstream};
 use super::workers::Workers;
 use super::world::{Attached, Database, Worlds};
 use crate::audit::writer::Log;
 use crate::audit::{AuditRecord, Event};
+use crate::auth::scram::{Failure, Proved};
 use crate::auth::{LoggedIn, Verifier};
 use crate::crypto::provider::SystemRandom;
 use crate::metrics::{ConnectionState, Metrics};
@@ -62,6 +65,7 @@ pub struct Shared {
     pub doors: Arc<Semaphore>,
     /// Of this process: what unknown users' made-up verifiers come from.
     pub mock_secret: [u8; 32],
+    pub throttle: Throttle,
     pub connections: AtomicU64,
     pub workers: Workers,
     pub budgets: Arc<Budgets>,
@@ -172,7 +176,7 @@ async fn connect(
         connection = number,
         user = ready.user,
         database = ready.database_name,
-        address = origin.text(),
+        address = ready.address,
         "logged in"
     );
     let pump = Pump::new(number, ready.client, ready.server, ready.relay, shared, ready.database, state);
@@ -199,6 +203,8 @@ struct Ready {
     database: Arc<Database>,
     user: String,
     database_name: String,
+    /// Where the client comes from, for our log.
+    address: String,
     stay: Stay,
 }
 
@@ -213,6 +219,19 @@ struct Stay {
 async fn log_in(stream: Box<dyn Stream>, origin: Origin, number: u64, shared: &Arc<Shared>) -> Option<Ready> {
     let rim = shared.rim.load_full();
     let deadline = Instant::now() + rim.settings.listen.log_in_timeout;
+    let announced =
+        timeout_at(deadline, proxied::origin(stream, origin.0, &rim.settings.listen.proxies)).await;
+    let (stream, origin) = match announced {
+        Ok(Ok((stream, address))) => (stream, Origin(address)),
+        Ok(Err(reason)) => {
+            reject(None, Rejection::Silent(reason), number, origin).await;
+            return None;
+        }
+        Err(_) => {
+            reject(None, TOO_LONG, number, origin).await;
+            return None;
+        }
+    };
     let asked = startup::accept(stream, origin.0.is_none(), rim.acceptor.as_ref(), rim.settings.listen.tls);
     let asked = timeout_at(deadline, asked).await.unwrap_or(Err((TOO_LONG, None)));
     let asking = match asked {
@@ -292,13 +311,8 @@ async fn admit(
     let application = asking.parameter("application_name").unwrap_or_default().to_owned();
     let Asking { client, parameters, encrypted: _ } = asking;
     let client = rejected.insert(client);
-    let place = shared.places.clone().try_acquire_owned();
-    let place = place.map_err(|_| full())?;
-    if shared.shutdown.phase() != Phase::Serving {
-        return Err(fatal("57P03", "the database system is shutting down", None));
-    }
-    let verifier = verifier(&user, shared).await?;
-    let proved = startup::prove(client, &user, verifier, &shared.mock_secret).await?;
+    let place = room(client, &user, origin, rim, shared)?;
+    let proved = prove(client, &user, origin, rim, shared).await?;
     let roles = roles(&user, shared).await?;
     let LoggedIn { principal, keys } = LoggedIn::new(&user, roles, proved);
     let server = upstream::socket(&rim.settings.database.address, &rim.connector).await?;
@@ -344,8 +358,58 @@ async fn admit(
         database,
         user,
         database_name,
+        address: origin.text(),
         stay: Stay { _attached: attached, _registration: registration, _place: place },
     })
+}
+
+/// A place for a connection that may log in at all.
+fn room(
+    client: &Peer,
+    user: &str,
+    origin: Origin,
+    rim: &Rim,
+    shared: &Shared,
+) -> Result<OwnedSemaphorePermit, Rejection> {
+    let certified = client.certified.as_deref() == Some(user);
+    if rim.settings.listen.client_name && origin.0.is_some() && !certified {
+        // PostgreSQL's words, which say nothing of the certificate.
+        return Err(fatal("28000", &format!("certificate authentication failed for user \"{user}\""), None));
+    }
+    let place = shared.places.clone().try_acquire_owned().map_err(|_| full())?;
+    if shared.shutdown.phase() != Phase::Serving {
+        return Err(fatal("57P03", "the database system is shutting down", None));
+    }
+    Ok(place)
+}
+
+/// The proof of the password, unless too many have failed.
+async fn prove(
+    client: &mut Peer,
+    user: &str,
+    origin: Origin,
+    rim: &Rim,
+    shared: &Shared,
+) -> Result<Proved, Rejection> {
+    let most = rim.settings.listen.failures_per_minute;
+    let from = origin.address();
+    if shared.throttle.holds_off(from, user, most, std::time::Instant::now()) {
+        tracing::warn!(user, address = origin.text(), "held off: too many failed log-ins");
+        // As a wrong password is told; only that the wait says nothing of the user.
+        return Err(startup::rejected(user, Failure::Proof));
+    }
+    let verifier = verifier(user, shared).await?;
+    match startup::prove(client, user, verifier, &shared.mock_secret).await {
+        Ok(proved) => {
+            shared.throttle.succeeded(from, user);
+            Ok(proved)
+        }
+        Err(rejection) => {
+            // A client that went away may have been guessing, too.
+            shared.throttle.failed(from, user, std::time::Instant::now());
+            Err(rejection)
+        }
+    }
 }
 
 fn uncatalogued(database: &str) -> Rejection {

@@ -5,11 +5,13 @@
 
 pub mod admin;
 pub mod cancel;
+mod certificate;
 pub mod fault;
 pub mod listener;
 mod notice;
 mod parameters;
 pub mod prepare;
+mod proxied;
 pub mod pump;
 pub mod reload;
 pub mod service;
@@ -20,6 +22,7 @@ mod side;
 mod sink;
 pub mod startup;
 pub mod stream;
+pub mod throttle;
 pub mod tls;
 pub mod upstream;
 pub mod workers;
@@ -132,6 +135,7 @@ impl Server {
                 .map_err(|error| StartError::new(format!("cannot start the worker threads: {error}")))?,
             budgets: Arc::default(),
             shutdown: Shutdown::default(),
+            throttle: throttle::Throttle::default(),
             mock_secret,
             log,
             metrics,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// What new connections are made with: replaced whole.
 pub struct Rim {
     pub settings: Settings,
-    pub acceptor: Option<tokio_rustls::TlsAcceptor>,
+    pub acceptor: Option<tls::Acceptor>,
     pub connector: DatabaseConnector,
 }
 

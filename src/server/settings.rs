@@ -2,6 +2,7 @@
 
 use crate::audit::sink::Form;
 use crate::audit::writer::SegmentSettings;
+use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +25,10 @@ pub struct ListenSettings {
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
     pub client_ca: Option<PathBuf>,
+    /// Revoked ones among those that `client_ca` vouches for.
+    pub client_crl: Option<PathBuf>,
+    /// A client's certificate must be in the name of the user that it logs in as.
+    pub client_name: bool,
     /// Default 1000.
     pub connections_max: usize,
     /// Default 30 s: from accept to ReadyForQuery.
@@ -32,6 +37,10 @@ pub struct ListenSettings {
     pub drain: Duration,
     /// Default 1 GiB, PostgreSQL's own limit; 10 KiB before log-in is fixed.
     pub message_bytes_max: u64,
+    /// Load balancers, which say where a client comes from (PROXY protocol, version 2).
+    pub proxies: Vec<IpNet>,
+    /// Log-ins of one user from one address that may fail in a minute before others are held off. Default 10.
+    pub failures_per_minute: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

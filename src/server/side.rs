@@ -60,7 +60,7 @@ pub(super) struct Side {
 
 impl Side {
     pub(super) fn new(peer: Peer) -> Side {
-        let Peer { stream, input } = peer;
+        let Peer { stream, input, binding: _, certified: _ } = peer;
         // What came with the log-in's last message keeps its buffer, and no other does.
         let input = if input.is_empty() { BytesMut::new() } else { input };
         Side { stream, input, output: Output::default(), unflushed: false, gone: false }

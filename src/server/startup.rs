@@ -7,6 +7,7 @@
 use super::parameters;
 use super::settings::TlsMode;
 use super::stream::{Peer, PeerError, Prefixed, Stream};
+use super::{certificate, tls::Acceptor};
 use crate::auth::Verifier;
 use crate::auth::scram::{self, Failure, Proved, ServerFirst};
 use crate::wire::backend::{self, Authentication, ErrorFields};
@@ -88,7 +89,7 @@ impl Asking {
 pub async fn accept(
     stream: Box<dyn Stream>,
     local: bool,
-    tls: Option<&tokio_rustls::TlsAcceptor>,
+    tls: Option<&Acceptor>,
     mode: TlsMode,
 ) -> Result<Asked, (Rejection, Option<Peer>)> {
     let mut client = Peer::new(stream);
@@ -143,28 +144,35 @@ async fn packet(client: &mut Peer) -> Result<Startup, Rejection> {
 }
 
 /// TLS after an SSLRequest. What came behind it in clear could be anybody's, so nothing may have.
-async fn negotiated_tls(mut client: Peer, acceptor: &tokio_rustls::TlsAcceptor) -> Result<Peer, Rejection> {
+async fn negotiated_tls(mut client: Peer, acceptor: &Acceptor) -> Result<Peer, Rejection> {
     if !client.input.is_empty() {
         return Err(Rejection::Silent("unencrypted data after the request for encryption"));
     }
     client.send(b"S").await?;
-    match acceptor.accept(client.stream).await {
-        Ok(stream) => Ok(Peer::new(Box::new(stream))),
+    match acceptor.tls.accept(client.stream).await {
+        Ok(stream) => Ok(inside(stream, acceptor)),
         Err(_) => Err(Rejection::Silent("the TLS handshake failed")),
     }
 }
 
 /// TLS from the first byte (libpq's `sslnegotiation=direct`). The client must name the protocol, so that bytes made for
 /// another service cannot be passed on to this one.
-async fn direct_tls(client: Peer, acceptor: &tokio_rustls::TlsAcceptor) -> Result<Peer, Rejection> {
+async fn direct_tls(client: Peer, acceptor: &Acceptor) -> Result<Peer, Rejection> {
     let stream = Prefixed::new(client.input.freeze(), client.stream);
-    match acceptor.accept(stream).await {
+    match acceptor.tls.accept(stream).await {
         Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(super::tls::ALPN) => {
-            Ok(Peer::new(Box::new(stream)))
+            Ok(inside(stream, acceptor))
         }
         Ok(_) => Err(Rejection::Silent("direct TLS without ALPN")),
         Err(_) => Err(Rejection::Silent("the TLS handshake failed")),
     }
+}
+
+/// A client inside TLS: with what its proof can be bound to, and whose certificate it has.
+fn inside<S: Stream + 'static>(stream: tokio_rustls::server::TlsStream<S>, acceptor: &Acceptor) -> Peer {
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let certified = certificate.and_then(|certificate| certificate::common_name(certificate));
+    Peer { binding: acceptor.binding.clone(), certified, ..Peer::new(Box::new(stream)) }
 }
 
 /// Holds the start-up packet to what may pass, and answers newer protocol versions.
@@ -221,19 +229,23 @@ pub async fn prove(
     verifier: Option<Verifier>,
     mock_secret: &[u8; 32],
 ) -> Result<Proved, Rejection> {
-    let offer = Authentication::Sasl { mechanisms: vec![scram::MECHANISM.to_owned()] };
+    let plus = client.binding.as_ref().map(|_| scram::MECHANISM_PLUS);
+    let mechanisms = plus.into_iter().chain([scram::MECHANISM]).map(str::to_owned).collect();
+    let offer = Authentication::Sasl { mechanisms };
     client.send(offer.encode().bytes()).await?;
     let first = password(client).await?;
     let (mechanism, data) = frontend::sasl_initial(&first)?;
-    if mechanism != scram::MECHANISM {
+    let bound = plus == Some(mechanism);
+    if !bound && mechanism != scram::MECHANISM {
         return Err(fatal("08P01", "client selected an invalid SASL authentication mechanism", None));
     }
     let mut random = [0; 18];
     getrandom::fill(&mut random).map_err(|_| Rejection::Silent("no randomness"))?;
     let nonce = base64::engine::general_purpose::STANDARD.encode(random);
     let failed = |failure| rejected(user, failure);
-    let (next, reply) =
-        ServerFirst::new(user, verifier, mock_secret).respond(data, &nonce).map_err(failed)?;
+    let (next, reply) = ServerFirst::new(user, verifier, mock_secret)
+        .respond(data, &nonce, client.binding.as_ref(), bound)
+        .map_err(failed)?;
     client.send(Authentication::SaslContinue(reply).encode().bytes()).await?;
     let last = password(client).await?;
     let (proved, reply) = next.finish(last.body()).map_err(failed)?;
@@ -253,9 +265,17 @@ async fn password(client: &mut Peer) -> Result<crate::wire::Frame, Rejection> {
 pub fn rejected(user: &str, failure: Failure) -> Rejection {
     match failure {
         Failure::Syntax => fatal("08P01", "malformed SCRAM message", None),
-        Failure::ChannelBinding => {
-            fatal("08P01", "channel binding is not supported", Some("Use channel_binding=prefer."))
-        }
+        Failure::ChannelBinding => fatal(
+            "08P01",
+            "unsupported SCRAM channel-binding type",
+            Some("Use tls-server-end-point over TLS, or channel_binding=prefer."),
+        ),
+        Failure::Downgraded => fatal(
+            "28000",
+            "SCRAM channel binding negotiation error",
+            Some("The client thinks that this server cannot bind to the channel. It can."),
+        ),
+        Failure::OtherChannel => fatal("28000", "SCRAM channel binding check failed", None),
         Failure::Proof | Failure::OtherVerifier | Failure::ServerSignature => {
             fatal("28P01", &format!("password authentication failed for user \"{user}\""), None)
         }

@@ -1,5 +1,6 @@
 //! One peer's byte stream with its read buffer: frames in, bytes out. Plain TCP, Unix socket or TLS alike.
 
+use crate::auth::scram::Binding;
 use crate::wire::{self, Frame, Limits, Violation};
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
@@ -15,6 +16,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub struct Peer {
     pub stream: Box<dyn Stream>,
     pub input: BytesMut,
+    /// What a proof of a password over this stream can be bound to.
+    pub binding: Option<Binding>,
+    /// The name in the peer's own certificate.
+    pub certified: Option<String>,
 }
 
 /// Why a peer's next message could not be had.
@@ -39,7 +44,7 @@ impl From<Violation> for PeerError {
 
 impl Peer {
     pub fn new(stream: Box<dyn Stream>) -> Peer {
-        Peer { stream, input: BytesMut::with_capacity(8 * 1024) }
+        Peer { stream, input: BytesMut::with_capacity(8 * 1024), binding: None, certified: None }
     }
 
     /// Reads more bytes into the buffer. Not cancel safe for partial use: nothing is lost, since bytes stay in `input`.

@@ -1,14 +1,16 @@
 //! TLS on both sides: certificates and keys from PEM files → rustls configurations.
 //!
 //! `verify-full` checks chain and name, `verify-ca` the chain only, `require` neither (it only hides from who listens), as
-//! libpq's `sslmode` of these names. Deliberately absent: revocation lists, channel binding.
+//! libpq's `sslmode` of these names. Deliberately absent: revocation lists for the database's certificate.
 
+use super::certificate;
 use super::settings::{DatabaseAddress, DatabaseSettings, DatabaseTls, ListenSettings, TlsMode};
+use crate::auth::scram::Binding;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
@@ -39,6 +41,16 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     if found.is_empty() { Err(fault("no certificate in it".to_owned())) } else { Ok(found) }
 }
 
+/// Lists of revoked certificates, PEM.
+fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let fault = |what: String| TlsError(format!("{}: {what}", path.display()));
+    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_file_iter(path)
+        .map_err(|error| fault(error.to_string()))?
+        .collect();
+    let found = found.map_err(|error| fault(error.to_string()))?;
+    if found.is_empty() { Err(fault("no list of revoked certificates in it".to_owned())) } else { Ok(found) }
+}
+
 fn roots(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
     let mut store = RootCertStore::empty();
     for certificate in certificates(path)? {
@@ -58,11 +70,19 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| fault(error.to_string()))
 }
 
+/// TLS as clients are offered it.
+#[derive(Clone)]
+pub struct Acceptor {
+    pub tls: tokio_rustls::TlsAcceptor,
+    /// What a client's proof can be bound to; `None` where the certificate's signature has no hash of its own.
+    pub binding: Option<Binding>,
+}
+
 /// What clients are offered; `None` when TLS is off.
 ///
 /// # Errors
 /// A file that cannot be read or used, by name.
-pub fn acceptor(settings: &ListenSettings) -> Result<Option<tokio_rustls::TlsAcceptor>, TlsError> {
+pub fn acceptor(settings: &ListenSettings) -> Result<Option<Acceptor>, TlsError> {
     if settings.tls == TlsMode::Off {
         return Ok(None);
     }
@@ -78,17 +98,23 @@ pub fn acceptor(settings: &ListenSettings) -> Result<Option<tokio_rustls::TlsAcc
     let builder = match &settings.client_ca {
         None => builder.with_no_client_auth(),
         Some(ca) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots(ca)?, provider()).build();
+            let mut verifier = WebPkiClientVerifier::builder_with_provider(roots(ca)?, provider());
+            if let Some(file) = &settings.client_crl {
+                verifier = verifier.with_crls(revocations(file)?);
+            }
+            let verifier = verifier.build();
             builder.with_client_cert_verifier(
                 verifier.map_err(|error| TlsError(format!("{}: {error}", ca.display())))?,
             )
         }
     };
+    let chain = certificates(certificate)?;
+    let binding = chain.first().and_then(|own| certificate::end_point(own));
     let mut config = builder
-        .with_single_cert(certificates(certificate)?, private_key(key)?)
+        .with_single_cert(chain, private_key(key)?)
         .map_err(|error| TlsError(format!("{}: {error}", certificate.display())))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(Some(tokio_rustls::TlsAcceptor::from(Arc::new(config))))
+    Ok(Some(Acceptor { tls: tokio_rustls::TlsAcceptor::from(Arc::new(config)), binding }))
 }
 
 /// How to speak TLS with the database.

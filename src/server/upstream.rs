@@ -4,9 +4,10 @@
 //! Guarantees: the client's start-up parameters arrive unchanged; the server's FATAL reaches the client as it is; what the
 //! server says during start-up is passed on. Deliberately absent: passwords (there are none here).
 
+use super::certificate;
 use super::settings::{DatabaseAddress, DatabaseTls};
 use super::startup::{Rejection, fatal, rejected};
-use super::stream::{Peer, PeerError, Stream};
+use super::stream::{Peer, PeerError};
 use super::tls::DatabaseConnector;
 use crate::auth::scram::{self, ClientFirst, Keys};
 use crate::wire::backend::{self, Authentication, ErrorFields};
@@ -72,11 +73,12 @@ async fn encrypted(mut stream: TcpStream, tls: &DatabaseConnector) -> Result<Pee
     stream.read_exact(&mut answer).await.map_err(gone)?;
     match (answer, tls.mode) {
         ([b'S'], _) => {
-            let stream: Box<dyn Stream> = match connector.connect(name.clone(), stream).await {
-                Ok(stream) => Box::new(stream),
-                Err(error) => return Err(unreachable_server(&format!("The TLS handshake failed: {error}."))),
-            };
-            Ok(Peer::new(stream))
+            let stream = connector.connect(name.clone(), stream).await;
+            let stream =
+                stream.map_err(|error| unreachable_server(&format!("The TLS handshake failed: {error}.")))?;
+            let chain = stream.get_ref().1.peer_certificates();
+            let binding = chain.and_then(|chain| certificate::end_point(chain.first()?));
+            Ok(Peer { binding, ..Peer::new(Box::new(stream)) })
         }
         ([b'N'], DatabaseTls::Prefer) => Ok(Peer::new(Box::new(stream))),
         ([b'N'], _) => Err(unreachable_server("It does not speak TLS, which database.tls requires.")),
@@ -158,9 +160,11 @@ async fn authenticate(server: &mut Peer, user: &str, keys: Keys) -> Result<(), R
                 let mut random = [0; 18];
                 getrandom::fill(&mut random).map_err(|_| Rejection::Silent("no randomness"))?;
                 let nonce = base64::engine::general_purpose::STANDARD.encode(random);
-                let (first, message) = ClientFirst::begin(keys, &nonce);
+                let plus = mechanisms.iter().any(|mechanism| mechanism == scram::MECHANISM_PLUS);
+                let (first, mechanism, message) =
+                    ClientFirst::begin(keys, &nonce, server.binding.as_ref(), plus);
                 server
-                    .send(frontend::encode_sasl_initial(scram::MECHANISM, &message).bytes())
+                    .send(frontend::encode_sasl_initial(mechanism, &message).bytes())
                     .await
                     .map_err(lost)?;
                 proving = Some(Proving::First(first));

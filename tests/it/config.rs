@@ -95,7 +95,9 @@ fn the_options_that_examples_show_are_known() {
         folder.write(name, &all.join("\n"));
     }
     assert!(shown > 15, "{shown}");
-    for name in ["server.crt", "server.key", "clients.crt", "ca.crt", "service.password", "master.key"] {
+    for name in
+        ["server.crt", "server.key", "clients.crt", "clients.crl", "ca.crt", "service.password", "master.key"]
+    {
         folder.write(name, "");
     }
     let unexpected: Vec<String> = folder

@@ -7,6 +7,7 @@ use pgveil::server::settings::{ListenSettings, TlsMode};
 use pgveil::server::startup::{self, Asked, Asking, Rejection};
 use pgveil::server::stream::{Peer, Stream};
 use pgveil::server::tls;
+use pgveil::server::tls::Acceptor;
 use pgveil::wire::backend::{self, Authentication, ErrorFields};
 use pgveil::wire::startup::{encode_cancel, encode_ssl_request, encode_start};
 use pgveil::wire::{Limits, frontend};
@@ -17,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const LIMITS: Limits = Limits { message_bytes_max: 1 << 20 };
 const GSS_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x30";
@@ -42,7 +43,7 @@ fn start_version(version: u32, pairs: &[(&str, &str)]) -> Vec<u8> {
 
 /// Begins to accept a client that `talk` plays; what was decided, and what `talk` returned.
 async fn accept<T, F>(
-    tls: Option<&TlsAcceptor>,
+    tls: Option<&Acceptor>,
     mode: TlsMode,
     talk: impl FnOnce(DuplexStream) -> F,
 ) -> (Accepted, T)
@@ -245,14 +246,18 @@ fn listen(files: &Certificates, client_ca: Option<&Path>) -> ListenSettings {
         certificate: Some(files.certificate.clone()),
         key: Some(files.key.clone()),
         client_ca: client_ca.map(Path::to_owned),
+        client_crl: None,
+        client_name: false,
         connections_max: 1,
         log_in_timeout: Duration::from_secs(1),
         drain: Duration::from_secs(1),
         message_bytes_max: 1 << 30,
+        proxies: vec![],
+        failures_per_minute: 10,
     }
 }
 
-fn acceptor(files: &Certificates) -> TlsAcceptor {
+fn acceptor(files: &Certificates) -> Acceptor {
     tls::acceptor(&listen(files, None)).unwrap().unwrap()
 }
 
@@ -411,7 +416,7 @@ pub async fn prove(password: &str, verifier: Verifier) -> Result<pgveil::auth::s
     let client = async {
         let mut client = Peer::new(Box::new(theirs) as Box<dyn Stream>);
         client.frame(&LIMITS).await.unwrap();
-        let (first, message) = ClientFirst::begin(keys, "abcdefgh");
+        let (first, _, message) = ClientFirst::begin(keys, "abcdefgh", None, false);
         client.send(frontend::encode_sasl_initial("SCRAM-SHA-256", &message).bytes()).await.unwrap();
         let challenge = Authentication::view(&client.frame(&LIMITS).await.unwrap());
         let Ok(Authentication::SaslContinue(data)) = challenge else { panic!("no challenge") };
@@ -446,7 +451,7 @@ async fn what_is_no_proof_is_a_violation() {
         ),
         (
             initial("SCRAM-SHA-256", b"p=tls-server-end-point,,n=,r=a"),
-            "08P01 channel binding is not supported",
+            "08P01 unsupported SCRAM channel-binding type",
         ),
         (initial("SCRAM-SHA-256", b"nonsense"), "08P01 malformed SCRAM message"),
         (frontend::encode_password(b"secret").into_bytes(), "08P01 insufficient data left in message"),

@@ -29,6 +29,7 @@ mod fuzz;
 mod generate;
 mod golden;
 mod handshake;
+mod identity;
 mod indexes;
 mod init;
 mod introspection;

@@ -70,9 +70,21 @@ impl Raw {
 
     /// As [`Raw::start`], with more start-up parameters.
     pub fn start_with(url: &str, more: &[(&str, &str)]) -> (Raw, Vec<Message>) {
+        Raw::start_behind(url, &[], more)
+    }
+
+    /// As [`Raw::log_in`], with bytes that a load balancer sends first.
+    pub fn log_in_behind(url: &str, header: &[u8]) -> Raw {
+        let (raw, transcript) = Raw::start_behind(url, header, &[]);
+        assert!(transcript.last().is_some_and(|(tag, _)| *tag == 'Z'), "{:?}", errors(&transcript));
+        raw
+    }
+
+    fn start_behind(url: &str, header: &[u8], more: &[(&str, &str)]) -> (Raw, Vec<Message>) {
         let config: Config = url.parse().expect("a URL of this harness");
         let (user, password) = (config.get_user().unwrap(), config.get_password().unwrap());
         let mut raw = Raw::connect(config.get_ports()[0]);
+        raw.output.extend_from_slice(header);
         let own = [("user", user), ("database", config.get_dbname().unwrap())];
         frontend::startup_message(own.into_iter().chain(more.iter().copied()), &mut raw.output).unwrap();
         raw.flush();

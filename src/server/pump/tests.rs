@@ -28,6 +28,7 @@ async fn shared(audit: &Path) -> Arc<Shared> {
     let config = config::load_unprepared(&examples).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
     ensure_keys(audit).unwrap();
     Arc::new(Shared {
+        throttle: crate::server::throttle::Throttle::default(),
         rim: ArcSwap::from_pointee(
             Rim::new(config.settings.clone()).unwrap_or_else(|error| panic!("{error}")),
         ),
