@@ -85,12 +85,21 @@ pub fn parameter_description(
     Ok(types)
 }
 
-/// The parameter types to declare upstream: the client's where a parameter passes, none where it is sealed.
+/// The parameter types to declare upstream: the client's where a parameter passes, none where it is sealed. One whose first use is
+/// sealed has that use's type for the others, as it would for the server.
 pub fn declared_upstream(plan: &StatementPlan, declared: &[u32]) -> Vec<u32> {
+    let first_use = |client: usize| plan.parameters.iter().find(|slot| slot.client == client);
     plan.parameters
         .iter()
         .map(|slot| match &slot.what {
-            ParameterUse::Pass => declared.get(slot.client).copied().unwrap_or(0),
+            ParameterUse::Pass => match declared.get(slot.client).copied().unwrap_or(0) {
+                0 => match first_use(slot.client).map(|first| &first.what) {
+                    Some(ParameterUse::Seal(recipe)) => recipe.as_text.unwrap_or(recipe.untyped).oid(),
+                    Some(ParameterUse::SealElements(recipe)) => recipe.untyped.array_oid(),
+                    Some(ParameterUse::Pass) | None => 0,
+                },
+                declared => declared,
+            },
             ParameterUse::Seal(_) | ParameterUse::SealElements(_) => 0,
         })
         .collect()

@@ -41,6 +41,10 @@ select to_jsonb(a), a.k from (select 'false' as k, id from customers where id < 
 select a, a.k::int from (values ('1', 2), ('3', 4)) a (k, n) join customers c on c.id = a.n order by n
 select row_to_json(a), c.id from (values ('ana@x.org'), ('eve@x.org')) a (k) join customers c on c.email = 'ana@x.org' order by k
 
+select v.k, o.id from (values (9999999999.99), (10.50)) v (k) join orders o on o.total = v.k order by 2
+select v.k, o.id from (values ('ana@x.org'), ('eve@x.org')) v (k) join orders o on o.billing_email = v.k order by 2
+select v.k, o.id from (values (10.50::numeric(12,2)), (7::numeric(12,2))) v (k) join orders o on o.total = v.k order by 2
+
 -- What * means after USING and NATURAL
 select * from orders o join customers c using (id) order by id
 select * from notes, orders o join customers c using (id) where notes.id = 1 order by o.id

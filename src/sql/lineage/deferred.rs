@@ -23,6 +23,8 @@ pub(super) struct Deferred {
     pub(super) expr: Expr,
     /// An array, of which the column has the elements.
     elements: bool,
+    /// It has a type of its own.
+    typed: bool,
     sealed: Option<SealedShape>,
     /// Used where only the value itself will do.
     plain: Cell<bool>,
@@ -65,6 +67,7 @@ impl Analyst<'_> {
         let slot = self.deferred.len();
         let expr = std::mem::replace(expr, verbatim(self.markers.deferred(slot)));
         self.deferred.push(Deferred {
+            typed: matches!(expr, Expr::Cast { .. }),
             expr,
             elements,
             sealed: None,
@@ -262,7 +265,15 @@ impl Analyst<'_> {
     /// of a view are another's.
     pub(super) fn settled(&self, slots: &[usize]) -> Option<SealedShape> {
         let sealed = slots.iter().find_map(|slot| self.deferred.get(*slot)?.sealed.clone())?;
-        Some(SealedShape { proposed: self.in_view == 0, ..sealed })
+        let typed = |slot: &usize| self.deferred.get(*slot).is_none_or(|deferred| deferred.typed);
+        let shown = match sealed.shown() {
+            _ if slots.iter().all(typed) => sealed.shown,
+            // What a bare constant is.
+            DataType::Varchar(_) => Some(DataType::Text),
+            DataType::Numeric(_) => Some(DataType::Numeric(None)),
+            _ => sealed.shown,
+        };
+        Some(SealedShape { proposed: self.in_view == 0, shown, ..sealed })
     }
 }
 
