@@ -127,6 +127,7 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
     let rules = policy::read(&policy);
     let columns = tags::read(&tags, &rules.domains);
     policy::note_idle_domains(&policy, &rules, &columns);
+    policy::note_contradictions(&policy, &rules);
     let verifiers = users::read(&users);
 
     let places = Places {

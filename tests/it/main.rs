@@ -37,6 +37,7 @@ mod lexer;
 mod limits;
 mod log_in;
 mod mask;
+mod masked;
 mod metrics;
 mod plan_cache;
 mod postgres;

@@ -1,5 +1,6 @@
 //! The decision: examples of each part, and properties over arbitrary policies.
 
+use super::super::form::Ends;
 use super::super::{Hours, Mask, RowLimits};
 use super::*;
 use crate::catalog::Seal;
@@ -68,7 +69,7 @@ fn allowed(decision: &Decision) -> Option<(Option<&str>, Form)> {
     }
 }
 
-const PARTIAL: Form = Form::Masked(Mask::Partial);
+const PARTIAL: Form = Form::Masked(Mask::Partial(Ends::PARTIAL));
 
 #[test]
 fn the_most_revealing_rule_decides_then_the_first() {
