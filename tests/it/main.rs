@@ -40,6 +40,7 @@ mod mask;
 mod masked;
 mod metrics;
 mod plan_cache;
+mod policy;
 mod postgres;
 mod postgres_test;
 mod proxy;
