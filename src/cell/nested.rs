@@ -130,7 +130,6 @@ pub(super) fn show<'w>(
     inside: &Inside,
     values: impl Iterator<Item = &'w [u8]>,
     style: &Style,
-    fingerprint_key: &[u8],
     shown: &mut Cells,
     tally: &mut Tally,
 ) -> Result<(), CellFault> {
@@ -144,9 +143,9 @@ pub(super) fn show<'w>(
     }
     let mut opened = vec![];
     for (leaf, sealed) in leaves.iter().zip(&sealed) {
-        let cells = open(leaf, inside, sealed, style, fingerprint_key)?;
+        let cells = open(leaf, inside, sealed, style)?;
         if !cells.is_empty() {
-            tally.cells.push((leaf.label.clone(), leaf.disclosure.name(), cells.len() as u64));
+            tally.cells.push((leaf.label.clone(), leaf.disclosure.kind(), cells.len() as u64));
         }
         opened.push(cells);
     }
@@ -318,13 +317,7 @@ fn collect(column: &OpenColumn, value: &Taken, wire: &[u8], sealed: &mut [Cells]
 }
 
 /// Opens one leaf's cells and gives them the form of their place.
-fn open(
-    leaf: &OpenColumn,
-    inside: &Inside,
-    sealed: &Cells,
-    style: &Style,
-    fingerprint_key: &[u8],
-) -> Result<Cells, CellFault> {
+fn open(leaf: &OpenColumn, inside: &Inside, sealed: &Cells, style: &Style) -> Result<Cells, CellFault> {
     let mut shown = Cells::new();
     if sealed.is_empty() {
         return Ok(shown);
@@ -333,7 +326,7 @@ fn open(
     let room = Room { plain: &mut plain, masked: &mut masked, shown: &mut shown };
     // Six bytes of JSON at most for one of text, and room for numbers and dates.
     let longest = |bytes: usize| 6 * bytes + 64;
-    leaf.show(sealed.batch(), fingerprint_key, room, longest, |canonical, out| match inside {
+    leaf.show(sealed.batch(), room, longest, |canonical, out| match inside {
         Inside::Array | Inside::Record(_) | Inside::Tree(_) => {
             leaf.data_type.write(canonical, leaf.format, style, out)
         }

@@ -3,9 +3,9 @@
 
 use super::nested::{self, Inside};
 use super::rows::{self, STRIDE, Splice, Walk};
-use crate::crypto::{Batch, CellCipher, Cells, Ciphers, OpenCause, Span};
+use crate::crypto::{Batch, CellCipher, Cells, Ciphers, MaskKey, OpenCause, Span};
 use crate::plan::{ColumnSlot, Judgement, OpenSlot};
-use crate::policy::{Disclosure, Form};
+use crate::policy::{Disclosure, Form, Mask};
 use crate::value::{DataType, Format, Malformed, Style};
 use crate::wire::{Frame, Violation};
 use bytes::BytesMut;
@@ -66,6 +66,7 @@ pub(super) struct OpenColumn {
     pub(super) cipher: Option<Arc<CellCipher>>,
     pub(super) data_type: DataType,
     pub(super) disclosure: Disclosure,
+    mask_key: Option<Arc<MaskKey>>,
     pub(super) label: String,
     name: String,
     pub(super) format: Format,
@@ -90,6 +91,7 @@ impl OpenColumn {
             data_type: *data_type,
             // A slot whose ruling is missing shows nothing.
             disclosure: ruling.map_or(Disclosure::withheld(), |ruling| ruling.disclosure),
+            mask_key: ciphers.mask_keys.get(&domain.name).cloned(),
             label: domain.label.clone(),
             name: column_names.join(", "),
             format,
@@ -114,7 +116,6 @@ impl OpenColumn {
     pub(super) fn show(
         &self,
         sealed: Batch<'_>,
-        fingerprint_key: &[u8],
         room: Room<'_>,
         longest: impl Fn(usize) -> usize,
         write: impl Fn(&[u8], &mut Vec<u8>) -> Result<(), Malformed>,
@@ -127,8 +128,7 @@ impl OpenColumn {
                 Form::Clear => canonical,
                 Form::Masked(mask) => {
                     masked.clear();
-                    let fits = mask.apply(&self.data_type, canonical, fingerprint_key, masked);
-                    fits.ok_or_else(malformed)?;
+                    self.mask(mask, canonical, masked)?.ok_or_else(malformed)?;
                     masked.as_slice()
                 }
                 // Never asked: what does not disclose is not collected.
@@ -146,19 +146,25 @@ impl OpenColumn {
         cipher.open_batch(sealed, plain).map_err(|error| self.fault(FaultCause::NotOpened(error.cause)))
     }
 
+    /// `None`: the value is not of its type, or the mask not for it.
+    fn mask(&self, mask: Mask, canonical: &[u8], out: &mut Vec<u8>) -> Result<Option<()>, CellFault> {
+        let key = self.mask_key.as_ref().ok_or_else(|| self.fault(FaultCause::NoKey))?;
+        Ok(mask.apply(&self.data_type, canonical, key, out))
+    }
+
+    /// As [`mask`](Self::mask), of what is known to be of the column's type.
+    fn mask_valid(&self, mask: Mask, canonical: &[u8], out: &mut Vec<u8>) -> Result<Option<()>, CellFault> {
+        let key = self.mask_key.as_ref().ok_or_else(|| self.fault(FaultCause::NoKey))?;
+        Ok(mask.apply_to_valid(&self.data_type, canonical, key, out))
+    }
+
     /// As [`show`](Self::show) in the column's own format. Where that is the canonical bytes themselves, what was opened is
     /// what is shown, and a mask writes where it is shown.
-    fn show_whole(
-        &self,
-        sealed: Batch<'_>,
-        style: &Style,
-        fingerprint_key: &[u8],
-        room: Room<'_>,
-    ) -> Result<(), CellFault> {
+    fn show_whole(&self, sealed: Batch<'_>, style: &Style, room: Room<'_>) -> Result<(), CellFault> {
         if !self.data_type.is_verbatim(self.format) {
             // No type's text is longer than two digits a byte, and what `push_with` has room for.
             let longest = |bytes: usize| 2 * bytes + 2;
-            return self.show(sealed, fingerprint_key, room, longest, |canonical, wire| {
+            return self.show(sealed, room, longest, |canonical, wire| {
                 self.data_type.write(canonical, self.format, style, wire)
             });
         }
@@ -172,10 +178,8 @@ impl OpenColumn {
                 self.check(room.plain)?;
                 for canonical in room.plain.iter() {
                     room.shown.reserve(2 * canonical.len() + 2);
-                    let write = |out: &mut Vec<u8>| {
-                        mask.apply_to_valid(&self.data_type, canonical, fingerprint_key, out)
-                    };
-                    room.shown.push_with(write).ok_or_else(|| self.fault(FaultCause::Malformed))?;
+                    let write = |out: &mut Vec<u8>| self.mask_valid(mask, canonical, out);
+                    room.shown.push_with(write)?.ok_or_else(|| self.fault(FaultCause::Malformed))?;
                 }
                 Ok(())
             }
@@ -215,7 +219,6 @@ pub struct RowOpener {
     /// Some stand inside of values.
     nested: bool,
     width: usize,
-    fingerprint_key: Zeroizing<Vec<u8>>,
     found: Found,
     scratch: Scratch,
 }
@@ -313,7 +316,6 @@ impl RowOpener {
             columns: open,
             labels,
             width: columns.len(),
-            fingerprint_key: ciphers.fingerprint_key.clone(),
             found,
             scratch: Scratch { shown, ..Scratch::default() },
         }
@@ -508,7 +510,7 @@ impl RowOpener {
         for ((column, spans), shown) in self.columns.iter().zip(&self.found.spans).zip(shown) {
             if let Some(inside) = &column.inside {
                 let values = spans.iter().filter_map(|span| source.get(span.start..span.end));
-                nested::show(column, inside, values, style, &self.fingerprint_key, shown, tally)?;
+                nested::show(column, inside, values, style, shown, tally)?;
                 continue;
             }
             if spans.is_empty() || !column.discloses() {
@@ -524,9 +526,9 @@ impl RowOpener {
                 }
             };
             let room = Room { plain: &mut *plain, masked: &mut *masked, shown };
-            column.show_whole(batch, style, &self.fingerprint_key, room)?;
+            column.show_whole(batch, style, room)?;
             let cells = u64::try_from(spans.len()).unwrap_or(u64::MAX);
-            tally.cells.push((column.label.clone(), column.disclosure.name(), cells));
+            tally.cells.push((column.label.clone(), column.disclosure.kind(), cells));
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod explain;
 pub mod init;
 pub mod keys;
+pub mod policy;
 pub mod serve;
 pub mod users;
 
@@ -36,6 +37,8 @@ enum Command {
     Check(check::Check),
     Explain(explain::Explain),
     #[command(subcommand)]
+    Policy(policy::Policy),
+    #[command(subcommand)]
     Keys(keys::Keys),
     #[command(subcommand)]
     Users(users::Users),
@@ -50,6 +53,7 @@ impl Command {
             Command::Init(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Explain(command) => command.run(),
+            Command::Policy(command) => command.run(),
             Command::Keys(command) => command.run(),
             Command::Users(command) => command.run(),
         }

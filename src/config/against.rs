@@ -5,7 +5,9 @@
 
 use super::{Config, Mistake, Place, Weight};
 use crate::catalog::build::SCHEMA;
-use crate::catalog::{Catalog, ColumnTag, Seal, State, Tag};
+use crate::catalog::{Action, Catalog, ColumnTag, Seal, State, Tag};
+use crate::policy::decide::label_matches;
+use crate::policy::{Form, Rule};
 use crate::server::settings::AuthSource;
 use std::collections::BTreeSet;
 
@@ -125,6 +127,11 @@ impl<'c> Survey<'c> {
                 self.columns[index] = true;
                 if let Some(found) = &column.tag {
                     self.findings.extend(judge(tag, found, &name, &catalog.database, place));
+                    let masks = self.config.policy.rules.iter().zip(&self.config.places.rules);
+                    let masks =
+                        masks.filter(|_| found.state == State::Clear && tag.domain.seal != Seal::None);
+                    let unshown = masks.filter_map(|(rule, place)| unshown(rule, tag, &name, place));
+                    self.findings.extend(unshown);
                 }
             }
         }
@@ -197,6 +204,20 @@ impl<'c> Survey<'c> {
             "Nothing to do if it is still to be created, through pgveil.",
         ))
     }
+}
+
+/// A mask that only the proxy makes, of a column that is not sealed yet: it is refused.
+fn unshown(rule: &Rule, tag: &Tag, name: &str, place: &Place) -> Option<Mistake> {
+    let meant = rule.labels.iter().any(|pattern| label_matches(pattern, &tag.domain.label));
+    let keyed = matches!(rule.show, Form::Masked(mask) if mask.is_keyed());
+    (meant && keyed && rule.allow.contains(&Action::Read)).then(|| {
+        let shown = rule.show.name();
+        let message = format!(
+            "rule \"{}\" refuses column {name} until it is sealed: the database cannot make {shown}",
+            rule.name
+        );
+        at(place, Weight::Advice, message, "Seal it with pgveil reseal, or choose a mask without a key.")
+    })
 }
 
 fn judge(tag: &Tag, found: &ColumnTag, name: &str, database: &str, place: &Place) -> Option<Mistake> {

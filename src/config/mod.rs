@@ -5,8 +5,10 @@
 //! one run, with file, line and remedy, or gives a configuration in which every name leads somewhere; relative paths
 //! are relative to the folder. Deliberately absent: the database (`check` asks it), keys (only where they are).
 
+pub mod account;
 pub mod against;
 mod document;
+pub mod expect;
 pub mod keys;
 mod policy;
 mod proxy;
@@ -111,6 +113,31 @@ pub fn load_unprepared(dir: &Path) -> Result<Config, Vec<Mistake>> {
     load_with(dir, Missing::Allowed)
 }
 
+/// What the privacy officer's and the DBA's files say together: all that decides who may see what.
+pub struct PolicyFiles {
+    pub policy: Policy,
+    pub tags: Tags,
+    /// Of `policy.rules[i]`.
+    pub rules: Vec<Place>,
+}
+
+/// Reads policy.toml and tags.toml, and nothing else of the folder.
+///
+/// # Errors
+/// Every mistake of both, in their order.
+pub fn load_policy(dir: &Path) -> Result<PolicyFiles, Vec<Mistake>> {
+    let [policy, tags] = [POLICY, TAGS].map(|name| Document::read(dir, name, false));
+    let rules = policy::read(&policy);
+    let columns = tags::read(&tags, &rules.domains);
+    let places = rules.places.iter().map(|span| place(&policy, span.start)).collect();
+    let mistakes: Vec<Mistake> = [policy, tags].into_iter().flat_map(Document::into_mistakes).collect();
+    if mistakes.iter().any(|mistake| mistake.weight == Weight::Mistake) {
+        return Err(mistakes);
+    }
+    let domains = rules.policy.domains.clone();
+    Ok(PolicyFiles { policy: rules.policy, tags: Tags { tags: columns.tags, domains }, rules: places })
+}
+
 /// What the absence of a file that `init` makes is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Missing {
@@ -127,6 +154,7 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
     let rules = policy::read(&policy);
     let columns = tags::read(&tags, &rules.domains);
     policy::note_idle_domains(&policy, &rules, &columns);
+    policy::note_contradictions(&policy, &rules);
     let verifiers = users::read(&users);
 
     let places = Places {

@@ -6,8 +6,9 @@ use super::proxy::choice;
 use super::tags::Columns;
 use crate::catalog::{Action, Domain, Seal};
 use crate::policy::decide::label_matches;
-use crate::policy::shadow::shadows;
-use crate::policy::{Form, Hours, Policy, RowLimits, Rule};
+use crate::policy::form::Misspelled;
+use crate::policy::shadow::{Tie, shadows, ties};
+use crate::policy::{Form, Hours, Mask, Policy, RowLimits, Rule};
 use crate::value::DataType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -262,7 +263,6 @@ fn show(
     policy: &Policy,
     labels: &[Text],
 ) -> Option<Form> {
-    let forms = Form::ALL.map(|form| (form.name(), form));
     let Some(text) = section.text("show") else {
         if allow.contains(&Action::Read) {
             section.mistake(
@@ -274,7 +274,7 @@ fn show(
         // Nothing is shown by a rule that does not allow to read.
         return Some(Form::Clear);
     };
-    let form = choice(section, "show", &text, &forms)?;
+    let form = form(section, &text)?;
     if allow.contains(&Action::Write) && form != Form::Clear && !write_blind {
         section.document.mistake(
             &text.span,
@@ -284,22 +284,42 @@ fn show(
     }
     if let Form::Masked(mask) = form {
         for domain in policy.domains.iter().filter(|domain| meant(labels, domain)) {
-            if !mask.fits(&domain.data_type) {
-                section.document.mistake(
-                    &text.span,
-                    format!("{} cannot show domain {}, whose type is {}", form.name(), domain.name, domain.data_type.sql()),
-                    "Choose a mask that fits every type of the rule's labels, or give that label a rule of its own.",
-                );
-            } else if domain.seal == Seal::None && mask.sql(&domain.data_type, "c").is_none() {
-                section.document.mistake(
-                    &text.span,
-                    format!("{} cannot show domain {}, which is stored in clear", form.name(), domain.name),
-                    "Seal the domain, or choose a mask that the database can compute.",
-                );
-            }
+            check_mask(section.document, &text, mask, domain);
         }
     }
     Some(form)
+}
+
+fn form(section: &Section<'_>, text: &Text) -> Option<Form> {
+    let hint = match Form::read(&text.value) {
+        Ok(form) => return Some(form),
+        Err(Misspelled::Numbers(right)) => format!("Write {right}."),
+        Err(Misspelled::Unknown) => {
+            let words = Form::ALL.map(|form| form.name());
+            format!("One of: {}.", words.join(", "))
+        }
+    };
+    let message = format!("{} cannot be \"{}\"", section.full("show"), text.spelling);
+    section.document.mistake(&text.span, message, hint);
+    None
+}
+
+/// A mask that could never be shown of this domain's columns.
+fn check_mask(document: &Document, text: &Text, mask: Mask, domain: &Domain) {
+    let (shown, name, data_type) = (Form::Masked(mask).name(), &domain.name, &domain.data_type);
+    if !mask.fits(data_type) {
+        document.mistake(
+            &text.span,
+            format!("{shown} cannot show domain {name}, whose type is {}", data_type.sql()),
+            "Choose a mask that fits every type of the rule's labels, or give that label a rule of its own.",
+        );
+    } else if domain.seal == Seal::None && mask.is_keyed() {
+        document.mistake(
+            &text.span,
+            format!("{shown} cannot show domain {name}, which is stored in clear"),
+            "It is made with a key, which the database does not get. Seal the domain, or choose a mask without a key.",
+        );
+    }
 }
 
 fn meant(labels: &[Text], domain: &Domain) -> bool {
@@ -338,6 +358,42 @@ fn check_shadows(document: &Document, policy: &Policy, places: &[Range<usize>]) 
                 span,
                 format!("rule \"{}\" can never take effect: rule \"{}\" always decides before it", rule.name, winner.name),
                 "Of the rules that fit, the most revealing one decides, then the first. Narrow that rule, or remove this one.",
+            );
+        }
+    }
+}
+
+/// Rules between which only their order decides, and limits that another one of the rule always comes before.
+pub(super) fn note_contradictions(document: &Document, rules: &Rules) {
+    let Rules { policy, places, .. } = rules;
+    for Tie { first, second, user, label } in ties(policy) {
+        let (one, other) = (&policy.rules[first], &policy.rules[second]);
+        document.note(
+            Weight::Advice,
+            &places[second],
+            format!(
+                "rule \"{}\" contradicts rule \"{}\" (line {}) for {user} and {label}: it reveals as much, and stands later",
+                other.name,
+                one.name,
+                document.line(places[first].start)
+            ),
+            format!("Only the first of the two ever decides. Take {user} out of a role, narrow a rule, or swap the two."),
+        );
+    }
+    for (rule, place) in policy.rules.iter().zip(places) {
+        if let (Some(statement), Some(hour)) = (rule.limits.rows_per_statement, rule.limits.rows_per_hour)
+            && statement > hour
+            // It also says how many values a statement compares.
+            && !rule.allow.contains(&Action::Compare)
+        {
+            document.note(
+                Weight::Idle,
+                place,
+                format!(
+                    "rows_per_statement = {statement} of rule \"{}\" can never take effect: an hour gives {hour}",
+                    rule.name
+                ),
+                "Lower rows_per_statement, raise rows_per_hour, or leave one of the two out.",
             );
         }
     }

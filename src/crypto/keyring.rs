@@ -7,7 +7,7 @@
 
 use super::cipher::CellCipher;
 use super::siv::KEY_BYTES;
-use super::{Ciphers, DomainId, KeyVersion, Mode, Random, envelope};
+use super::{Ciphers, DomainId, KeyVersion, MaskKey, Mode, Random, envelope};
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes256Siv;
 use hkdf::Hkdf;
@@ -272,7 +272,7 @@ impl Keyring {
         &self,
         domains: impl IntoIterator<Item = (&'a str, Mode, &'a str)>,
     ) -> Result<Ciphers, KeyringError> {
-        let mut ciphers = Ciphers { fingerprint_key: self.fingerprint_key()?, ..Ciphers::default() };
+        let (fingerprint_key, mut ciphers) = (self.fingerprint_key()?, Ciphers::default());
         for (name, mode, key_name) in domains {
             let id = self.domain_id(name).ok_or_else(|| KeyringError::UnknownDomain(name.to_owned()))?;
             let versions =
@@ -282,6 +282,7 @@ impl Keyring {
             let derived =
                 versions.iter().map(|(version, key)| (*version, cell_key(&key.secret, id, mode))).collect();
             ciphers.by_domain.insert(name.to_owned(), Arc::new(CellCipher::new(id, mode, current, derived)));
+            ciphers.mask_keys.insert(name.to_owned(), Arc::new(MaskKey::new(&fingerprint_key, name)));
         }
         Ok(ciphers)
     }

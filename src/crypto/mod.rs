@@ -11,15 +11,16 @@ mod cells;
 mod cipher;
 pub mod envelope;
 pub mod keyring;
+mod mask_key;
 pub mod provider;
 mod siv;
 
 pub use cells::{Batch, Cells, Span};
 pub use cipher::CellCipher;
+pub use mask_key::MaskKey;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// Given out by the keyring, bound into every envelope, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,8 +66,8 @@ pub enum OpenCause {
 #[derive(Default)]
 pub struct Ciphers {
     pub by_domain: HashMap<String, Arc<CellCipher>>,
-    /// For keyed fingerprints (masks of kind `hash`): 32 bytes, own derivation.
-    pub fingerprint_key: Zeroizing<Vec<u8>>,
+    /// What keyed masks are made with, by domain name.
+    pub mask_keys: HashMap<String, Arc<MaskKey>>,
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ fn columns(plan: &StatementPlan, out: &mut Formatter<'_>) -> fmt::Result {
         };
         for OpenSlot { domain, data_type, ruling, column_names } in leaves {
             let ruling = plan.rulings.get(*ruling);
-            let shown = ruling.map_or("nothing", |ruling| ruling.disclosure.name());
+            let shown = ruling.map_or("nothing".into(), |ruling| ruling.disclosure.name());
             let names = column_names.join(", ");
             let rule = ruling.map(rule_text).unwrap_or_default();
             writeln!(

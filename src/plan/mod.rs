@@ -444,7 +444,8 @@ fn expressible(uses: &[Use], rulings: &[Ruling], guards: &Guards) -> Result<(), 
                     Reason::NotUnderstood,
                     "0A000",
                     format!("mask of column {} of table {} needs a sealed column", used.name, used.table),
-                ));
+                )
+                .hint("It is made with a key, which the database does not get. Seal the column, or choose another mask."));
             }
         }
     }

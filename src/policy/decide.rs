@@ -106,18 +106,18 @@ fn without_rule(
 }
 
 /// A masked value must not be written back, so writing asks for `clear` or an explicit `write_blind`.
-fn allows(rule: &Rule, action: Action) -> bool {
+pub(super) fn allows(rule: &Rule, action: Action) -> bool {
     rule.allow.contains(&action) && (action != Action::Write || rule.show == Form::Clear || rule.write_blind)
 }
 
-fn means(policy: &Policy, rule: &Rule, principal: &Principal) -> bool {
+pub(super) fn means(policy: &Policy, rule: &Rule, principal: &Principal) -> bool {
     rule.roles.iter().any(|role| {
         policy.roles.get(role).is_some_and(|users| users.contains(principal.user()))
             || (policy.trust_database_roles && principal.database_roles().contains(role))
     })
 }
 
-fn has_label(rule: &Rule, label: &str) -> bool {
+pub(super) fn has_label(rule: &Rule, label: &str) -> bool {
     rule.labels.iter().any(|pattern| label_matches(pattern, label))
 }
 
@@ -131,7 +131,7 @@ pub fn label_matches(pattern: &str, label: &str) -> bool {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Condition {
+pub(super) enum Condition {
     Purpose,
     SecondFactor,
     Address,
@@ -144,7 +144,7 @@ impl Condition {
         matches!(self, Condition::Purpose | Condition::SecondFactor)
     }
 
-    fn hint(self, rule: &Rule) -> String {
+    pub(super) fn hint(self, rule: &Rule) -> String {
         match self {
             Condition::Purpose => {
                 let choices: Vec<String> = rule
@@ -170,7 +170,7 @@ impl Condition {
     }
 }
 
-fn missing(policy: &Policy, rule: &Rule, circumstances: &Circumstances) -> Vec<Condition> {
+pub(super) fn missing(policy: &Policy, rule: &Rule, circumstances: &Circumstances) -> Vec<Condition> {
     let mut missing = Vec::new();
     let purpose = circumstances.purpose.as_ref();
     if !rule.purposes.is_empty() && !purpose.is_some_and(|purpose| rule.purposes.contains(purpose)) {

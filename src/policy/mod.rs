@@ -5,16 +5,21 @@
 
 pub mod budget;
 pub mod decide;
+pub mod form;
 pub mod hours;
 pub mod mask;
+pub mod matrix;
 pub mod shadow;
+pub mod why;
 
 use crate::catalog::Domain;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use crate::catalog::Action;
+pub use form::{Form, Mask};
 
 /// Who is speaking, after a successful exchange. Made only in `auth` (and by `explain`, which discloses nothing).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,61 +47,10 @@ impl Principal {
     }
 }
 
-/// A mask of the closed set. `mask.rs` says what each shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mask {
-    Redact,
-    Partial,
-    Email,
-    Card,
-    Year,
-    Hash,
-}
-
 /// The form in which a value may be shown: a right, which only [`Policy::decide`] gives. `PartialOrd`-free on
 /// purpose: revealing order is `decide`'s business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Disclosure(Form);
-
-/// What a rule says and a disclosure carries: data, not a right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Form {
-    Clear,
-    Masked(Mask),
-    /// NULL is shown.
-    Withheld,
-}
-
-impl Form {
-    /// Every form that `show` may name, in the order that messages list them.
-    pub const ALL: [Form; 8] = [
-        Form::Clear,
-        Form::Withheld,
-        Form::Masked(Mask::Email),
-        Form::Masked(Mask::Card),
-        Form::Masked(Mask::Partial),
-        Form::Masked(Mask::Year),
-        Form::Masked(Mask::Hash),
-        Form::Masked(Mask::Redact),
-    ];
-    /// `clear`, `null` or `mask:…`, as policy.toml spells it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Form::Clear => "clear",
-            Form::Withheld => "null",
-            Form::Masked(Mask::Redact) => "mask:redact",
-            Form::Masked(Mask::Partial) => "mask:partial",
-            Form::Masked(Mask::Email) => "mask:email",
-            Form::Masked(Mask::Card) => "mask:card",
-            Form::Masked(Mask::Year) => "mask:year",
-            Form::Masked(Mask::Hash) => "mask:hash",
-        }
-    }
-    /// Reads [`name`](Self::name)'s spelling; `None` for any other.
-    pub fn parse(name: &str) -> Option<Form> {
-        Form::ALL.into_iter().find(|form| form.name() == name)
-    }
-}
 
 impl Disclosure {
     pub fn form(&self) -> Form {
@@ -110,13 +64,17 @@ impl Disclosure {
         Disclosure(Form::Withheld)
     }
     /// As [`Form::name`].
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> Cow<'static, str> {
         self.0.name()
+    }
+    /// As [`Form::kind`].
+    pub fn kind(&self) -> &'static str {
+        self.0.kind()
     }
 }
 
 /// What is true of the session and the moment, for a rule's conditions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Circumstances {
     /// Unix time in seconds.
     pub now: i64,

@@ -169,7 +169,7 @@ impl Relay {
             label: used.domain.0.label.clone(),
             action: used.action.name().to_owned(),
             rule: ruling.rule.as_ref().map(|rule| rule.name.to_string()).unwrap_or_default(),
-            disclosure: ruling.disclosure.name().to_owned(),
+            disclosure: ruling.disclosure.name().into_owned(),
         });
         let event = Event::Intent {
             statement,

@@ -1,5 +1,6 @@
 //! Two worlds: databases that differ only in sensitive values, and one stream of statements, hostile ones included, by a
-//! role without rights and by one that sees masks which are the same in both. What they read is the same, byte for byte.
+//! role without rights and by roles that see NULLs or masks which are the same in both. What they read is the same, byte for
+//! byte. And so it is to one who may compare and reads nothing, where the values that it asks for are those of the same rows.
 //!
 //! The worlds agree in what is not hidden and is said so: NULLs, lengths, and which cells of a deterministic column are
 //! equal. Clear tagged columns agree in NULLs and lengths only. Times, and OIDs that the databases gave, are left out.
@@ -17,6 +18,9 @@ default = "refuse"
 [roles]
 app = ["shop"]
 masked = ["alice"]
+coarse = ["carol"]
+blank = ["erin"]
+comparing = ["dave"]
 [[rule]]
 name = "application"
 roles = ["app"]
@@ -35,7 +39,80 @@ roles = ["masked"]
 labels = ["pii.name", "work.*", "pay.*", "pii.born"]
 allow = ["read"]
 show = "null"
+[[rule]]
+name = "hidden"
+roles = ["coarse"]
+labels = ["pii.email", "pii.name", "pii.city", "pay.token", "pay.doc", "work.seen", "work.joined"]
+allow = ["read"]
+show = "mask:redact"
+[[rule]]
+name = "phones"
+roles = ["coarse"]
+labels = ["pii.phone"]
+allow = ["read"]
+show = "mask:phone"
+[[rule]]
+name = "numbers"
+roles = ["coarse"]
+labels = ["work.badge", "work.score"]
+allow = ["read"]
+show = "mask:zero"
+[[rule]]
+name = "amounts"
+roles = ["coarse"]
+labels = ["pay.money"]
+allow = ["read"]
+show = "mask:bucket(100)"
+[[rule]]
+name = "months"
+roles = ["coarse"]
+labels = ["pii.born"]
+allow = ["read"]
+show = "mask:month"
+[[rule]]
+name = "blank"
+roles = ["blank"]
+labels = ["*"]
+allow = ["read"]
+show = "null"
+[[rule]]
+name = "comparing"
+roles = ["comparing"]
+labels = ["pii.email"]
+allow = ["compare"]
+show = "null"
 "#;
+
+/// By one who may compare addresses and reads none: said in each world with that world's values.
+const COMPARING: &[&str] = &[
+    "select id from customers where email = 'ana@x.org'",
+    "select id from customers where email <> 'ana@x.org' order by id",
+    "select id from customers where email in ('bob@x.org', 'eve@x.org', 'nobody@x.org')",
+    "select id from customers where email = any('{ana@x.org,bob@x.org}') order by id",
+    "select id from customers where email is distinct from 'bob@x.org' order by id",
+    "select id, email from customers where email = 'ana@x.org'",
+    "select count(*) from customers group by email",
+    "select count(distinct email) from customers",
+    "select distinct email from customers",
+    "select nullif(email, 'ana@x.org') is null from customers order by id",
+    "select c.id, o.id from customers c join orders o on c.email = o.billing_email order by 1, 2",
+    "select c.id from customers c where exists (select 1 from payments p where p.payer = c.email) order by 1",
+    "select id, row_number() over (partition by email) from customers order by id",
+    "select id from customers where (email, id) = ('ana@x.org', 1)",
+    "select min(email) from customers",
+    "select id from customers order by email",
+    "select id from customers where email like 'a%'",
+    "insert into customers (id, email) values (500, 'ana@x.org') on conflict (email) do nothing",
+    "insert into customers (id, email) values (500, 'ana@x.org')",
+    "update customers set email = 'bob@x.org' where id = 1",
+    "explain (verbose, costs off) select count(*) from customers group by email",
+    "prepare p(text) as select id from customers where email = $1; execute p('ana@x.org')",
+    "declare c cursor for select id from customers where email = 'bob@x.org'; fetch all from c",
+    "copy (select id from customers where email = 'ana@x.org') to stdout",
+];
+
+/// Users whose statements are the same in both worlds.
+const ALIKE: [&str; 4] = ["intern", "alice", "carol", "erin"];
 
 /// What is different in the second world: each of the same length, and the same to a partial mask.
 const OTHERWISE: &[(&str, &str)] = &[
@@ -78,6 +155,13 @@ fn otherwise(rows: &str) -> String {
         text = text.replace(&hide(from), &hide(to));
     }
     kept.iter().fold(text, |text, (note, mark)| text.replace(mark, note))
+}
+
+/// A statement about addresses, with those of the second world.
+fn addresses_otherwise(sql: &str) -> String {
+    let pairs = OTHERWISE.iter().filter(|(from, _)| from.contains('@'));
+    let bare = |text: &str| text.trim_matches('\'').to_owned();
+    pairs.fold(sql.to_owned(), |sql, (from, to)| sql.replace(&bare(from), &bare(to)))
 }
 
 /// What asks for values by other roads than a column in a query.
@@ -275,6 +359,7 @@ const PAST: &str = "create table places (id int, city varchar(20));
 struct Worlds {
     _proxy: Proxy,
     connections: Vec<(&'static str, Raw, Raw)>,
+    comparing: (&'static str, Raw, Raw),
     differences: Vec<String>,
     /// Statements, and those of them that were not refused.
     said: (u64, u64),
@@ -283,9 +368,12 @@ struct Worlds {
 impl Worlds {
     fn start() -> Worlds {
         let proxy = Proxy::start(&format!("{POLICY}{}", shop::domains()), shop::TAGS);
+        for user in ["carol", "erin", "dave"] {
+            proxy.add_user(user);
+        }
         let other = proxy.postgres.database("world");
         proxy.must(&["init", "--database", &other]);
-        for user in ["shop", "alice", "intern"] {
+        for user in ["shop", "dave"].iter().chain(&ALIKE) {
             postgres::execute(
                 &other,
                 &format!(
@@ -319,18 +407,39 @@ impl Worlds {
         }
         // The catalog is looked at each second.
         std::thread::sleep(std::time::Duration::from_millis(2500));
-        let connections = ["intern", "alice"]
-            .map(|user| {
-                let log_in = |url: String| Raw::log_in(&url).patient();
-                (user, log_in(proxy.url(user)), log_in(url(user)))
-            })
-            .into();
-        Worlds { _proxy: proxy, connections, differences: Vec::new(), said: (0, 0) }
+        let log_in = |url: String| Raw::log_in(&url).patient();
+        let pair = |user| (user, log_in(proxy.url(user)), log_in(url(user)));
+        let (connections, comparing) = (ALIKE.map(pair).into(), pair("dave"));
+        Worlds { _proxy: proxy, connections, comparing, differences: Vec::new(), said: (0, 0) }
     }
 
-    /// Says a statement in both worlds, in a transaction that is rolled back.
-    fn say(&mut self, statement: &Statement, extended: bool) {
-        for (user, first, second) in &mut self.connections {
+    /// Says a statement in each world with that world's values.
+    fn compare(&mut self, sql: &str) {
+        let (user, first, second) = &mut self.comparing;
+        let of = |sql: &str| Statement {
+            sql: sql.to_owned(),
+            ordered: sql.contains("order by"),
+            ..Statement::default()
+        };
+        let [one, two] =
+            [(first, of(sql)), (second, of(&addresses_otherwise(sql)))].map(|(raw, statement)| {
+                raw.query("begin");
+                let reply = said(raw, &statement, false);
+                raw.query("rollback");
+                raw.query("deallocate all");
+                reply
+            });
+        self.said.0 += 1;
+        self.said.1 += u64::from(one.iter().all(|(tag, _)| *tag != 'E'));
+        if one != two {
+            let told = format!("{user}: {sql}\n  first  {}\n  second {}", shown(&one), shown(&two));
+            self.differences.push(told);
+        }
+    }
+
+    /// Says a statement in both worlds, in a transaction that is rolled back, by these of the users.
+    fn say(&mut self, statement: &Statement, extended: bool, by: &[&str]) {
+        for (user, first, second) in self.connections.iter_mut().filter(|(user, ..)| by.contains(user)) {
             let [one, two] = [first, second].map(|raw| {
                 raw.query("begin");
                 let mut reply = said(raw, statement, extended);
@@ -342,6 +451,10 @@ impl Worlds {
                 raw.query("rollback");
                 if statement.sql.contains("prepare later") {
                     raw.query("deallocate later");
+                }
+                // Locks like these outlive the transaction, and are seen from the other database.
+                if statement.sql.contains("pg_advisory_lock") {
+                    raw.query("select pg_advisory_unlock_all()");
                 }
                 reply
             });
@@ -364,7 +477,10 @@ impl Worlds {
         for index in 0..statements {
             let statement = generator.statement();
             let extended = index % 2 == 0 || !statement.parameters.is_empty();
-            self.say(&statement, extended);
+            // Who is shown masks that are the same, or NULLs, takes turns.
+            let (masked, turn) = ALIKE.split_at(2);
+            let at = index / 2 % 2;
+            self.say(&statement, extended, &[masked, &turn[at..=at]].concat());
             if (index + 1).is_multiple_of(5000) {
                 println!("{} statements, {} differences", self.said.0, self.differences.len());
             }
@@ -452,8 +568,9 @@ fn worlds_that_differ_in_secrets_are_one_to_the_uninitiated() {
     let mut worlds = Worlds::start();
     for (index, sql) in HOSTILE.iter().enumerate() {
         let statement = Statement { sql: (*sql).to_owned(), ..Statement::default() };
-        worlds.say(&statement, index % 2 == 0 && !sql.contains("; "));
+        worlds.say(&statement, index % 2 == 0 && !sql.contains("; "), &ALIKE);
     }
+    COMPARING.iter().for_each(|sql| worlds.compare(sql));
     worlds.generated(1, 500);
     worlds.end();
 }

@@ -1,6 +1,8 @@
 //! The decision: examples of each part, and properties over arbitrary policies.
 
-use super::super::{Hours, Mask, RowLimits};
+use super::super::form::Ends;
+use super::super::why::{self, Stand};
+use super::super::{Hours, Mask, RowLimits, matrix};
 use super::*;
 use crate::catalog::Seal;
 use crate::value::DataType;
@@ -68,7 +70,7 @@ fn allowed(decision: &Decision) -> Option<(Option<&str>, Form)> {
     }
 }
 
-const PARTIAL: Form = Form::Masked(Mask::Partial);
+const PARTIAL: Form = Form::Masked(Mask::Partial(Ends::PARTIAL));
 
 #[test]
 fn the_most_revealing_rule_decides_then_the_first() {
@@ -246,6 +248,47 @@ fn any_circumstances() -> impl Strategy<Value = Circumstances> {
     )
 }
 
+/// A way in which a rule is made narrower.
+#[derive(Clone, Copy, Debug)]
+enum Narrowing {
+    Purpose,
+    SecondFactor,
+    From,
+    Hours,
+    Role,
+    Label,
+    Action,
+}
+
+fn any_narrowing() -> impl Strategy<Value = Narrowing> {
+    use Narrowing::{Action, From, Hours, Label, Purpose, Role, SecondFactor};
+    prop::sample::select(vec![Purpose, SecondFactor, From, Hours, Role, Label, Action])
+}
+
+impl Narrowing {
+    fn apply(self, rule: &mut Rule) {
+        match self {
+            // A purpose more is no condition where one was asked for.
+            Narrowing::Purpose if rule.purposes.is_empty() => rule.purposes = vec!["other".into()],
+            Narrowing::Purpose => rule.purposes.truncate(1),
+            Narrowing::SecondFactor => rule.second_factor = true,
+            Narrowing::From if rule.from.is_empty() => rule.from = vec!["192.0.2.0/24".parse().unwrap()],
+            Narrowing::From => rule.from = vec!["10.1.0.0/16".parse().unwrap()],
+            Narrowing::Hours if rule.hours.is_none() => {
+                rule.hours = Some(Hours::parse("tue 08:00-18:00 UTC").unwrap());
+            }
+            Narrowing::Hours => rule.hours = Some(Hours::parse("mon 09:00-10:00 UTC").unwrap()),
+            Narrowing::Role => drop(rule.roles.pop()),
+            Narrowing::Label => drop(rule.labels.pop()),
+            Narrowing::Action => drop(rule.allow.pop()),
+        }
+    }
+
+    fn means_fewer(self) -> bool {
+        matches!(self, Narrowing::Role | Narrowing::Label | Narrowing::Action)
+    }
+}
+
 /// How much a decision gives: nothing, then by what it reveals.
 fn given(decision: &Decision) -> u8 {
     allowed(decision).map_or(0, |(_, form)| 1 + reveals(form))
@@ -268,19 +311,89 @@ proptest! {
         }
     }
 
-    /// A condition added to a rule never gives anyone more.
+    /// Nothing that narrows a rule gives anyone more: a condition of any kind, or a role, label or action less. Who is no
+    /// longer meant by it gets what the default gives, at most.
     #[test]
     fn conditions_only_narrow(
-        policy in any_policy(), place in 0..6_usize, action in any_action(), now in any_circumstances(),
+        policy in any_policy(), place in 0..6_usize, how in any_narrowing(),
+        action in any_action(), now in any_circumstances(),
     ) {
         let before = policy.decide(&user("alice"), &domain("pii.email"), action, &now);
         let mut narrower = policy.clone();
         if let Some(rule) = narrower.rules.get_mut(place) {
-            rule.second_factor = true;
-            rule.hours = Some(Hours::parse("tue 08:00-18:00 UTC").unwrap());
+            how.apply(rule);
         }
         let after = narrower.decide(&user("alice"), &domain("pii.email"), action, &now);
-        prop_assert!(given(&after) <= given(&before), "{before:?} {after:?}");
+        if matches!(after, Decision::Allow { rule: None, .. }) {
+            prop_assert!(how.means_fewer() || after == before, "{before:?} {after:?}");
+        } else {
+            prop_assert!(given(&after) <= given(&before), "{before:?} {after:?}");
+        }
+    }
+
+    /// Who is meant by no rule gets the default, whatever else the file says; and nobody else does.
+    #[test]
+    fn the_default_holds(
+        policy in any_policy(), name in prop::sample::select(vec!["alice", "shop", "mallory"]),
+        action in any_action(), now in any_circumstances(),
+    ) {
+        let domain = domain("pii.email");
+        let meant = policy.rules.iter().any(|rule| {
+            means(&policy, rule, &user(name)) && has_label(rule, &domain.label) && allows(rule, action)
+        });
+        let decision = policy.decide(&user(name), &domain, action, &now);
+        let default = match &decision {
+            Decision::Allow { rule: None, disclosure, oracle, limits } => {
+                prop_assert_eq!((*disclosure, *oracle, *limits), (Disclosure::withheld(), false, RowLimits::default()));
+                prop_assert!(policy.default_null && action == Action::Read);
+                true
+            }
+            Decision::Deny { hint } => {
+                prop_assert!(hint.is_some() || !(policy.default_null && action == Action::Read));
+                hint.is_none()
+            }
+            Decision::Allow { rule: Some(_), .. } => false,
+        };
+        prop_assert_eq!(default, !meant, "{:?}", decision);
+    }
+
+    /// Of rules that reveal more and less it does not matter which stands first.
+    #[test]
+    fn order_counts_among_equals_only(
+        policy in any_policy(), turn in 0..6_usize, action in any_action(), now in any_circumstances(),
+    ) {
+        let decide = |policy: &Policy| policy.decide(&user("alice"), &domain("pii.email"), action, &now);
+        let mut other = policy.clone();
+        let turn = turn.min(other.rules.len());
+        other.rules.rotate_left(turn);
+        prop_assert_eq!(given(&decide(&policy)), given(&decide(&other)));
+        other.rules.reverse();
+        prop_assert_eq!(given(&decide(&policy)), given(&decide(&other)));
+    }
+
+    /// What people are told is what is decided: one rule is said to decide when one does, the matrix has it, and whoever waits
+    /// for a condition has a line there, too.
+    #[test]
+    fn what_is_told_is_what_is_decided(
+        policy in any_policy(), name in prop::sample::select(vec!["alice", "shop", "mallory"]),
+        action in any_action(), now in any_circumstances(),
+    ) {
+        let policy = Policy { domains: vec![domain("pii.email").into()], ..policy };
+        let account = why::account(&policy, &user(name), &policy.domains[0], action, &now);
+        let deciding: Vec<usize> =
+            account.standings.iter().filter(|one| one.stand == Stand::Decides).map(|one| one.index).collect();
+        let decided = match &account.decision {
+            Decision::Allow { rule, .. } => rule.as_ref().map(|rule| rule.index),
+            Decision::Deny { .. } => None,
+        };
+        prop_assert_eq!(&deciding, &Vec::from_iter(decided));
+        let lines = matrix::matrix(&policy, &user(name));
+        let lines: Vec<Option<usize>> =
+            lines.iter().filter(|line| line.action == action).map(|line| line.rule.map(|(index, _)| index)).collect();
+        prop_assert!(decided.is_none() || lines.contains(&decided), "{lines:?} {decided:?}");
+        let waits = account.standings.iter().any(|one| matches!(one.stand, Stand::Waits(_)));
+        prop_assert!(!waits || lines.iter().any(Option::is_some));
+        prop_assert!(decided.is_some() || lines.last() == Some(&None));
     }
 
     /// Total; the rule that decides is one that allows the action to this user, and without one nothing is shown.

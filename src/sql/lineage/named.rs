@@ -17,6 +17,7 @@ use crate::sql::parse::Parsed;
 use crate::sql::problem::{Problem, Trouble};
 use crate::sql::shape::Lines;
 use sqlparser::ast::{ArrayElemTypeDef, DataType, Declare, DeclareType, Expr, Ident, ObjectName, Statement};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -76,7 +77,7 @@ pub struct Definition {
     pub compared: Vec<(String, u64)>,
     /// How each of `uses` was disclosed when the name was given: masks of columns stored in clear are part of its text.
     /// Filled by the plan.
-    pub shown: Vec<&'static str>,
+    pub shown: Vec<Cow<'static, str>>,
     /// A cursor whose rows come in binary.
     pub binary: bool,
 }
@@ -124,7 +125,7 @@ pub(in crate::sql) fn analyse_execute(
     let uses = definition.uses.iter().zip(&definition.shown);
     let (uses, shown) = uses
         .filter(|(used, _)| runs.is_none() || !reads(used))
-        .map(|(used, shown)| (used.clone(), *shown))
+        .map(|(used, shown)| (used.clone(), shown.clone()))
         .unzip();
     Ok(Lineage {
         columns: definition.columns.clone().filter(|_| runs.is_none()),

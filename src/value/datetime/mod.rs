@@ -226,10 +226,26 @@ pub(super) fn instant_to_local(micros: i64, style: &Style) -> Result<i64, ValueE
     valid_timestamp(micros.checked_add(east * 1_000_000))
 }
 
-/// Appends January 1st of the value's year (of a `timestamptz`, its year in UTC), canonical: what the mask `year` shows.
-/// Infinite values stay; the first year of all begins where the type does.
-pub(crate) fn start_of_year(data_type: DataType, canonical: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let first = |days: i64| days_from_civil(civil_from_days(days).0, 1, 1).max(DATE_MIN);
+/// A part of the calendar that a mask leaves of a date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Period {
+    Year,
+    Month,
+}
+
+/// Appends the first day of the value's year or month (of a `timestamptz`, in UTC), canonical: what the masks `year` and
+/// `month` show. Infinite values stay; the first of all begin where the type does.
+pub(crate) fn start_of(
+    period: Period,
+    data_type: DataType,
+    canonical: &[u8],
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let first = |days: i64| {
+        let (year, month, _) = civil_from_days(days);
+        let month = if period == Period::Year { 1 } else { month };
+        days_from_civil(year, month, 1).max(DATE_MIN)
+    };
     match data_type {
         DataType::Date => {
             let days = match days_of(canonical).ok()? {

@@ -458,9 +458,14 @@ impl Texts {
     /// What the masks of text look for, and near misses.
     pub(crate) fn address_or_card(&mut self) -> String {
         let word = |texts: &mut Texts| texts.one(&["a", "anna", "", ".", "x.y", "b@c", "ä", "4111", "\n"]);
-        match self.below(3) {
+        match self.below(4) {
             0 => (0..self.below(24)).map(|_| self.one(&["4", "1", "1", "-", " ", "x"])).collect(),
-            1 => format!(
+            1 => {
+                let start = self.one(&["DE89", "MT84 MALT", "no93 ", "D8", "é1", ""]);
+                let rest = (0..self.below(11)).map(|_| self.one(&["3704", "0044", "A", "b0", " ", "12"]));
+                start.to_owned() + &rest.collect::<String>() + self.one(&["", "", "\n", "-", "é"])
+            }
+            2 => format!(
                 "{}@{}.{}",
                 word(self),
                 word(self),
