@@ -30,14 +30,15 @@ use gungraun::{library_benchmark, library_benchmark_group, main};
 use pgveil::audit::canonical::write_record;
 use pgveil::audit::chain::{Chain, Hash};
 use pgveil::audit::{AuditRecord, Event, UsedColumn};
-use pgveil::cell::RowOpener;
+use pgveil::cell::{CopyOpener, CopySealer, RowOpener};
 use pgveil::crypto::{CellCipher, Cells, Ciphers};
 use pgveil::plan::cache::PlanCache;
 use pgveil::plan::{NO_NAMES, Session, plan as decide};
 use pgveil::policy::Principal;
 use pgveil::value::Style;
-use pgveil::wire::Frame;
+use pgveil::wire::{Frame, Messages, backend};
 use std::hint::black_box;
+use std::sync::Arc;
 
 /// One call of what is counted, with all that it needs.
 type Work = Box<dyn FnMut()>;
@@ -136,6 +137,107 @@ fn rows_of(user: &str, format: i16) -> Work {
 #[bench::masked_binary(rows_of("alice", 1))]
 #[bench::masked_text(rows_of("alice", 0))]
 fn rows(mut work: Work) -> Work {
+    work();
+    work
+}
+
+const COPIED: &str = "customers (id, email, note, name, born)";
+
+/// How a row of a COPY is spelled that has these values.
+fn spelled(options: &str, values: [&[u8]; 5]) -> Vec<u8> {
+    match options {
+        "binary" => {
+            let length = |value: &[u8]| (value.len() as u32).to_be_bytes();
+            let values = values.map(|value| [&length(value), value].concat());
+            [&5_i16.to_be_bytes()[..], &values.concat()].concat()
+        }
+        "csv" => [&values.join(&b','), &b"\n"[..]].concat(),
+        _ => [&values.join(&b'\t'), &b"\n"[..]].concat(),
+    }
+}
+
+/// What a client copies in: what stands before the rows, and 100 rows, of whose five columns three are to be sealed.
+fn copied(options: &str) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let binary = options == "binary";
+    let before = if binary { b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec() } else { vec![] };
+    let row = |number: u64| {
+        let email = format!("customer.{number:06}@example.org");
+        let note = b"prefers to be called in the morning";
+        let (id, born) = match binary {
+            true => (number.to_be_bytes().to_vec(), 1_000_i32.to_be_bytes().to_vec()),
+            false => (number.to_string().into_bytes(), b"1974-11-02".to_vec()),
+        };
+        spelled(options, [&id, email.as_bytes(), note, b"Maria Schneider", &born])
+    };
+    (before, (0..100).map(row).collect())
+}
+
+/// What seals rows as they come, after what stands before them.
+fn copy_sealer(
+    shop: &Shop,
+    ciphers: &Arc<Ciphers>,
+    options: &str,
+) -> impl FnMut(&[u8], &mut BytesMut) + use<> {
+    let plan = planned(shop, "shop", &format!("COPY {COPIED} FROM STDIN (FORMAT {options})"));
+    let mut sealer = CopySealer::new(plan.copy.as_ref().unwrap(), ciphers.clone(), true, 1 << 20);
+    let (style, mut random) = (Style::default(), Counting(0));
+    move |data, out| {
+        sealer.read(data);
+        sealer.seal(false, &style, &mut random, out).1.unwrap();
+    }
+}
+
+/// 100 rows that one message of the client brings.
+fn copied_in(options: &str) -> Work {
+    let shop = shop();
+    let mut seal = copy_sealer(&shop, &Arc::new(ciphers(&shop)), options);
+    let ((before, rows), mut out) = (copied(options), BytesMut::new());
+    seal(&before, &mut out);
+    let rows = rows.concat();
+    warm(move || {
+        out.clear();
+        seal(black_box(&rows), &mut out);
+        black_box(&out);
+    })
+}
+
+/// 100 rows that one read of the server brings, a message each, for who sees them in clear (`shop`) or masked (`alice`).
+fn copied_out(user: &str, options: &str) -> Work {
+    let shop = shop();
+    let ciphers = Arc::new(ciphers(&shop));
+    let mut seal = copy_sealer(&shop, &ciphers, options);
+    let mut sent = |data: &[u8]| {
+        let mut sealed = BytesMut::new();
+        seal(data, &mut sealed);
+        Frame::from_bytes(sealed.freeze())
+    };
+    let (before, rows) = copied(options);
+    let before = if before.is_empty() { Messages::default() } else { sent(&before).into() };
+    let mut messages = Messages::default();
+    rows.iter().for_each(|row| messages.append(sent(row).into()));
+    let plan = planned(&shop, user, &format!("COPY {COPIED} TO STDOUT (FORMAT {options})"));
+    let judgement = plan.judge(&shop.policy, &Principal::assumed(user.to_owned()), &circumstances()).unwrap();
+    let copy = plan.copy.as_ref().unwrap();
+    let mut opener = CopyOpener::new(copy, plan.columns.as_deref(), &judgement, &ciphers, false);
+    let (style, mut out) = (Style::default(), BytesMut::new());
+    opener.read(&before).unwrap();
+    opener.release(&style, None, &mut out).unwrap();
+    warm(move || {
+        out.clear();
+        opener.read(black_box(&messages)).unwrap();
+        black_box(opener.release(&style, None, &mut out).unwrap());
+    })
+}
+
+#[library_benchmark]
+#[bench::in_text(copied_in("text"))]
+#[bench::in_csv(copied_in("csv"))]
+#[bench::in_binary(copied_in("binary"))]
+#[bench::out_text(copied_out("shop", "text"))]
+#[bench::out_csv(copied_out("shop", "csv"))]
+#[bench::out_binary(copied_out("shop", "binary"))]
+#[bench::out_text_masked(copied_out("alice", "text"))]
+fn copy(mut work: Work) -> Work {
     work();
     work
 }
@@ -325,5 +427,5 @@ fn audit(mut work: Work) -> Work {
     work
 }
 
-library_benchmark_group!(name = hot, benchmarks = [cells, rows, relay, plan, audit]);
+library_benchmark_group!(name = hot, benchmarks = [cells, rows, copy, relay, plan, audit]);
 main!(library_benchmark_groups = hot);

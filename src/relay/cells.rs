@@ -223,10 +223,17 @@ impl Run {
     pub(super) fn count(&mut self, tally: Tally) {
         self.rows += tally.rows;
         for (label, rows) in tally.rows_by_label {
-            *self.rows_by_label.entry(label).or_default() += rows;
+            match self.rows_by_label.iter_mut().find(|(known, _)| *known == label) {
+                Some((_, known)) => *known += rows,
+                None => self.rows_by_label.push((label, rows)),
+            }
         }
         for (label, disclosure, cells) in tally.cells {
-            *self.cells.entry((label, disclosure)).or_default() += cells;
+            let same = |known: &&mut (String, &'static str, u64)| known.0 == label && known.1 == disclosure;
+            match self.cells.iter_mut().find(same) {
+                Some((_, _, known)) => *known += cells,
+                None => self.cells.push((label, disclosure, cells)),
+            }
         }
     }
 }

@@ -13,7 +13,6 @@ use crate::crypto::Ciphers;
 use crate::metrics::Outcome;
 use crate::plan::{Judgement, Reason, Refusal, StatementPlan};
 use crate::policy::budget::Budgets;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,10 +36,10 @@ pub(super) struct Run {
     pub(super) copy: Option<CopyRun>,
     /// Rows that left.
     pub(super) rows: u64,
-    /// (label, disclosure) → cells that left.
-    pub(super) cells: BTreeMap<(String, &'static str), u64>,
-    /// Label → rows that left and disclosed one of its cells.
-    pub(super) rows_by_label: BTreeMap<String, u64>,
+    /// (label, disclosure, cells that left), each once.
+    pub(super) cells: Vec<(String, &'static str, u64)>,
+    /// (label, rows that left and disclosed one of its cells), each once.
+    pub(super) rows_by_label: Vec<(String, u64)>,
     /// Hourly budgets that its rows count against.
     pub(super) hour: Option<Hour>,
     /// Under an oracle.
@@ -192,8 +191,8 @@ impl Relay {
             opener,
             copy,
             rows: 0,
-            cells: BTreeMap::new(),
-            rows_by_label: BTreeMap::new(),
+            cells: vec![],
+            rows_by_label: vec![],
             compared,
             began: self.now,
         };
@@ -238,7 +237,7 @@ impl Relay {
         {
             run.compared.push((used.domain.0.label.clone(), 1));
         }
-        for ((label, disclosure), cells) in &run.cells {
+        for (label, disclosure, cells) in &run.cells {
             self.metrics.cells_opened(label, disclosure, *cells);
         }
         for (label, rows) in &run.rows_by_label {
@@ -248,8 +247,9 @@ impl Relay {
             self.metrics.comparisons(label, *values);
         }
         let nanos = self.now.monotonic_nanos.saturating_sub(run.began.monotonic_nanos);
+        run.cells.sort_unstable();
         let cells = std::mem::take(&mut run.cells).into_iter();
-        let cells = cells.map(|((label, shown), cells)| (label, shown.to_owned(), cells));
+        let cells = cells.map(|(label, shown, cells)| (label, shown.to_owned(), cells));
         let event = Event::Outcome {
             statement,
             rows: run.rows,

@@ -1,6 +1,7 @@
-//! Conditions and options of COPY … FROM, those of newer servers among them: what is copied is what a plain twin takes.
+//! Conditions and options of COPY … FROM, those of newer servers among them, and how its data comes: what is copied is what a plain
+//! twin takes.
 
-use crate::copy::{copy_in, twins};
+use crate::copy::{copy_in, message, outcome, transcript, twins};
 use crate::postgres;
 use crate::raw::Raw;
 
@@ -50,5 +51,55 @@ fn options_of_newer_servers_mean_the_same() {
         let data = "1,a@x.org,x\nno,b@x.org,y\n3,c@x.org,z\n";
         copied_alike("(format csv, on_error ignore, log_verbosity verbose)", data, "COPY 2");
         copied_alike("(format csv, force_null *)", "1,\"\",\"\"\n2,,\n", "COPY 2");
+    }
+}
+
+#[test]
+fn messages_that_come_together_are_copied_together() {
+    let proxy = twins();
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    let mut plain = Raw::log_in(&proxy.url_past("shop"));
+    let together = |raw: &mut Raw, sql: &str, pieces: &[&[u8]]| {
+        raw.say_query(sql);
+        assert_eq!(raw.read().unwrap().0, 'G');
+        let data = pieces.iter().map(|piece| message(b'd', piece));
+        let all: Vec<u8> = data.chain([message(b'c', b"")]).flatten().collect();
+        raw.send(&all);
+        outcome(&transcript(raw)).map_err(|error| error[..5].to_owned())
+    };
+    let binary = [
+        &b"PGCOPY\n\xff\r\n\0\0\0\0\0"[..],
+        b"\0\0\0\0\0\x02\0\0\0\x04\0\0",
+        b"\0\x07\xff\xff\xff\xff\xff\xff",
+    ];
+    let whole = (0..3000).map(|id| format!("{id}\tp{id}@x.org\\\\\n")).collect::<String>();
+    let chunks: Vec<&[u8]> = whole.as_bytes().chunks(29).collect();
+    for (columns, pieces, expected) in [
+        ("(id, email)", &[&b"7\tx\\"[..], b"ty\n8\t", b"\\", b"N\n9", b"\tz\n"][..], Ok("COPY 3")),
+        ("(id, email)", &[], Ok("COPY 0")),
+        ("(id, email)", &[b"", b"", b"1\ta", b""], Ok("COPY 1")),
+        ("(id, email)", &[b"1\ta\n\\.\n", b"2\tb\n", b"rest"], Ok("COPY 1")),
+        // What comes after a wrong value goes nowhere, and nothing is stored.
+        ("(id, badge)", &[b"1\t1\n2\t", b"x\n3\t3\n", b"4\t4\n"], Err("22P02")),
+        ("(id, badge)", &[b"1\t1\n2\t2\t2\n3\tx\n", b"4\t4\n"], Err("22P04")),
+        ("(id, email) (format csv)", &[b"1,\"a", b"\n\"\"", b"b\"\n2,", b"\"\"\n"], Ok("COPY 2")),
+        ("(id, email) (format csv)", &[b"1,\"a", b"\n2,b\n"], Err("22P04")),
+        ("(id, email) (format binary)", &binary, Ok("COPY 1")),
+        ("(id, email)", &chunks, Ok("COPY 3000")),
+    ] {
+        // Where the options stand, after FROM.
+        let (columns, options) =
+            columns.split_once(") (").map_or((columns.to_owned(), String::new()), |(columns, options)| {
+                (format!("{columns})"), format!("({options}"))
+            });
+        let expected = expected.map(str::to_owned).map_err(str::to_owned);
+        let mut stored = vec![];
+        for (raw, table) in [(&mut shop, "twin"), (&mut plain, "plain_twin")] {
+            let copied = together(raw, &format!("copy {table} {columns} from stdin {options}"), pieces);
+            assert_eq!(copied, expected, "{table} {columns} {options}");
+            stored.push(raw.query(&format!("select id, email, badge from {table} order by id")).rows);
+            assert_eq!(raw.query(&format!("truncate {table}")).errors, [""; 0]);
+        }
+        assert_eq!(stored[0], stored[1], "{columns} {options}");
     }
 }

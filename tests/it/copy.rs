@@ -75,13 +75,13 @@ fn twins_with(listen: &str) -> Proxy {
 }
 
 /// One CopyData, or the end of a copy.
-fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+pub fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
     [&[tag][..], &length, body].concat()
 }
 
 /// Everything up to ReadyForQuery.
-fn transcript(raw: &mut Raw) -> Vec<Message> {
+pub fn transcript(raw: &mut Raw) -> Vec<Message> {
     let mut messages = vec![];
     while let Some(message) = raw.read() {
         let last = message.0 == 'Z';
@@ -113,7 +113,7 @@ pub fn copy_in(raw: &mut Raw, sql: &str, pieces: &[&[u8]]) -> Result<String, Str
     outcome(&transcript(raw))
 }
 
-fn outcome(messages: &[Message]) -> Result<String, String> {
+pub fn outcome(messages: &[Message]) -> Result<String, String> {
     assert_eq!(messages.last().map(|(tag, _)| *tag), Some('Z'), "{messages:?}");
     match messages.iter().rfind(|(tag, _)| matches!(tag, 'C' | 'E')) {
         Some(('C', body)) => Ok(String::from_utf8_lossy(&body[..body.len() - 1]).into_owned()),
