@@ -75,6 +75,8 @@ pub struct Report {
     incidents: Vec<Incident>,
     /// Configurations, keys, removed segments.
     changes: Vec<Incident>,
+    /// Statements of this run of the proxy that have begun and not ended, by connection and number.
+    open: BTreeSet<(u64, u64)>,
 }
 
 /// Lines of one list that a report prints; what is left out is said.
@@ -94,6 +96,7 @@ impl Report {
             hours: [0; 24],
             incidents: vec![],
             changes: vec![],
+            open: BTreeSet::new(),
         }
     }
 
@@ -109,8 +112,12 @@ impl Report {
         }
         self.records += 1;
         match &record.event {
-            Event::Intent { .. } => self.intent(record),
-            Event::Outcome { rows, cells, comparisons, .. } => {
+            Event::Intent { statement, .. } => {
+                self.open.insert((record.connection, *statement));
+                self.intent(record);
+            }
+            Event::Outcome { statement, rows, cells, comparisons, .. } => {
+                self.open.remove(&(record.connection, *statement));
                 let taker = self.takers.entry(record.user.clone()).or_default();
                 taker.rows += rows;
                 taker.comparisons += comparisons;
@@ -126,6 +133,7 @@ impl Report {
                 *self.failed_log_ins.entry((record.user.clone(), host.to_owned())).or_default() += 1;
             }
             Event::Started { version, configuration } => {
+                self.ended_at_once(record.time);
                 self.change(record, format!("started, version {version}, configuration {configuration}"));
             }
             Event::Stopped => self.change(record, "stopped".to_owned()),
@@ -141,6 +149,16 @@ impl Report {
                 self.incidents.push(Incident { time: record.time, who: String::new(), what });
             }
             Event::LoggedIn => {}
+        }
+    }
+
+    /// Statements without an outcome at a start of the proxy: it had ended without warning, or could not write.
+    fn ended_at_once(&mut self, time: i64) {
+        let statements = std::mem::take(&mut self.open).len();
+        if statements > 0 {
+            let what =
+                format!("{statements} statements before this start have no outcome: the proxy was killed");
+            self.incidents.push(Incident { time, who: String::new(), what });
         }
     }
 
@@ -246,7 +264,7 @@ impl Report {
             ReportTable::new("Log-ins that failed", "", &["user", "address", "times"], failed),
             ReportTable::new(
                 "Incidents",
-                "Break-glass, second factors, ends of the log that were not clean.",
+                "Break-glass, second factors, ends that were not clean.",
                 &["time (UTC)", "user", "what"],
                 lines(&self.incidents).into_iter(),
             ),

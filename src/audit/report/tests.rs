@@ -59,3 +59,15 @@ fn a_peers_text_is_only_text() {
         "{markdown}"
     );
 }
+
+#[test]
+fn statements_that_a_crash_cut_short_are_incidents() {
+    let hours = Hours::parse("mon-fri 08:00-18:00 UTC").unwrap();
+    let mut report = Report::new(Span { from: 0, to: i64::MAX, hours });
+    // An intent, and then another start.
+    for number in [0, 4, 0, 4, 5, 0] {
+        report.take(&samples()[number]);
+    }
+    let told = report.incidents.iter().filter(|incident| incident.what.contains("have no outcome")).count();
+    assert_eq!(told, 1, "{:?}", report.incidents);
+}
