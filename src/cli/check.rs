@@ -6,11 +6,13 @@ use crate::catalog::Seal;
 use crate::catalog::build::build;
 use crate::config::against::{self, Survey};
 use crate::config::{self, Config, Mistake, PROXY, Place, Weight};
+use crate::server::prepare_ledger;
 use crate::server::service::{self, ServiceError};
 use crate::server::settings::AuthSource;
 use clap::Args;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio_postgres::Client;
 
 /// Validate files, keys and databases against each other
 ///
@@ -92,6 +94,10 @@ fn keys(config: &Config) -> Vec<Mistake> {
     match config.keys.keyring() {
         Err(error) => findings.push(finding(&config.places.keys, error.message, error.hint)),
         Ok(keyring) => {
+            if let Err(error) = config.second_factors() {
+                let place = Place { file: config.dir.join(config::USERS), line: 1 };
+                findings.push(finding(&place, error.message, error.hint));
+            }
             let domains = config.policy.domains.iter().zip(&config.places.domains);
             for (domain, place) in domains.filter(|(domain, _)| domain.seal != Seal::None) {
                 if keyring.domain_id(&domain.name).is_none() {
@@ -145,6 +151,7 @@ async fn databases(config: &Config) -> Result<Vec<Mistake>, CliError> {
         }
     }
     let mut findings = survey.finish();
+    findings.extend(ledger(config, &client).await);
     if config.settings.auth == AuthSource::Database
         && let Err(error) = service::verifier(&client, &settings.service_user).await
     {
@@ -156,6 +163,23 @@ async fn databases(config: &Config) -> Result<Vec<Mistake>, CliError> {
         ));
     }
     Ok(findings)
+}
+
+/// What rules ask for and no proxy could count.
+async fn ledger(config: &Config, client: &Client) -> Option<Mistake> {
+    let needed = config.policy.rules.iter().position(|rule| rule.second_factor || rule.limits.is_shared())?;
+    let place = config.places.rules.get(needed).unwrap_or(&config.places.database);
+    let why = match prepare_ledger::missing(client).await {
+        Ok(None) => return None,
+        Ok(Some(name)) => format!("there is no function {name} that the service user may call"),
+        Err(error) => error.message,
+    };
+    let database = &config.settings.database.service_database;
+    let message = format!(
+        "rule \"{}\" needs the ledger in database {database}, which cannot be used: {why}",
+        config.policy.rules[needed].name
+    );
+    Some(finding(place, message, "Run: pgveil init --database URL"))
 }
 
 /// Longest wait for one database's catalog: one that hangs is one that cannot be read.

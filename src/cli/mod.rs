@@ -9,6 +9,7 @@ pub mod demo;
 pub mod explain;
 pub mod init;
 pub mod keys;
+pub mod otp;
 pub mod serve;
 pub mod users;
 
@@ -38,6 +39,8 @@ enum Command {
     #[command(subcommand)]
     Keys(keys::Keys),
     #[command(subcommand)]
+    Otp(otp::Otp),
+    #[command(subcommand)]
     Users(users::Users),
 }
 
@@ -51,6 +54,7 @@ impl Command {
             Command::Check(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::Keys(command) => command.run(),
+            Command::Otp(command) => command.run(),
             Command::Users(command) => command.run(),
         }
     }

@@ -19,6 +19,7 @@ use crate::policy::Policy;
 use crate::server::settings::Settings;
 use document::Document;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,8 @@ pub struct Config {
     pub policy: Policy,
     pub tags: Tags,
     pub users: Verifiers,
+    /// Secrets of second factors, sealed, by user.
+    pub factors: BTreeMap<String, String>,
     pub places: Places,
     /// Lighter than mistakes: the configuration holds, but someone should look.
     pub remarks: Vec<Mistake>,
@@ -127,7 +130,7 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
     let rules = policy::read(&policy);
     let columns = tags::read(&tags, &rules.domains);
     policy::note_idle_domains(&policy, &rules, &columns);
-    let verifiers = users::read(&users);
+    let known = users::read(&users);
 
     let places = Places {
         database: place(&proxy, read.database_span.start),
@@ -149,7 +152,8 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
             keys: read.keys,
             policy: rules.policy,
             tags: Tags { tags: columns.tags, domains },
-            users: verifiers,
+            users: known.verifiers,
+            factors: known.factors,
             places,
             remarks,
             digest,

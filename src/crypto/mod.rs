@@ -12,10 +12,12 @@ mod cipher;
 pub mod envelope;
 pub mod keyring;
 pub mod provider;
+mod secrets;
 mod siv;
 
 pub use cells::{Batch, Cells, Span};
 pub use cipher::CellCipher;
+pub use secrets::SecretBox;
 
 use std::collections::HashMap;
 use std::sync::Arc;

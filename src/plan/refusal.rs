@@ -15,6 +15,8 @@ pub enum Reason {
     Limit,
     /// The value does not fit the logical type: PostgreSQL's SQLSTATE.
     Value,
+    /// A one-time code does not count: 28P01, 28000, or 58030 where that cannot be known.
+    SecondFactor,
     /// What a session may not change: 0A000.
     Setting,
     /// A relation whose tags cannot be applied: 55000.
@@ -33,6 +35,7 @@ impl Reason {
             Reason::NotUnderstood => "not_understood",
             Reason::Limit => "limit",
             Reason::Value => "value",
+            Reason::SecondFactor => "second_factor",
             Reason::Setting => "setting",
             Reason::Broken => "broken",
             Reason::Unrecorded => "unrecorded",

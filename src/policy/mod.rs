@@ -126,6 +126,8 @@ pub struct Circumstances {
     pub purpose: Option<String>,
     /// When the second factor was last given, Unix seconds.
     pub second_factor_at: Option<i64>,
+    /// When `SET pgveil.break_glass` was last given a reason, Unix seconds.
+    pub glass_broken_at: Option<i64>,
 }
 
 /// Limits of one rule.
@@ -133,9 +135,14 @@ pub struct Circumstances {
 pub struct RowLimits {
     pub rows_per_statement: Option<u64>,
     pub rows_per_hour: Option<u64>,
+    pub rows_per_day: Option<u64>,
 }
 
 impl RowLimits {
+    /// Whether what was taken before counts: then all proxies count together.
+    pub fn is_shared(&self) -> bool {
+        self.rows_per_hour.is_some() || self.rows_per_day.is_some()
+    }
     /// How many values one statement may compare under an oracle ruling with these limits.
     pub fn comparisons_per_statement(&self) -> u64 {
         self.rows_per_statement.unwrap_or(COMPARISONS_PER_STATEMENT_DEFAULT)
@@ -176,6 +183,7 @@ pub struct Policy {
     pub default_null: bool,
     pub trust_database_roles: bool,
     pub otp_minutes: u32,
+    pub break_glass_minutes: u32,
     pub domains: Vec<Arc<Domain>>,
     /// Role → users.
     pub roles: std::collections::BTreeMap<String, BTreeSet<String>>,
@@ -197,6 +205,7 @@ pub struct Rule {
     /// Conditions; empty (or false, or `None`) means that the rule does not ask for this one.
     pub purposes: Vec<String>,
     pub second_factor: bool,
+    pub break_glass: bool,
     pub from: Vec<ipnet::IpNet>,
     pub hours: Option<Hours>,
 }
@@ -225,5 +234,15 @@ impl Policy {
         circumstances: &Circumstances,
     ) -> Decision {
         decide::decide(self, principal, domain, action, circumstances)
+    }
+
+    /// Whether any rule asks for what all proxies must share: one-time codes that were used, rows of an hour or a day.
+    pub fn needs_ledger(&self) -> bool {
+        self.rules.iter().any(|rule| rule.second_factor || rule.limits.is_shared())
+    }
+
+    /// Whether any rule gives `principal` something for breaking the glass.
+    pub fn has_glass_for(&self, principal: &Principal) -> bool {
+        self.rules.iter().any(|rule| rule.break_glass && decide::means(self, rule, principal))
     }
 }

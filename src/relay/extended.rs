@@ -40,7 +40,6 @@ pub(super) fn verdict(script: &Script) -> Verdict {
         [Planned::Pass(pass)] => Verdict::Prepare(Decided::Pass(pass.clone())),
         [Planned::Plan(plan)] => Verdict::Prepare(Decided::Plan(plan.clone())),
         [Planned::Refuse(refusal)] => Verdict::Refuse(refusal.clone()),
-        [Planned::Local(Local::SetOtp(_))] => Verdict::Refuse(no_second_factor()),
         [Planned::Local(local)] => Verdict::Prepare(Decided::Local(local.clone())),
         [Planned::Unresolved(refusal)] => Verdict::Unresolved(refusal.clone()),
         several if several.iter().all(|one| matches!(one, Planned::Pass(_))) => {
@@ -52,11 +51,6 @@ pub(super) fn verdict(script: &Script) -> Verdict {
             "cannot insert multiple commands into a prepared statement",
         )),
     }
-}
-
-pub(super) fn no_second_factor() -> Refusal {
-    Refusal::new(Reason::Setting, "0A000", "second factor is not set up")
-        .hint("Ask the operator of pgveil to enroll this user.")
 }
 
 impl Relay {
@@ -144,7 +138,10 @@ impl Relay {
     pub(super) fn rendered(&mut self, decided: &Decided, parse: &Parse<'_>) -> Result<Rendered, Refusal> {
         let (sent, types, compared) = match decided {
             Decided::Pass(_) => (None, Vec::new(), Vec::new()),
-            Decided::Local(local) => (Some(self.local_text(local, parse.sql)), Vec::new(), Vec::new()),
+            Decided::Local(local) => {
+                self.check_local(local)?;
+                (Some(self.local_text(local, parse.sql)), Vec::new(), Vec::new())
+            }
             Decided::Plan(plan) => {
                 self.judge(plan)?;
                 let (sent, compared) = self.seal_literals(plan, parse.sql)?;
@@ -300,6 +297,18 @@ impl Relay {
         let name = name.to_owned();
         let Some(portal) = self.statements.portal(&name) else { return self.execute_cursor(held, &name) };
         let prepared = portal.statement.clone();
+        let held = match &prepared.decided {
+            Decided::Local(Local::SetOtp(code)) if !held.stepped_up => match self.stepped_up(held, code) {
+                Ok(Some(held)) => held,
+                Ok(None) => return Ok(()),
+                Err(refusal) => {
+                    self.refuse_extended(&refusal, &prepared.text);
+                    return Ok(());
+                }
+            },
+            _ => held,
+        };
+        let Some(portal) = self.statements.portal(&name) else { return self.execute_cursor(held, &name) };
         let continued = portal.run;
         let mut part = match &prepared.decided {
             Decided::Pass(pass) => {

@@ -93,6 +93,8 @@ impl Relay {
             | Reason::NotUnderstood
             | Reason::SealedUse
             | Reason::Limit => true,
+            // Has a record of its own.
+            Reason::SecondFactor => false,
             Reason::Value | Reason::Setting | Reason::Broken | Reason::Unrecorded => !refusal.uses.is_empty(),
         };
         if !tells {

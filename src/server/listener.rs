@@ -6,6 +6,7 @@
 
 use super::admin::Readiness;
 use super::cancel::{CancelKeys, SECRET_BYTES};
+use super::ledger::Ledger;
 use super::pump::{Pump, unix_micros};
 use super::reload::Rim;
 use super::service;
@@ -51,6 +52,7 @@ const TURN_AWAY: Duration = Duration::from_secs(1);
 pub struct Shared {
     pub rim: ArcSwap<Rim>,
     pub service: service::Kept,
+    pub ledger: Ledger,
     pub worlds: Worlds,
     pub plans: Arc<PlanCache>,
     pub log: Log,

@@ -6,10 +6,12 @@
 pub mod admin;
 pub mod cancel;
 pub mod fault;
+pub mod ledger;
 pub mod listener;
 mod notice;
 mod parameters;
 pub mod prepare;
+pub mod prepare_ledger;
 pub mod pump;
 pub mod reload;
 pub mod service;
@@ -27,6 +29,7 @@ pub mod world;
 use crate::audit::writer::{Log, LogSettings};
 use crate::audit::{AuditRecord, Event};
 use crate::auth::Verifiers;
+use crate::auth::otp::SecondFactors;
 use crate::catalog::Tags;
 use crate::crypto::Ciphers;
 use crate::metrics::Metrics;
@@ -59,6 +62,7 @@ pub struct Prepared {
     pub tags: Arc<Tags>,
     pub ciphers: Arc<Ciphers>,
     pub users: Arc<Verifiers>,
+    pub factors: Arc<SecondFactors>,
     /// What the audit log calls this configuration.
     pub digest: String,
 }
@@ -124,6 +128,7 @@ impl Server {
             plans: Arc::new(PlanCache::new(rim.settings.plan_cache_entries, plans_secret)),
             rim: ArcSwap::from_pointee(rim),
             service: service::Kept::default(),
+            ledger: ledger::Ledger::default(),
             worlds: world::Worlds::new(Arc::new(prepared)),
             cancel_keys: cancel::CancelKeys::default(),
             connections: AtomicU64::new(0),

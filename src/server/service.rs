@@ -153,6 +153,26 @@ pub async fn service(settings: &DatabaseSettings, database: &str) -> Result<Clie
     .await
 }
 
+/// A connection of the service user for the ledger: the one that writes.
+///
+/// # Errors
+/// As [`service`].
+pub async fn ledger(settings: &DatabaseSettings) -> Result<Client, ServiceError> {
+    let password = settings.service_password.as_ref().map(|password| password.as_str());
+    in_time(CONNECT_TIMEOUT, async {
+        let client = connect(settings, &settings.service_database, &settings.service_user, password).await?;
+        client.batch_execute(LEDGER_SESSION).await?;
+        Ok(client)
+    })
+    .await
+}
+
+/// A lease or a code counts from its commit on, also after the server's own crash; and each statement sees what others
+/// committed before.
+const LEDGER_SESSION: &str = "SET search_path = ''; SET lock_timeout = '2s'; SET statement_timeout = '4s'; \
+    SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; \
+    SET synchronous_commit = on";
+
 /// A connection as any user to the server that `[database]` names. It lives until the client is dropped.
 ///
 /// # Errors

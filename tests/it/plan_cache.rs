@@ -21,6 +21,7 @@ struct Asked {
     path: Vec<String>,
     purpose: Option<String>,
     second_factor_at: Option<i64>,
+    glass_broken_at: Option<i64>,
     address: Option<IpAddr>,
 }
 
@@ -33,6 +34,7 @@ fn asked(text: &str) -> Asked {
         path: vec!["public".to_owned()],
         purpose: None,
         second_factor_at: None,
+        glass_broken_at: None,
         address: None,
     }
 }
@@ -45,6 +47,7 @@ fn plan(cache: &PlanCache, shop: &Shop, asked: &Asked) -> bool {
         address: asked.address,
         purpose: asked.purpose.clone(),
         second_factor_at: asked.second_factor_at,
+        glass_broken_at: None,
     };
     let session = Session {
         principal: &principal,

@@ -31,7 +31,7 @@ const MAY_USE: [(&str, &str); 17] = [
 ];
 
 /// Where a foreign crate may be named: paths below `src/`.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 11] = [
     ("sqlparser", &["sql/"]),
     ("aes", &["crypto/siv/"]),
     ("aes_siv", &["crypto/"]),
@@ -39,6 +39,8 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("tokio", &["server/", "audit/writer", "crypto/provider/", "cli/", "demo/"]),
     ("tokio_postgres", &["server/", "cli/", "demo/"]),
     ("prometheus", &["metrics.rs"]),
+    ("qrcode", &["cli/"]),
+    ("totp_rs", &["auth/"]),
     ("rustls", &["server/"]),
     ("dashmap", &["plan/cache.rs", "server/cancel.rs"]),
 ];

@@ -54,7 +54,7 @@ fn offset(lines: &[Vec<u8>], line: usize) -> u64 {
 fn an_untouched_log_verifies() {
     let lines = sample();
     let verified = check(&lines).unwrap();
-    assert_eq!((verified.records, verified.recoveries), (9, 1));
+    assert_eq!((verified.records, verified.recoveries), (samples().len() as u64, 1));
     assert_eq!(verified.chain.size, lines.len() as u64);
     assert_eq!(verified.chain.head, Hash::of(lines.last().unwrap().strip_suffix(b"\n").unwrap()));
 }
@@ -145,8 +145,9 @@ fn an_unsigned_end_and_another_key_are_named() {
     let mut lines = sample();
     lines.pop();
     let flaw = check(&lines).unwrap_err();
-    assert_eq!((flaw.kind, flaw.line), (Kind::Unsigned { lines: 3 }, lines.len() as u64 - 3));
-    assert_eq!(flaw.trusted.unwrap().chain.size, lines.len() as u64 - 4);
+    let last = samples().chunks(3).last().map_or(0, <[_]>::len) as u64;
+    assert_eq!((flaw.kind, flaw.line), (Kind::Unsigned { lines: last }, lines.len() as u64 - last));
+    assert_eq!(flaw.trusted.unwrap().chain.size, lines.len() as u64 - last - 1);
     let other = SigningKey::from_bytes(&[8; 32]).verifying_key();
     let failure = verify(sample().concat().as_slice(), &other).unwrap_err();
     assert!(matches!(failure, Failure::Flawed(Flaw { kind: Kind::OtherKey, .. })), "{failure:?}");
