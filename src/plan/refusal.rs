@@ -21,6 +21,8 @@ pub enum Reason {
     Setting,
     /// A relation whose tags cannot be applied: 55000.
     Broken,
+    /// Rows of an hour or a day cannot be counted: 58030.
+    Uncounted,
     /// The log cannot be written: 58030.
     Unrecorded,
 }
@@ -38,6 +40,7 @@ impl Reason {
             Reason::SecondFactor => "second_factor",
             Reason::Setting => "setting",
             Reason::Broken => "broken",
+            Reason::Uncounted => "uncounted",
             Reason::Unrecorded => "unrecorded",
         }
     }

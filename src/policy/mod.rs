@@ -143,6 +143,12 @@ impl RowLimits {
     pub fn is_shared(&self) -> bool {
         self.rows_per_hour.is_some() || self.rows_per_day.is_some()
     }
+    /// The limits that are counted over time.
+    pub fn shared(&self) -> impl Iterator<Item = (budget::Span, u64)> {
+        let limits = [(budget::Span::Hour, self.rows_per_hour), (budget::Span::Day, self.rows_per_day)];
+        limits.into_iter().filter_map(|(span, limit)| Some((span, limit?)))
+    }
+
     /// How many values one statement may compare under an oracle ruling with these limits.
     pub fn comparisons_per_statement(&self) -> u64 {
         self.rows_per_statement.unwrap_or(COMPARISONS_PER_STATEMENT_DEFAULT)
@@ -168,7 +174,8 @@ pub enum Decision {
         /// For `Read`, how a value is shown. For `Compare` and `Write`, how the same rule would show it.
         disclosure: Disclosure,
         limits: RowLimits,
-        /// `Compare` without clear read of the same label: every compared value is counted and recorded.
+        /// `Compare` or `Write` without clear read of the same label: every compared value, and every unique violation, is
+        /// counted and recorded.
         oracle: bool,
     },
     Deny {

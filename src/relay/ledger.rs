@@ -4,28 +4,46 @@
 //! server), and rows that have come. Each waits for one answer at a time, and nothing overtakes it. Deliberately absent:
 //! where the ledger is kept, and whether it can be had (the answer says so).
 
+use super::spending::Spending;
 use super::{Held, Now, Relay, Step};
 use crate::audit::Event;
 use crate::plan::{Local, Planned, Reason, Refusal, Script};
+use crate::policy::RowLimits;
+use crate::policy::budget::Span;
 use crate::wire::Violation;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// What waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
-    /// The client's message.
+    /// The client's message, or what is left of its text.
     Client,
+    /// Rows that have come.
+    Server,
 }
 
 /// What is asked. No `Debug`: a code is a secret until it was used.
 pub enum Question {
     /// Whether this one-time code of the user steps the session up. Asked once, it does so never again.
     Code { user: String, code: Zeroizing<String> },
+    /// Rows of what these rules give the user over time: up to `wanted` of each.
+    Lease { user: String, rules: Vec<(Arc<str>, RowLimits)>, wanted: u64 },
 }
 
 /// What the ledger says.
 pub enum Answer {
     Code(Tried),
+    /// `None`: they cannot be counted.
+    Lease(Option<Leased>),
+}
+
+/// Rows that were counted.
+pub struct Leased {
+    /// Of every rule, at most as many as were wanted.
+    pub rows: u64,
+    /// The rule, and which of its limits, that had no more.
+    pub short: Option<(Arc<str>, Span)>,
 }
 
 /// What came of a one-time code.
@@ -91,12 +109,13 @@ impl Tried {
     }
 }
 
-/// What was asked and not answered, and the answer that was not taken yet.
+/// What was asked and not answered.
 #[derive(Default)]
 pub(super) struct Asking {
-    /// The client's message waits.
+    /// The client's message waits, or what is left of its text.
     pub(super) client: bool,
-    answer: Option<Answer>,
+    /// Rows of a run wait, which count against these.
+    pub(super) run: Option<(u64, Spending)>,
 }
 
 /// The one-time code of a text, where it has one.
@@ -133,13 +152,20 @@ impl Relay {
     ) -> Result<(), Violation> {
         self.now = now;
         self.out.within(&self.backlog);
-        match asker {
+        let result = match asker {
             Asker::Client => {
                 self.asking.client = false;
-                self.asking.answer = Some(answer);
+                // While a text is under way, no other message asks.
+                if let Some(conversion) = &mut self.conversion {
+                    conversion.answered(answer);
+                } else if let Some(held) = &mut self.held {
+                    held.answer = Some(answer);
+                }
+                Ok(())
             }
-        }
-        let result = self.advance();
+            Asker::Server => self.rows_leased(answer),
+        };
+        let result = result.and_then(|()| self.advance());
         self.finish(result, steps)
     }
 
@@ -157,10 +183,14 @@ impl Relay {
     /// As [`try_code`](Self::try_code), of a statement that was prepared.
     pub(super) fn stepped_up(
         &mut self,
-        held: Held,
+        mut held: Held,
         code: &Zeroizing<String>,
     ) -> Result<Option<Held>, Refusal> {
-        if let Some(Answer::Code(tried)) = self.asking.answer.take() {
+        if let Some(answer) = held.answer.take() {
+            let tried = match answer {
+                Answer::Code(tried) => tried,
+                Answer::Lease(_) => Tried::Unavailable,
+            };
             self.metrics.second_factor(tried.name());
             self.record(Event::SecondFactor { outcome: tried.name().to_owned() }, false);
             return match tried.refusal() {

@@ -6,7 +6,7 @@
 //! was accepted; an untouched frame leaves as the same bytes. Deliberately absent: sockets, tasks, tracing, keys' files.
 //!
 //! Reading order: `queue` (what is owed), `client` (what must wait), `simple`, `convert`, `extended` (what is sent),
-//! `reply`, `rows`, `failed` (what comes back), `copy` (both ways), `ledger` (what all proxies share), `refuse`, `run` (records, gates, limits), `settle` (what later plans
+//! `reply`, `rows`, `failed` (what comes back), `copy` (both ways), `ledger` (what all proxies share), `refuse`, `run` (records, gates), `spending` (limits over time), `settle` (what later plans
 //! depend on), `purpose`, `renew`, `again` (plans out of date), `statement` (names), `cells` (the seam to `cell`).
 
 mod again;
@@ -33,7 +33,9 @@ mod run;
 mod session;
 mod settle;
 mod simple;
+mod spending;
 mod statement;
+mod violation;
 
 pub use planner::Planner;
 
@@ -135,11 +137,21 @@ struct Held {
     silent: bool,
     /// The one-time code that it gives was tried, and counts.
     stepped_up: bool,
+    /// What the ledger said to what was asked for it.
+    answer: Option<ledger::Answer>,
 }
 
 impl Held {
     fn new(frame: Frame) -> Held {
-        Held { frame, resolved: false, retried: false, renewed: false, silent: false, stepped_up: false }
+        Held {
+            frame,
+            resolved: false,
+            retried: false,
+            renewed: false,
+            silent: false,
+            stepped_up: false,
+            answer: None,
+        }
     }
 }
 
@@ -351,6 +363,7 @@ impl Relay {
             && self.held.is_none()
             && self.backlog.is_empty()
             && self.conversion.is_none()
+            && self.asking.run.is_none()
             && !self.again.is_busy()
             && !self.settle.refreshing
             && !self.segment_open

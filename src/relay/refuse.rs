@@ -95,7 +95,9 @@ impl Relay {
             | Reason::Limit => true,
             // Has a record of its own.
             Reason::SecondFactor => false,
-            Reason::Value | Reason::Setting | Reason::Broken | Reason::Unrecorded => !refusal.uses.is_empty(),
+            Reason::Value | Reason::Setting | Reason::Broken | Reason::Uncounted | Reason::Unrecorded => {
+                !refusal.uses.is_empty()
+            }
         };
         if !tells {
             return;

@@ -7,6 +7,7 @@
 use super::cells::{self, Compared};
 use super::convert::{Conversion, Rest};
 use super::errors::{Piece, Positions};
+use super::ledger::Answer;
 use super::queue::{Class, Expect, Owed, Part, QueryReply, Role};
 use super::run::check_comparisons;
 use super::{Held, Relay, kinds};
@@ -127,7 +128,7 @@ impl Relay {
         Ok(())
     }
 
-    fn rewrite(&mut self, held: Held, script: &Script, text: &str) {
+    fn rewrite(&mut self, mut held: Held, script: &Script, text: &str) {
         let plans = || {
             script.statements.iter().filter_map(|planned| match planned {
                 Planned::Plan(plan) => Some(plan),
@@ -152,6 +153,17 @@ impl Relay {
                 return;
             }
         };
+        match self.paid_for(&sent, held.answer.take()) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.held = Some(held);
+                return;
+            }
+            Err(refusal) => {
+                self.refuse_query(&refusal, text);
+                return;
+            }
+        }
         if fallible && commits {
             self.statements.forget("");
             let again = (idle && !held.retried && !held.stepped_up).then_some(held.frame);
@@ -162,7 +174,7 @@ impl Relay {
     }
 
     /// A text whose statements from `at` on depend on earlier ones: these go first.
-    fn query_in_turn(&mut self, held: Held, script: &Script, at: usize, text: &str) {
+    fn query_in_turn(&mut self, mut held: Held, script: &Script, at: usize, text: &str) {
         if !self.queue.is_empty() {
             self.flush();
             self.held = Some(held);
@@ -170,8 +182,19 @@ impl Relay {
         }
         match self.all_sent(script, 0..at, text) {
             Ok(sent) => {
+                match self.paid_for(&sent, held.answer.take()) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        self.held = Some(held);
+                        return;
+                    }
+                    Err(refusal) => {
+                        self.refuse_query(&refusal, text);
+                        return;
+                    }
+                }
                 self.statements.forget("");
-                let rest = Rest { frame: held.frame, at, resolved: false };
+                let rest = Rest { frame: held.frame, at, resolved: false, answer: None };
                 self.conversion = Some(Conversion::new(sent, Some(rest), None));
             }
             Err(unsent) if unsent.unresolved && !held.resolved => {
@@ -180,6 +203,16 @@ impl Relay {
             }
             Err(unsent) => self.refuse_query(&unsent.refusal, text),
         }
+    }
+
+    /// Counts what statements compare before they are sent; as `paid`.
+    pub(super) fn paid_for(&mut self, sent: &[Sent], answer: Option<Answer>) -> Result<bool, Refusal> {
+        let judged = sent.iter().filter_map(|sent| {
+            let (judgement, compared) = sent.judged.as_ref()?;
+            Some((&**sent.part.plan.as_ref()?, judgement, compared))
+        });
+        let toll = self.toll(judged);
+        self.paid(toll.as_ref(), answer)
     }
 
     /// Some statements of a text, with their literals sealed.

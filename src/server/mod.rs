@@ -175,6 +175,7 @@ impl Server {
             }));
         }
         shared.readiness.set(Part::Listener, Ok(()));
+        self.tasks.push(tokio::spawn(ledger::sweep(shared.clone())));
         self.tasks.push(tokio::spawn(watch_log(shared.clone())));
         self.tasks.push(tokio::spawn(watch_database(shared)));
         Ok(())
@@ -208,6 +209,7 @@ impl Server {
         shared.shutdown.stop();
         // Connections write their last words; a peer that does not take them is not waited for longer.
         let _ = tokio::time::timeout(Duration::from_secs(6), shared.places.acquire_many(places)).await;
+        let _ = tokio::time::timeout(Duration::from_secs(5), ledger::close(&shared)).await;
         // What cannot be recorded now shows as a log without its last record.
         let _ =
             tokio::time::timeout(Duration::from_secs(5), shared.log.record(about_ourselves(Event::Stopped)))

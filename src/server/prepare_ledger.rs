@@ -47,6 +47,54 @@ BEGIN
   END IF;
 END $body$";
 
+/// One row a person and rule: the newest minute that was counted in, and what leases wait for each other by.
+const BUDGETS: &str = "\
+CREATE TABLE pgveil.budgets (person text, rule text, minute bigint NOT NULL, PRIMARY KEY (person, rule));
+REVOKE ALL ON pgveil.budgets FROM PUBLIC";
+
+/// Rows that were leased in a minute (of Unix time, by the database's clock), less those that were returned.
+const LEASES: &str = "\
+CREATE TABLE pgveil.leases (
+  person text, rule text, minute bigint, rows bigint NOT NULL, PRIMARY KEY (person, rule, minute));
+REVOKE ALL ON pgveil.leases FROM PUBLIC";
+
+/// Leases up to `wanted` rows, and up to `block` where an eighth of what is left is so many. A minute counts until all that was
+/// leased in it was used an hour (or a day) ago, though a proxy holds a lease for some seconds; a clock that is set back
+/// frees nothing.
+const LEASE: &str = "\
+CREATE FUNCTION pgveil.lease(who text, by_rule text, per_hour bigint, per_day bigint, wanted bigint, block bigint,
+  OUT leased bigint, OUT at_minute bigint, OUT short_of text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = '' AS $body$
+DECLARE
+  left_hour bigint;
+  left_day bigint;
+  room bigint;
+BEGIN
+  at_minute := floor(extract(epoch FROM clock_timestamp()) / 60);
+  INSERT INTO pgveil.budgets AS b (person, rule, minute) VALUES (who, by_rule, at_minute)
+    ON CONFLICT (person, rule) DO UPDATE SET minute = greatest(b.minute, EXCLUDED.minute)
+    RETURNING b.minute INTO at_minute;
+  DELETE FROM pgveil.leases l WHERE l.person = who AND l.rule = by_rule AND l.minute <= at_minute - 1442;
+  SELECT per_hour - coalesce(sum(l.rows) FILTER (WHERE l.minute > at_minute - 62), 0), per_day - coalesce(sum(l.rows), 0)
+    INTO left_hour, left_day FROM pgveil.leases l WHERE l.person = who AND l.rule = by_rule;
+  room := greatest(0, least(left_hour, left_day));
+  leased := least(room, greatest(wanted, least(block, room / 8)));
+  IF leased < wanted THEN
+    short_of := CASE WHEN left_day IS NULL OR left_hour <= left_day THEN 'hour' ELSE 'day' END;
+  END IF;
+  IF leased > 0 THEN
+    INSERT INTO pgveil.leases AS l (person, rule, minute, rows) VALUES (who, by_rule, at_minute, leased)
+      ON CONFLICT (person, rule, minute) DO UPDATE SET rows = l.rows + EXCLUDED.rows;
+  END IF;
+END $body$";
+
+const GIVE_BACK: &str = "\
+CREATE FUNCTION pgveil.give_back(who text, by_rule text, of_minute bigint, unused bigint) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = '' AS $body$
+  UPDATE pgveil.leases l SET rows = l.rows - least(l.rows, greatest(0, $4))
+    WHERE l.person = $1 AND l.rule = $2 AND l.minute = $3
+$body$";
+
 /// A table or function of the ledger: what it is called, how it is asked for, how it is made.
 struct Piece {
     /// As `regclass` or `regprocedure` spells it.
@@ -56,9 +104,13 @@ struct Piece {
     called: bool,
 }
 
-const PIECES: [Piece; 2] = [
+const PIECES: [Piece; 6] = [
     Piece { name: "pgveil.second_factors", create: SECOND_FACTORS, called: false },
     Piece { name: "pgveil.second_factor(text,bigint)", create: SECOND_FACTOR, called: true },
+    Piece { name: "pgveil.budgets", create: BUDGETS, called: false },
+    Piece { name: "pgveil.leases", create: LEASES, called: false },
+    Piece { name: "pgveil.lease(text,text,bigint,bigint,bigint,bigint)", create: LEASE, called: true },
+    Piece { name: "pgveil.give_back(text,text,bigint,bigint)", create: GIVE_BACK, called: true },
 ];
 
 /// Makes what is missing of the ledger in this database; returns what was done, in words.

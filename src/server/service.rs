@@ -379,6 +379,27 @@ async fn definitions_of(client: &Client, views: &[u32]) -> Result<Vec<(u32, Opti
     rows.into_iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
+/// How many different values a column has, and how many rows, as the planner's statistics estimate it. `None`: nobody counted,
+/// or this connection's user may not read the column (which its statistics would tell of).
+///
+/// # Errors
+/// The connection is gone or the database refuses.
+pub async fn distinct(
+    client: &Client,
+    schema: &str,
+    table: &str,
+    column: &str,
+) -> Result<Option<(f64, f64)>, ServiceError> {
+    let query = "SELECT CASE WHEN s.n_distinct < 0 THEN -s.n_distinct * greatest(c.reltuples, 0) ELSE s.n_distinct END::float8, \
+                 greatest(c.reltuples, 0)::float8 \
+                 FROM pg_catalog.pg_stats s JOIN pg_catalog.pg_namespace n ON n.nspname = s.schemaname \
+                 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename \
+                 WHERE s.schemaname::text = $1 AND s.tablename::text = $2 AND s.attname::text = $3 \
+                 ORDER BY s.inherited DESC LIMIT 1";
+    let row = client.query_opt(query, &[&schema, &table, &column]).await?;
+    row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
+}
+
 /// A short text that changes whenever [`read_catalog`] may answer differently: for polling.
 ///
 /// # Errors

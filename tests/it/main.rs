@@ -7,6 +7,7 @@
 mod admin;
 mod audit;
 mod breaks;
+mod budgets;
 mod catalog;
 mod cell;
 mod conditions;
@@ -29,6 +30,7 @@ mod generate;
 mod golden;
 mod handshake;
 mod indexes;
+mod inference;
 mod init;
 mod introspection;
 mod keyed;
