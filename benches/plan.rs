@@ -124,8 +124,13 @@ fn memory(shop: &golden::Shop, session: &Session<'_>) {
 fn main() {
     let shop = golden::shop();
     let [principal, masked] = ["shop", "alice"].map(|user| Principal::assumed(user.into()));
-    let circumstances =
-        Circumstances { now: 1_795_000_000, address: None, purpose: None, second_factor_at: None };
+    let circumstances = Circumstances {
+        now: 1_795_000_000,
+        address: None,
+        purpose: None,
+        second_factor_at: None,
+        glass_broken_at: None,
+    };
     let path = ["pg_catalog".to_owned(), "public".to_owned()];
     let session = |principal| Session {
         principal,

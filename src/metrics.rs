@@ -161,6 +161,8 @@ struct Inner {
     cell_seconds: [Histogram; 2],
     statement_overhead_seconds: Histogram,
     comparisons: IntCounterVec,
+    second_factors: IntCounterVec,
+    glass_broken: IntCounter,
     plan_cache_hits: IntCounter,
     plan_cache_misses: IntCounter,
     plan_cache_entries: IntGauge,
@@ -275,6 +277,15 @@ impl Metrics {
                 "Values that a statement compared with a column its user may not read in clear.",
                 &["label"],
             ),
+            second_factors: m.counters(
+                "second_factors_total",
+                "One-time codes that were tried, by what came of it.",
+                &["outcome"],
+            ),
+            glass_broken: m.counter(
+                "break_glass_total",
+                "How often someone broke the glass, which lets rules for emergencies hold in a session.",
+            ),
             plan_cache_hits: m.counter("plan_cache_hits_total", "Statements whose plan was in the cache."),
             plan_cache_misses: m.counter("plan_cache_misses_total", "Statements that had to be planned."),
             plan_cache_entries: m.gauge("plan_cache_entries", "Plans in the cache now."),
@@ -380,6 +391,14 @@ impl Metrics {
     /// `values` were compared with a column of `label` under an oracle ruling.
     pub fn comparisons(&self, label: &str, values: u64) {
         self.0.comparisons.with_label_values(&[label]).inc_by(values);
+    }
+    /// A one-time code was tried; `outcome` is `relay::Tried::name`.
+    pub fn second_factor(&self, outcome: &'static str) {
+        self.0.second_factors.with_label_values(&[outcome]).inc();
+    }
+    /// Someone gave a reason for breaking the glass.
+    pub fn glass_broken(&self) {
+        self.0.glass_broken.inc();
     }
     /// A plan was found in the cache, or was not.
     pub fn plan_looked_up(&self, found: bool) {

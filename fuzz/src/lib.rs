@@ -226,8 +226,13 @@ pub fn plan(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let shop = SHOP.get_or_init(shop::shop);
     let path = ["public".to_owned()];
-    let circumstances =
-        Circumstances { now: 1_795_000_000, address: None, purpose: None, second_factor_at: None };
+    let circumstances = Circumstances {
+        now: 1_795_000_000,
+        address: None,
+        purpose: None,
+        second_factor_at: None,
+        glass_broken_at: None,
+    };
     for user in ["shop", "alice"] {
         let principal = Principal::assumed(user.to_owned());
         let session = Session {

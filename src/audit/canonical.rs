@@ -127,6 +127,8 @@ fn write_event(event: &Event, object: &mut Object<'_>) {
         Event::Stopped | Event::LoggedIn => {}
         Event::Reloaded { configuration } => object.text("configuration", configuration),
         Event::LogInFailed { reason } => object.text("reason", reason),
+        Event::SecondFactor { outcome } => object.text("outcome", outcome),
+        Event::BreakGlass { reason } => object.text("reason", reason),
         Event::Intent { statement, kind, shape, purpose, uses } => {
             object.unsigned("statement", *statement);
             object.text("kind", kind);
@@ -329,6 +331,8 @@ fn read_event(fields: &mut Fields) -> Option<Event> {
         "reloaded" => Event::Reloaded { configuration: fields.text("configuration")? },
         "logged_in" => Event::LoggedIn,
         "log_in_failed" => Event::LogInFailed { reason: fields.text("reason")? },
+        "second_factor" => Event::SecondFactor { outcome: fields.text("outcome")? },
+        "break_glass" => Event::BreakGlass { reason: fields.text("reason")? },
         "intent" => Event::Intent {
             statement: fields.unsigned("statement")?,
             kind: fields.text("kind")?,

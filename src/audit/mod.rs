@@ -27,7 +27,7 @@ pub mod writer;
 use std::fmt;
 use std::time::Duration;
 
-/// One entry. Never a value: nothing here may come from a literal, a parameter or a cell.
+/// One entry. Never a value: nothing here may come from a parameter or a cell, nor from a literal but the reason of `BreakGlass`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRecord {
     /// Unix microseconds.
@@ -55,6 +55,15 @@ pub enum Event {
     },
     LoggedIn,
     LogInFailed {
+        reason: String,
+    },
+    /// A one-time code was tried: `given` when it stepped the session up, else why not.
+    SecondFactor {
+        outcome: String,
+    },
+    /// Rules for emergencies hold now. The reason is the user's own text: the one place where such stands in a record, for
+    /// it is written to be read by the privacy officer.
+    BreakGlass {
         reason: String,
     },
     /// A statement with sensitive uses went to the server.

@@ -17,6 +17,8 @@ impl Event {
             Event::Reloaded { .. } => "reloaded",
             Event::LoggedIn => "logged_in",
             Event::LogInFailed { .. } => "log_in_failed",
+            Event::SecondFactor { .. } => "second_factor",
+            Event::BreakGlass { .. } => "break_glass",
             Event::Intent { .. } => "intent",
             Event::Outcome { .. } => "outcome",
             Event::Refused { .. } => "refused",

@@ -148,6 +148,8 @@ impl Report {
                 let what = format!("unclean end: {unsigned} records had no checkpoint, {cut} bytes were cut");
                 self.incidents.push(Incident { time: record.time, who: String::new(), what });
             }
+            Event::SecondFactor { outcome } => self.incident(record, format!("second factor: {outcome}")),
+            Event::BreakGlass { reason } => self.incident(record, format!("broke the glass: {reason}")),
             Event::LoggedIn => {}
         }
     }
@@ -192,6 +194,10 @@ impl Report {
                 *(if clear { &mut day.0 } else { &mut day.1 }) += count;
             }
         }
+    }
+
+    fn incident(&mut self, record: &AuditRecord, what: String) {
+        self.incidents.push(Incident { time: record.time, who: record.user.clone(), what });
     }
 
     fn change(&mut self, record: &AuditRecord, what: String) {

@@ -136,6 +136,8 @@ fn statement_and_result(event: &Event) -> (String, String) {
             (String::new(), format!("configuration {}", short(configuration)))
         }
         Event::LogInFailed { reason } => (String::new(), printable(reason)),
+        Event::SecondFactor { outcome } => (String::new(), printable(outcome)),
+        Event::BreakGlass { reason } => (String::new(), printable(reason)),
         Event::Intent { statement, shape, purpose, .. } => {
             let purpose = purpose.as_ref().map(|purpose| format!("purpose {}", printable(purpose)));
             (quoted(&format!("{statement}: "), shape), purpose.unwrap_or_default())

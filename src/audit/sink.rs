@@ -33,6 +33,7 @@ fn class_of(event: &Event) -> (u64, u64, u64, &'static str) {
     match event {
         // Authentication; Identity & Access Management.
         Event::LoggedIn | Event::LogInFailed { .. } => (3002, 3, 1, "Logon"),
+        Event::SecondFactor { .. } | Event::BreakGlass { .. } => (3002, 3, 99, "Other"),
         // Datastore Activity; Application Activity.
         Event::Intent { .. } | Event::Outcome { .. } | Event::Refused { .. } => (6005, 6, 8, "Query"),
         // Application Lifecycle.
@@ -50,7 +51,8 @@ fn status_of(event: &Event) -> (u64, u64) {
     match event {
         Event::LogInFailed { .. } | Event::Refused { .. } => (2, 3),
         Event::Outcome { sqlstate, .. } if sqlstate != "00000" => (2, 2),
-        Event::Recovered { .. } => (99, 4),
+        Event::Recovered { .. } | Event::BreakGlass { .. } => (99, 4),
+        Event::SecondFactor { outcome } if outcome != "given" => (2, 3),
         _ => (1, 1),
     }
 }

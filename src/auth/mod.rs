@@ -4,6 +4,7 @@
 //! in upstream with, so that no password is ever known here. Guarantees: an unknown user sees exactly what a wrong
 //! password sees; comparisons are constant-time; parsing is total. Deliberately absent: sockets, files, policy.
 
+pub mod otp;
 pub mod scram;
 
 use crate::policy::Principal;

@@ -6,6 +6,7 @@
 
 pub mod copy;
 pub mod describe;
+pub mod detail;
 mod literal;
 mod nested;
 pub mod open;

@@ -2,15 +2,17 @@
 
 use super::{CliError, ConfigDir, block_on};
 use crate::audit::keys::signing_key;
-use crate::catalog::Seal;
 use crate::catalog::build::build;
+use crate::catalog::{Seal, Tag};
 use crate::config::against::{self, Survey};
 use crate::config::{self, Config, Mistake, PROXY, Place, Weight};
+use crate::server::prepare_ledger;
 use crate::server::service::{self, ServiceError};
 use crate::server::settings::AuthSource;
 use clap::Args;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio_postgres::Client;
 
 /// Validate files, keys and databases against each other
 ///
@@ -23,6 +25,10 @@ pub struct Check {
     /// Leave the database out: files and keys only
     #[arg(long)]
     offline: bool,
+    /// An administrator's connection, to read the planner's statistics by: they tell how soon a column's values are guessed. The
+    /// service user's own shows those of tables that it may read, which need not be any
+    #[arg(long, value_name = "URL", env = "PGVEIL_DATABASE_URL", hide_env_values = true)]
+    database: Option<String>,
     /// Print the findings as a JSON array: severity, file, line, message, hint
     #[arg(long)]
     json: bool,
@@ -32,7 +38,7 @@ impl Check {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let findings = match config::load(&self.config.dir) {
             Err(mistakes) => mistakes,
-            Ok(config) => findings(config, self.offline)?,
+            Ok(config) => findings(config, self.offline, self.database.as_deref())?,
         };
         let failed = findings.iter().any(|finding| finding.weight != Weight::Advice);
         if self.json {
@@ -67,12 +73,12 @@ fn as_json(finding: &Mistake) -> serde_json::Value {
     })
 }
 
-fn findings(config: Config, offline: bool) -> Result<Vec<Mistake>, CliError> {
+fn findings(config: Config, offline: bool, url: Option<&str>) -> Result<Vec<Mistake>, CliError> {
     let mut findings = config.remarks.clone();
     findings.extend(keys(&config));
     findings.extend(against::users(&config));
     if !offline {
-        findings.extend(block_on(databases(&config))?);
+        findings.extend(block_on(databases(&config, url))?);
     }
     Ok(findings)
 }
@@ -92,6 +98,10 @@ fn keys(config: &Config) -> Vec<Mistake> {
     match config.keys.keyring() {
         Err(error) => findings.push(finding(&config.places.keys, error.message, error.hint)),
         Ok(keyring) => {
+            if let Err(error) = config.second_factors() {
+                let place = Place { file: config.dir.join(config::USERS), line: 1 };
+                findings.push(finding(&place, error.message, error.hint));
+            }
             let domains = config.policy.domains.iter().zip(&config.places.domains);
             for (domain, place) in domains.filter(|(domain, _)| domain.seal != Seal::None) {
                 if keyring.domain_id(&domain.name).is_none() {
@@ -123,7 +133,7 @@ fn keys(config: &Config) -> Vec<Mistake> {
     findings
 }
 
-async fn databases(config: &Config) -> Result<Vec<Mistake>, CliError> {
+async fn databases(config: &Config, url: Option<&str>) -> Result<Vec<Mistake>, CliError> {
     let settings = &config.settings.database;
     let refused = |error: ServiceError| {
         let hint = "Start the database, correct [database], or run: pgveil init --database URL (it makes the service user).";
@@ -138,13 +148,19 @@ async fn databases(config: &Config) -> Result<Vec<Mistake>, CliError> {
         Err(error) => return Ok(refused(error)),
     };
     let mut survey = Survey::new(config);
+    let mut guessable = Vec::new();
     for name in names {
         match read(config, &name).await {
-            Ok(catalog) => survey.database(&catalog),
+            Ok(catalog) => {
+                survey.database(&catalog);
+                guessable.extend(guesses(config, &name, url).await?);
+            }
             Err(error) => survey.unreadable(&name, &error.message),
         }
     }
     let mut findings = survey.finish();
+    findings.extend(guessable);
+    findings.extend(ledger(config, &client).await);
     if config.settings.auth == AuthSource::Database
         && let Err(error) = service::verifier(&client, &settings.service_user).await
     {
@@ -156,6 +172,46 @@ async fn databases(config: &Config) -> Result<Vec<Mistake>, CliError> {
         ));
     }
     Ok(findings)
+}
+
+/// Columns of one database whose values can be tried one by one.
+async fn guesses(config: &Config, database: &str, url: Option<&str>) -> Result<Vec<Mistake>, CliError> {
+    let settings = &config.settings.database;
+    let connected = match url {
+        Some(url) => service::connect_url(settings, url, Some(database)).await,
+        None => service::service(settings, database).await,
+    };
+    let failed = |error: ServiceError| {
+        CliError::new(error.message)
+            .hint("Correct --database; or leave it out, for a check without statistics.")
+    };
+    let client = connected.map_err(failed)?;
+    let mut found = Vec::new();
+    let here = |tag: &&Tag| tag.database.as_deref().is_none_or(|name| name == database);
+    for tag in config.tags.tags.iter().filter(here) {
+        let estimated = service::distinct(&client, &tag.schema, &tag.table, &tag.column).await;
+        if let Some((distinct, rows)) = estimated.map_err(failed)? {
+            found.extend(against::guessable(config, tag, database, distinct, rows));
+        }
+    }
+    Ok(found)
+}
+
+/// What rules ask for and no proxy could count.
+async fn ledger(config: &Config, client: &Client) -> Option<Mistake> {
+    let needed = config.policy.rules.iter().position(|rule| rule.second_factor || rule.limits.is_shared())?;
+    let place = config.places.rules.get(needed).unwrap_or(&config.places.database);
+    let why = match prepare_ledger::missing(client).await {
+        Ok(None) => return None,
+        Ok(Some(name)) => format!("there is no function {name} that the service user may call"),
+        Err(error) => error.message,
+    };
+    let database = &config.settings.database.service_database;
+    let message = format!(
+        "rule \"{}\" needs the ledger in database {database}, which cannot be used: {why}",
+        config.policy.rules[needed].name
+    );
+    Some(finding(place, message, "Run: pgveil init --database URL"))
 }
 
 /// Longest wait for one database's catalog: one that hangs is one that cannot be read.

@@ -59,6 +59,7 @@ impl Explain {
             address: self.from,
             purpose: self.purpose,
             second_factor_at: None,
+            glass_broken_at: None,
         };
         let principal = Principal::assumed(self.user.clone());
         let session = Session {

@@ -13,6 +13,7 @@ use crate::crypto::keyring::Keyring;
 use crate::crypto::provider::{SystemRandom, file};
 use crate::crypto::{KeyVersion, Random, envelope};
 use crate::server::prepare::{self, WantedRole, WantedType};
+use crate::server::prepare_ledger;
 use crate::server::service::{self, ServiceError};
 use crate::server::settings::{AuthSource, DatabaseSettings};
 use base64::Engine;
@@ -30,7 +31,8 @@ use zeroize::Zeroizing;
 ///
 /// Writes the commented example files that are missing, the keyring (and, when no master key is set, master.key), the
 /// audit signing key; then prepares a database: schema pgveil, one type for each sealed domain of policy.toml, the
-/// service user, and with auth.source = "database" the look-up function. Safe to run again, and to be run again after
+/// service user, with auth.source = "database" the look-up function, and where a rule has a second factor or limits an hour's
+/// or a day's rows the ledger that all proxies share. Safe to run again, and to be run again after
 /// tags or policy changed, and once for each database with tagged tables.
 #[derive(Args)]
 pub struct Init {
@@ -124,17 +126,23 @@ async fn database(config: &Config, keyring: &Keyring, url: Option<&str>) -> Resu
     for line in prepare::types(&mut client, &wanted).await.map_err(explain)? {
         say(&mut made, line);
     }
-    if config.settings.auth == AuthSource::Database {
-        // Log-ins are looked up in one database, whichever they are for.
+    let (looked_up, ledger) = (config.settings.auth == AuthSource::Database, config.policy.needs_ledger());
+    if looked_up || ledger {
+        // Log-ins are looked up in one database, whichever they are for; and there all proxies count together.
         let mut client = match url {
             Some(url) => service::connect_url(settings, url, Some(&settings.service_database))
                 .await
                 .map_err(explain)?,
             None => client,
         };
-        for line in prepare::look_up(&mut client, &settings.service_user).await.map_err(explain)? {
-            say(&mut made, line);
+        let mut lines = Vec::new();
+        if looked_up {
+            lines.extend(prepare::look_up(&mut client, &settings.service_user).await.map_err(explain)?);
         }
+        if ledger {
+            lines.extend(prepare_ledger::ledger(&mut client, &settings.service_user).await.map_err(explain)?);
+        }
+        lines.into_iter().for_each(|line| say(&mut made, line));
     }
     if url.is_some() {
         let settings = DatabaseSettings { service_password: password, ..settings.clone() };

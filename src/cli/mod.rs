@@ -9,6 +9,7 @@ pub mod demo;
 pub mod explain;
 pub mod init;
 pub mod keys;
+pub mod otp;
 pub mod policy;
 pub mod serve;
 pub mod users;
@@ -41,6 +42,8 @@ enum Command {
     #[command(subcommand)]
     Keys(keys::Keys),
     #[command(subcommand)]
+    Otp(otp::Otp),
+    #[command(subcommand)]
     Users(users::Users),
 }
 
@@ -55,6 +58,7 @@ impl Command {
             Command::Explain(command) => command.run(),
             Command::Policy(command) => command.run(),
             Command::Keys(command) => command.run(),
+            Command::Otp(command) => command.run(),
             Command::Users(command) => command.run(),
         }
     }

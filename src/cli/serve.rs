@@ -62,12 +62,14 @@ fn log_to_stderr() -> Result<(), CliError> {
 /// Keys that cannot be used.
 pub fn prepared(config: Config) -> Result<Prepared, CliError> {
     let ciphers = config.ciphers().map_err(|error| CliError::new(error.message).hint(error.hint))?;
+    let factors = config.second_factors().map_err(|error| CliError::new(error.message).hint(error.hint))?;
     Ok(Prepared {
         settings: config.settings,
         policy: Arc::new(config.policy),
         tags: Arc::new(config.tags),
         ciphers: Arc::new(ciphers),
         users: Arc::new(config.users),
+        factors: Arc::new(factors),
         digest: config.digest,
     })
 }

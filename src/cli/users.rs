@@ -101,7 +101,7 @@ impl Add {
             let given = prepare::give_verifier(&mut client, &self.name, &verifier.text()).await;
             given.map_err(|error| explain(error, "CREATEROLE (or superuser)"))
         })?;
-        change(&config.dir, |known| known.insert(self.name.clone(), verifier))?;
+        change(&config.dir, |known| known.verifiers.insert(self.name.clone(), verifier))?;
         let what = if made { "created role" } else { "gave role a new password:" };
         println!("{what} {}; wrote {}", self.name, config.dir.join(crate::config::USERS).display());
         Ok(())
@@ -125,7 +125,7 @@ impl Import {
             }
         }
         let count = imported.len();
-        change(&config.dir, |known| known.extend(imported))?;
+        change(&config.dir, |known| known.verifiers.extend(imported))?;
         println!("imported {count} users; wrote {}", config.dir.join(crate::config::USERS).display());
         Ok(())
     }
@@ -161,7 +161,11 @@ impl Remove {
     fn run(self) -> Result<(), CliError> {
         let dir = &self.config.dir;
         // Read first, so that nothing is written for a user who is not there.
-        if !read(dir)?.contains_key(&self.name) || change(dir, |known| known.remove(&self.name))?.is_none() {
+        let remove = |known: &mut users::Users| {
+            known.factors.remove(&self.name);
+            known.verifiers.remove(&self.name)
+        };
+        if !read(dir)?.verifiers.contains_key(&self.name) || change(dir, remove)?.is_none() {
             return Err(CliError::new(format!("there is no user {} in users.toml", self.name))
                 .hint("pgveil users list shows who is there."));
         }
@@ -170,11 +174,11 @@ impl Remove {
     }
 }
 
-fn read(dir: &Path) -> Result<crate::auth::Verifiers, CliError> {
+pub(super) fn read(dir: &Path) -> Result<users::Users, CliError> {
     users::read_file(dir).map_err(|mistakes| CliError::from_mistakes(&mistakes))
 }
 
-fn change<T>(dir: &Path, change: impl FnOnce(&mut crate::auth::Verifiers) -> T) -> Result<T, CliError> {
+pub(super) fn change<T>(dir: &Path, change: impl FnOnce(&mut users::Users) -> T) -> Result<T, CliError> {
     users::change(dir, change).map_err(|why| match why {
         NotChanged::Mistakes(mistakes) => CliError::from_mistakes(&mistakes),
         NotChanged::File(error) => CliError::new(error.to_string()),

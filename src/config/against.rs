@@ -36,6 +36,36 @@ pub fn users(config: &Config) -> Vec<Mistake> {
         .collect()
 }
 
+/// So few different values are soon all tried: twenty comparisons a statement are given where no limit is set.
+const FEW_VALUES: f64 = 200.0;
+
+/// Rules that let people compare a column, which they may not read in clear, of so few different values that they can try all of
+/// them. `distinct` and `rows` are the database's estimates.
+pub fn guessable(config: &Config, tag: &Tag, database: &str, distinct: f64, rows: f64) -> Vec<Mistake> {
+    // Of a table that has hardly any rows nothing can be told.
+    if distinct > FEW_VALUES || rows < 5.0 * distinct || distinct < 1.0 {
+        return Vec::new();
+    }
+    let rules = config.policy.rules.iter().zip(&config.places.rules);
+    let compares = rules.filter(|(rule, _)| {
+        let reads = rule.allow.contains(&Action::Read) && rule.show == Form::Clear;
+        rule.allow.contains(&Action::Compare)
+            && !reads
+            && rule.labels.iter().any(|pattern| label_matches(pattern, &tag.domain.label))
+    });
+    compares
+        .map(|(rule, place)| {
+            let message = format!(
+                "rule \"{}\" lets people compare {}.{}.{} of database {database}, which has about {distinct:.0} different \
+                 values: all of them can be tried",
+                rule.name, tag.schema, tag.table, tag.column
+            );
+            let hint = "Leave compare out of the rule, or give it a small rows_per_hour and rows_per_day.";
+            at(place, Weight::Advice, message, hint)
+        })
+        .collect()
+}
+
 /// What was seen of the databases so far.
 pub struct Survey<'c> {
     config: &'c Config,

@@ -288,6 +288,7 @@ fn circumstances(section: &mut Section<'_>) -> Option<Circumstances> {
     let document = section.document;
     let purpose = section.text("purpose").map(|text| text.value);
     let second_factor = section.boolean("second_factor").unwrap_or(false);
+    let break_glass = section.boolean("break_glass").unwrap_or(false);
     let (from, at) = (section.text("from"), section.text("at"));
     let address = from.as_ref().map(|text| text.value.parse());
     if let (Some(Err(_)), Some(text)) = (&address, &from) {
@@ -303,7 +304,13 @@ fn circumstances(section: &mut Section<'_>) -> Option<Circumstances> {
         );
     }
     let (now, address) = (now?, address.transpose().ok()?);
-    Some(Circumstances { now, address, purpose, second_factor_at: second_factor.then_some(now) })
+    Some(Circumstances {
+        now,
+        address,
+        purpose,
+        second_factor_at: second_factor.then_some(now),
+        glass_broken_at: break_glass.then_some(now),
+    })
 }
 
 /// `2026-03-02 09:30 Europe/Berlin`, in Unix seconds.

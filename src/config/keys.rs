@@ -3,6 +3,8 @@
 //! Guarantees: errors say which file and what to do, never what a secret was. Deliberately absent: making keys (`init`).
 
 use super::Config;
+use super::users::factor_names;
+use crate::auth::otp::{SecondFactors, Totp};
 use crate::catalog::{Domain, Seal};
 use crate::crypto::keyring::{Keyring, MasterKey};
 use crate::crypto::provider::file;
@@ -32,6 +34,8 @@ pub struct KeysUnusable {
 fn unusable(error: impl std::fmt::Display, hint: &'static str) -> KeysUnusable {
     KeysUnusable { message: error.to_string(), hint }
 }
+
+const ENROLL: &str = "Run: pgveil otp enroll --replace USER; or pgveil otp disable USER.";
 
 const RUN_INIT: &str = "Run: pgveil init (it makes what is missing); or correct [keys] of proxy.toml.";
 
@@ -67,6 +71,26 @@ pub fn mode(domain: &Domain) -> Option<Mode> {
 }
 
 impl Config {
+    /// The second factors of all users who have one.
+    ///
+    /// # Errors
+    /// As [`KeySettings::keyring`], and a secret that was sealed by another keyring, or for another user.
+    pub fn second_factors(&self) -> Result<SecondFactors, KeysUnusable> {
+        if self.factors.is_empty() {
+            return Ok(SecondFactors::new());
+        }
+        let secrets = self.keys.keyring()?.secrets().map_err(|error| unusable(error, RUN_INIT))?;
+        let open = |(user, sealed): (&String, &String)| {
+            let secret = secrets.open(factor_names(user), sealed);
+            let totp = secret.and_then(|secret| Totp::new(&secret));
+            let why = format!(
+                "the second factor of {user} does not open: it was sealed by another keyring, or altered"
+            );
+            Ok((user.clone(), totp.ok_or_else(|| unusable(why, ENROLL))?))
+        };
+        self.factors.iter().map(open).collect()
+    }
+
     /// The ciphers of all sealed domains.
     ///
     /// # Errors

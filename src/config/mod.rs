@@ -21,6 +21,7 @@ use crate::policy::Policy;
 use crate::server::settings::Settings;
 use document::Document;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub policy: Policy,
     pub tags: Tags,
     pub users: Verifiers,
+    /// Secrets of second factors, sealed, by user.
+    pub factors: BTreeMap<String, String>,
     pub places: Places,
     /// Lighter than mistakes: the configuration holds, but someone should look.
     pub remarks: Vec<Mistake>,
@@ -155,7 +158,7 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
     let columns = tags::read(&tags, &rules.domains);
     policy::note_idle_domains(&policy, &rules, &columns);
     policy::note_contradictions(&policy, &rules);
-    let verifiers = users::read(&users);
+    let known = users::read(&users);
 
     let places = Places {
         database: place(&proxy, read.database_span.start),
@@ -177,7 +180,8 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
             keys: read.keys,
             policy: rules.policy,
             tags: Tags { tags: columns.tags, domains },
-            users: verifiers,
+            users: known.verifiers,
+            factors: known.factors,
             places,
             remarks,
             digest,

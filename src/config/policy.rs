@@ -34,6 +34,7 @@ pub(super) fn read(document: &Document) -> Rules {
         default_null: default.unwrap_or(false),
         trust_database_roles: top.boolean("trust_database_roles").unwrap_or(false),
         otp_minutes: top.number("otp_minutes", 1..=1440).unwrap_or(15) as u32,
+        break_glass_minutes: top.number("break_glass_minutes", 1..=1440).unwrap_or(30) as u32,
         ..Policy::default()
     };
     let mut domains = BTreeMap::new();
@@ -179,9 +180,11 @@ fn rule(mut section: Section<'_>, policy: &Policy) -> Option<Rule> {
     let limits = RowLimits {
         rows_per_statement: section.number("rows_per_statement", 1..=u64::MAX),
         rows_per_hour: section.number("rows_per_hour", 1..=u64::MAX),
+        rows_per_day: section.number("rows_per_day", 1..=u64::MAX),
     };
     let purposes = conditions(&mut section, "purposes", "Write: purposes = [\"support\"], or leave it out.");
     let second_factor = section.boolean("second_factor").unwrap_or(false);
+    let break_glass = section.boolean("break_glass").unwrap_or(false);
     let from = conditions(&mut section, "from", "Write: from = [\"10.0.0.0/8\"], or leave it out.");
     let from = from.iter().filter_map(|text| network(document, text)).collect();
     let hours = section.text("hours").and_then(|text| match Hours::parse(&text.value) {
@@ -207,6 +210,7 @@ fn rule(mut section: Section<'_>, policy: &Policy) -> Option<Rule> {
         limits,
         purposes: values(purposes),
         second_factor,
+        break_glass,
         from,
         hours,
     })

@@ -1,6 +1,8 @@
-//! `users.toml`: who may log in, by PostgreSQL's own verifiers. Read with the other files; written by `pgveil users`.
+//! `users.toml`: who may log in, by PostgreSQL's own verifiers, and their second factors, sealed. Read with the other files;
+//! written by `pgveil users` and `pgveil otp`.
 //!
-//! Guarantees: the file is replaced whole or not at all, and only its owner reads it. Deliberately absent: passwords.
+//! Guarantees: the file is replaced whole or not at all, and only its owner reads it. Deliberately absent: passwords, and
+//! opening what is sealed.
 
 use super::document::Document;
 use super::{Mistake, USERS};
@@ -8,26 +10,53 @@ use crate::auth::{ITERATIONS_DEFAULT, SALT_BYTES, Verifier, Verifiers};
 use crate::crypto::Random;
 use crate::crypto::provider::SystemRandom;
 use crate::crypto::provider::file::{self, FileError};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
 /// What stands above the users in the file: the commented example, which has none.
 pub const EXAMPLE: &str = include_str!("../../config/users.toml");
 
-/// The verifiers of `document`; each that cannot be read is a mistake.
-pub(super) fn read(document: &Document) -> Verifiers {
+/// What the file says.
+#[derive(Default, PartialEq, Eq)]
+pub struct Users {
+    pub verifiers: Verifiers,
+    /// The secrets of second factors, as `crypto::SecretBox` seals them, by user.
+    pub factors: BTreeMap<String, String>,
+}
+
+/// What [`crypto::SecretBox`](crate::crypto::SecretBox) is told of a user's secret of the second factor.
+pub fn factor_names(user: &str) -> [&str; 2] {
+    ["second factor", user]
+}
+
+/// The users of `document`; each that cannot be read is a mistake.
+pub(super) fn read(document: &Document) -> Users {
     let table = document.parse();
     let mut top = document.top(&table);
-    let mut found = Verifiers::new();
+    let mut found = Users::default();
     for (name, named) in top.section("users").named() {
         match named.text().and_then(|text| Verifier::parse(&text.value)) {
             Some(verifier) => {
-                found.insert(name.value, verifier);
+                found.verifiers.insert(name.value, verifier);
             }
             None => document.mistake(
                 &name.span,
                 format!("users.{} is not a SCRAM-SHA-256 verifier", name.value),
                 format!("Run: pgveil users add {}", name.value),
+            ),
+        }
+    }
+    for (name, named) in top.section("otp").named() {
+        let hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match named.text().filter(|text| hex(&text.value)) {
+            Some(text) => {
+                found.factors.insert(name.value, text.value);
+            }
+            None => document.mistake(
+                &name.span,
+                format!("otp.{} is not a sealed secret", name.value),
+                format!("Run: pgveil otp enroll --replace {}", name.value),
             ),
         }
     }
@@ -39,7 +68,7 @@ pub(super) fn read(document: &Document) -> Verifiers {
 ///
 /// # Errors
 /// Its mistakes.
-pub fn read_file(dir: &Path) -> Result<Verifiers, Vec<Mistake>> {
+pub fn read_file(dir: &Path) -> Result<Users, Vec<Mistake>> {
     let document = Document::read(dir, USERS, true);
     let users = read(&document);
     let mistakes = document.into_mistakes();
@@ -47,16 +76,32 @@ pub fn read_file(dir: &Path) -> Result<Verifiers, Vec<Mistake>> {
 }
 
 /// The file's text for these users.
-fn file_text(users: &Verifiers) -> String {
+fn file_text(users: &Users) -> String {
     let mut text = EXAMPLE.to_owned();
-    for (name, verifier) in users {
-        // JSON's strings are TOML's basic strings but for U+007F, which `users add` does not let in.
-        let key = serde_json::Value::String(name.clone());
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "{key} = \"{}\"", verifier.text());
+    for (name, verifier) in &users.verifiers {
+        write_line(&mut text, name, &verifier.text());
+    }
+    if !users.factors.is_empty() {
+        text.push_str(FACTORS);
+    }
+    for (name, sealed) in &users.factors {
+        write_line(&mut text, name, sealed);
     }
     text
 }
+
+fn write_line(text: &mut String, name: &str, value: &str) {
+    // JSON's strings are TOML's basic strings but for U+007F, which `users add` does not let in.
+    let key = serde_json::Value::String(name.to_owned());
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "{key} = \"{value}\"");
+}
+
+/// What stands above the second factors.
+const FACTORS: &str = "
+# Second factors (pgveil otp enroll), sealed under a key of the keyring for the user of the line.
+[otp]
+";
 
 /// Why users.toml was not changed.
 pub enum NotChanged {
@@ -70,7 +115,7 @@ pub enum NotChanged {
 ///
 /// # Errors
 /// [`NotChanged`].
-pub fn change<T>(dir: &Path, change: impl FnOnce(&mut Verifiers) -> T) -> Result<T, NotChanged> {
+pub fn change<T>(dir: &Path, change: impl FnOnce(&mut Users) -> T) -> Result<T, NotChanged> {
     let lock = file::lock(&dir.join(USERS)).map_err(NotChanged::File)?;
     let mut users = read_file(dir).map_err(NotChanged::Mistakes)?;
     let result = change(&mut users);

@@ -7,7 +7,7 @@
 
 use super::cipher::CellCipher;
 use super::siv::KEY_BYTES;
-use super::{Ciphers, DomainId, KeyVersion, MaskKey, Mode, Random, envelope};
+use super::{Ciphers, DomainId, KeyVersion, MaskKey, Mode, Random, SecretBox, envelope};
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes256Siv;
 use hkdf::Hkdf;
@@ -287,15 +287,29 @@ impl Keyring {
         Ok(ciphers)
     }
 
-    /// From the oldest version of key `default`, which `init` always makes, else of the first one: it must change neither
-    /// when keys rotate nor when more are made. Without any key there is no fingerprint that a reader could not make.
+    /// What seals the secrets of the second factor.
+    ///
+    /// # Errors
+    /// Of an empty keyring, key `default`.
+    pub fn secrets(&self) -> Result<SecretBox, KeyringError> {
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        expand(self.lasting_key()?.secret.as_ref(), &[b"pgveil secrets v1"], key.as_mut());
+        Ok(SecretBox::new(key))
+    }
+
     fn fingerprint_key(&self) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
+        let mut out = Zeroizing::new(vec![0; 32]);
+        // Without any key there is no fingerprint that a reader could not make.
+        expand(self.lasting_key()?.secret.as_ref(), &[b"pgveil fingerprint v1"], &mut out);
+        Ok(out)
+    }
+
+    /// The oldest version of key `default`, which `init` always makes, else of the first one: what is derived from it must
+    /// change neither when keys rotate nor when more are made.
+    fn lasting_key(&self) -> Result<&DataKey, KeyringError> {
         let versions = self.keys.get(DEFAULT_KEY).or_else(|| self.keys.values().next());
         let key = versions.and_then(|versions| versions.values().next());
-        let key = key.ok_or_else(|| KeyringError::UnknownKey(DEFAULT_KEY.to_owned()))?;
-        let mut out = Zeroizing::new(vec![0; 32]);
-        expand(key.secret.as_ref(), &[b"pgveil fingerprint v1"], &mut out);
-        Ok(out)
+        key.ok_or_else(|| KeyringError::UnknownKey(DEFAULT_KEY.to_owned()))
     }
 }
 

@@ -13,11 +13,13 @@ pub mod envelope;
 pub mod keyring;
 mod mask_key;
 pub mod provider;
+mod secrets;
 mod siv;
 
 pub use cells::{Batch, Cells, Span};
 pub use cipher::CellCipher;
 pub use mask_key::MaskKey;
+pub use secrets::SecretBox;
 
 use std::collections::HashMap;
 use std::sync::Arc;

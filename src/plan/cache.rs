@@ -158,6 +158,7 @@ impl PlanCache {
         parts.length(usize::from(circumstances.purpose.is_some()));
         parts.bytes(circumstances.purpose.as_deref().unwrap_or_default().as_bytes());
         parts.length(usize::from(circumstances.second_factor_at.is_some()));
+        parts.length(usize::from(circumstances.glass_broken_at.is_some()));
         match circumstances.address {
             None => parts.bytes(&[]),
             Some(IpAddr::V4(address)) => parts.bytes(&address.octets()),

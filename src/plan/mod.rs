@@ -325,9 +325,7 @@ fn shown_defaults<'c>(
         column.is_some_and(|tag| {
             match policy.decide(session.principal, &tag.domain, Action::Read, session.circumstances) {
                 Decision::Allow { disclosure, limits, .. } => {
-                    disclosure.is_clear()
-                        && limits.rows_per_statement.is_none()
-                        && limits.rows_per_hour.is_none()
+                    disclosure.is_clear() && limits.rows_per_statement.is_none() && !limits.is_shared()
                 }
                 Decision::Deny { .. } => false,
             }

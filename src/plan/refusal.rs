@@ -15,10 +15,14 @@ pub enum Reason {
     Limit,
     /// The value does not fit the logical type: PostgreSQL's SQLSTATE.
     Value,
+    /// A one-time code does not count: 28P01, 28000, or 58030 where that cannot be known.
+    SecondFactor,
     /// What a session may not change: 0A000.
     Setting,
     /// A relation whose tags cannot be applied: 55000.
     Broken,
+    /// Rows of an hour or a day cannot be counted: 58030.
+    Uncounted,
     /// The log cannot be written: 58030.
     Unrecorded,
 }
@@ -33,8 +37,10 @@ impl Reason {
             Reason::NotUnderstood => "not_understood",
             Reason::Limit => "limit",
             Reason::Value => "value",
+            Reason::SecondFactor => "second_factor",
             Reason::Setting => "setting",
             Reason::Broken => "broken",
+            Reason::Uncounted => "uncounted",
             Reason::Unrecorded => "unrecorded",
         }
     }

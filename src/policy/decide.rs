@@ -23,7 +23,8 @@ pub(super) fn decide(
         rule: Some(RuleRef { index, name: rule.name.clone() }),
         disclosure: Disclosure(rule.show),
         limits: rule.limits,
-        oracle: action == Action::Compare && !reads_clear(policy, principal, domain, circumstances),
+        // Writing tells by a unique violation that a value is there.
+        oracle: action != Action::Read && !reads_clear(policy, principal, domain, circumstances),
     }
 }
 
@@ -87,7 +88,8 @@ fn without_rule(
     let nearest = conditional.iter().min_by_key(|(_, rule)| {
         let missing = missing(policy, rule, circumstances);
         let out_of_reach = missing.iter().filter(|condition| !condition.is_for_the_user()).count();
-        (out_of_reach, missing.len(), u8::MAX - reveals(rule.show))
+        // Glass is for when nothing else is within reach.
+        (out_of_reach, rule.break_glass, missing.len(), u8::MAX - reveals(rule.show))
     });
     match (nearest, action) {
         (Some((_, rule)), _) => {
@@ -134,6 +136,7 @@ pub fn label_matches(pattern: &str, label: &str) -> bool {
 pub(super) enum Condition {
     Purpose,
     SecondFactor,
+    BreakGlass,
     Address,
     Hours,
 }
@@ -141,7 +144,7 @@ pub(super) enum Condition {
 impl Condition {
     /// Whether the user can supply it in this session.
     fn is_for_the_user(self) -> bool {
-        matches!(self, Condition::Purpose | Condition::SecondFactor)
+        matches!(self, Condition::Purpose | Condition::SecondFactor | Condition::BreakGlass)
     }
 
     pub(super) fn hint(self, rule: &Rule) -> String {
@@ -156,6 +159,11 @@ impl Condition {
             }
             Condition::SecondFactor => {
                 "Give the second factor first: SET pgveil.otp = '…' with a fresh code of your authenticator."
+                    .to_owned()
+            }
+            Condition::BreakGlass => {
+                "In an emergency break the glass: SET pgveil.break_glass = '…' with the reason. \
+                                      It is recorded, and the privacy officer is alerted."
                     .to_owned()
             }
             Condition::Address => {
@@ -176,8 +184,13 @@ pub(super) fn missing(policy: &Policy, rule: &Rule, circumstances: &Circumstance
     if !rule.purposes.is_empty() && !purpose.is_some_and(|purpose| rule.purposes.contains(purpose)) {
         missing.push(Condition::Purpose);
     }
-    if rule.second_factor && !is_fresh(policy, circumstances) {
+    if rule.second_factor && !is_within(policy.otp_minutes, circumstances.second_factor_at, circumstances) {
         missing.push(Condition::SecondFactor);
+    }
+    if rule.break_glass
+        && !is_within(policy.break_glass_minutes, circumstances.glass_broken_at, circumstances)
+    {
+        missing.push(Condition::BreakGlass);
     }
     if !rule.from.is_empty() && !comes_from(rule, circumstances.address) {
         missing.push(Condition::Address);
@@ -188,10 +201,11 @@ pub(super) fn missing(policy: &Policy, rule: &Rule, circumstances: &Circumstance
     missing
 }
 
-fn is_fresh(policy: &Policy, circumstances: &Circumstances) -> bool {
-    circumstances.second_factor_at.is_some_and(|given| {
+/// Whether what was given at a moment still holds. A clock that was set back ends it.
+fn is_within(minutes: u32, given: Option<i64>, circumstances: &Circumstances) -> bool {
+    given.is_some_and(|given| {
         let age = circumstances.now.saturating_sub(given);
-        (0..i64::from(policy.otp_minutes) * 60).contains(&age)
+        (0..i64::from(minutes) * 60).contains(&age)
     })
 }
 

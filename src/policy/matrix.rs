@@ -112,6 +112,7 @@ pub fn conditions(rule: &Rule) -> Vec<String> {
         limits: _,
         purposes,
         second_factor,
+        break_glass,
         from,
         hours,
     } = rule;
@@ -121,6 +122,9 @@ pub fn conditions(rule: &Rule) -> Vec<String> {
     }
     if *second_factor {
         said.push("second factor".to_owned());
+    }
+    if *break_glass {
+        said.push("broken glass".to_owned());
     }
     if !from.is_empty() {
         let networks: Vec<String> = from.iter().map(ToString::to_string).collect();
@@ -134,8 +138,12 @@ pub fn conditions(rule: &Rule) -> Vec<String> {
 
 /// (name as in policy.toml, rows).
 pub fn limits(limits: &RowLimits) -> Vec<(&'static str, u64)> {
-    let RowLimits { rows_per_statement, rows_per_hour } = limits;
-    let named = [("rows_per_statement", rows_per_statement), ("rows_per_hour", rows_per_hour)];
+    let RowLimits { rows_per_statement, rows_per_hour, rows_per_day } = limits;
+    let named = [
+        ("rows_per_statement", rows_per_statement),
+        ("rows_per_hour", rows_per_hour),
+        ("rows_per_day", rows_per_day),
+    ];
     named.into_iter().filter_map(|(name, rows)| Some((name, (*rows)?))).collect()
 }
 
@@ -157,6 +165,7 @@ mod tests {
             limits: RowLimits { rows_per_hour: Some(5), ..RowLimits::default() },
             purposes: purposes.iter().map(|purpose| (*purpose).to_owned()).collect(),
             second_factor: false,
+            break_glass: false,
             from: vec![],
             hours: None,
         }

@@ -84,6 +84,8 @@ pub struct Circumstances {
     pub purpose: Option<String>,
     /// When the second factor was last given, Unix seconds.
     pub second_factor_at: Option<i64>,
+    /// When `SET pgveil.break_glass` was last given a reason, Unix seconds.
+    pub glass_broken_at: Option<i64>,
 }
 
 /// Limits of one rule.
@@ -91,9 +93,20 @@ pub struct Circumstances {
 pub struct RowLimits {
     pub rows_per_statement: Option<u64>,
     pub rows_per_hour: Option<u64>,
+    pub rows_per_day: Option<u64>,
 }
 
 impl RowLimits {
+    /// Whether what was taken before counts: then all proxies count together.
+    pub fn is_shared(&self) -> bool {
+        self.rows_per_hour.is_some() || self.rows_per_day.is_some()
+    }
+    /// The limits that are counted over time.
+    pub fn shared(&self) -> impl Iterator<Item = (budget::Span, u64)> {
+        let limits = [(budget::Span::Hour, self.rows_per_hour), (budget::Span::Day, self.rows_per_day)];
+        limits.into_iter().filter_map(|(span, limit)| Some((span, limit?)))
+    }
+
     /// How many values one statement may compare under an oracle ruling with these limits.
     pub fn comparisons_per_statement(&self) -> u64 {
         self.rows_per_statement.unwrap_or(COMPARISONS_PER_STATEMENT_DEFAULT)
@@ -119,7 +132,8 @@ pub enum Decision {
         /// For `Read`, how a value is shown. For `Compare` and `Write`, how the same rule would show it.
         disclosure: Disclosure,
         limits: RowLimits,
-        /// `Compare` without clear read of the same label: every compared value is counted and recorded.
+        /// `Compare` or `Write` without clear read of the same label: every compared value, and every unique violation, is
+        /// counted and recorded.
         oracle: bool,
     },
     Deny {
@@ -134,6 +148,7 @@ pub struct Policy {
     pub default_null: bool,
     pub trust_database_roles: bool,
     pub otp_minutes: u32,
+    pub break_glass_minutes: u32,
     pub domains: Vec<Arc<Domain>>,
     /// Role → users.
     pub roles: std::collections::BTreeMap<String, BTreeSet<String>>,
@@ -155,6 +170,7 @@ pub struct Rule {
     /// Conditions; empty (or false, or `None`) means that the rule does not ask for this one.
     pub purposes: Vec<String>,
     pub second_factor: bool,
+    pub break_glass: bool,
     pub from: Vec<ipnet::IpNet>,
     pub hours: Option<Hours>,
 }
@@ -183,5 +199,15 @@ impl Policy {
         circumstances: &Circumstances,
     ) -> Decision {
         decide::decide(self, principal, domain, action, circumstances)
+    }
+
+    /// Whether any rule asks for what all proxies must share: one-time codes that were used, rows of an hour or a day.
+    pub fn needs_ledger(&self) -> bool {
+        self.rules.iter().any(|rule| rule.second_factor || rule.limits.is_shared())
+    }
+
+    /// Whether any rule gives `principal` something for breaking the glass.
+    pub fn has_glass_for(&self, principal: &Principal) -> bool {
+        self.rules.iter().any(|rule| rule.break_glass && decide::means(self, rule, principal))
     }
 }

@@ -100,5 +100,9 @@ pub(super) fn conditions_within(narrow: &Rule, wide: &Rule) -> bool {
         (Some(_), None) => false,
         (Some(wide), Some(narrow)) => wide.text == narrow.text,
     };
-    purposes && from && hours && (!wide.second_factor || narrow.second_factor)
+    purposes
+        && from
+        && hours
+        && (!wide.second_factor || narrow.second_factor)
+        && (!wide.break_glass || narrow.break_glass)
 }

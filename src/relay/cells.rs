@@ -3,10 +3,11 @@
 //! Only comparisons under an oracle ruling are kept: they count against the rule's limit. Faults of a cell become what
 //! the client reads (XX001), without a value.
 
-use super::Now;
 use super::Relay;
 use super::out::Out;
+use super::rows::Mishap;
 use super::run::Run;
+use super::spending::{Granted, Parked, Released};
 use crate::catalog::{Action, Catalog};
 use crate::cell::{self, FaultCause, SealedBind, Tally};
 use crate::crypto::OpenCause;
@@ -142,45 +143,53 @@ pub(super) fn described(
     }
 }
 
+/// What came of a batch of which all have left, or those up to the limit.
+pub(super) fn released_of(whole: bool, limit: Option<(u64, Refusal)>) -> Released {
+    match limit {
+        Some((_, refusal)) if !whole => Released::Spent(refusal),
+        _ => Released::All,
+    }
+}
+
 impl Run {
-    /// Lets rows go, opened as the judgement says, up to the rule's limit; gives the refusal when it is spent.
+    /// Lets rows go, opened as the judgement says, up to the rules' limits.
     pub(super) fn release(
         &mut self,
         rows: &Messages,
         style: &Style,
         out: &mut Out,
-        now: Now,
         metrics: &Metrics,
-    ) -> Result<Option<Refusal>, Fault> {
+    ) -> Mishap {
         let count = rows.len();
         let wanted = match &self.opener {
             Some(opener) => opener.rows_at_most_of(count, rows.bytes().len()),
-            None => u64::try_from(count).unwrap_or(u64::MAX),
+            None if self.reads_clear() => u64::try_from(count).unwrap_or(u64::MAX),
+            None => 0,
         };
-        self.within_limits(wanted, now, |run, limit| run.release_up_to(rows, style, out, limit, metrics))
+        match self.reserve(wanted) {
+            Ok(granted) => self.release_granted(rows, style, out, granted, metrics),
+            Err(wanted) => {
+                self.parked = Some(Parked::Rows(rows.clone()));
+                Ok(Released::Waits(wanted))
+            }
+        }
     }
 
-    /// Lets up to `wanted` rows go by `release`, which is told how many may leave and what is said when they are spent, and
-    /// counts what has left; what the hour gave for others goes back.
-    pub(super) fn within_limits<T>(
+    /// As [`release`](Self::release), of rows that were counted.
+    pub(super) fn release_granted(
         &mut self,
-        wanted: u64,
-        now: Now,
-        release: impl FnOnce(&mut Run, Option<(u64, Refusal)>) -> T,
-    ) -> T {
-        let mut limit = self.rows_left();
-        let granted = self.hour.as_ref().map(|hour| hour.take(wanted, now));
-        if let (Some(hour), Some(granted)) = (&self.hour, granted)
-            && granted < limit.as_ref().map_or(wanted, |(left, _)| wanted.min(*left))
-        {
-            limit = Some((granted, hour.spent()));
-        }
-        let before = self.rows;
-        let result = release(self, limit);
-        if let (Some(hour), Some(granted)) = (&self.hour, granted) {
-            hour.give_back(granted.saturating_sub(self.rows - before));
-        }
-        result
+        rows: &Messages,
+        style: &Style,
+        out: &mut Out,
+        granted: Option<Granted>,
+        metrics: &Metrics,
+    ) -> Mishap {
+        self.within_limits(granted, |run, limit| run.release_up_to(rows, style, out, limit, metrics))
+    }
+
+    /// Whether it reads tagged columns that are stored in clear, masked by the database.
+    fn reads_clear(&self) -> bool {
+        self.plan.uses.iter().any(|used| used.action == Action::Read && !used.sealed)
     }
 
     fn release_up_to(
@@ -190,13 +199,13 @@ impl Run {
         out: &mut Out,
         limit: Option<(u64, Refusal)>,
         metrics: &Metrics,
-    ) -> Result<Option<Refusal>, Fault> {
+    ) -> Mishap {
         let max = limit.as_ref().map(|(left, _)| *left);
         let Some(opener) = &mut self.opener else {
             // Clear tagged columns, masked by the database: every row counts.
-            if !self.plan.uses.iter().any(|used| used.action == Action::Read && !used.sealed) {
+            if !self.reads_clear() {
                 out.client(rows.bytes().clone());
-                return Ok(None);
+                return Ok(Released::All);
             }
             let left = max.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
             let count = rows.len();
@@ -207,7 +216,7 @@ impl Run {
                 rows.clone().take(released).for_each(|row| out.client(row.into_bytes()));
             }
             self.rows += u64::try_from(released).unwrap_or(u64::MAX);
-            return Ok(limit.filter(|_| released < count).map(|(_, refusal)| refusal));
+            return Ok(released_of(released == count, limit));
         };
         let released = metrics.timed_cells(
             CellOperation::Open,
@@ -216,7 +225,7 @@ impl Run {
         )?;
         let whole = released.bytes == rows.bytes().len();
         self.count(released.tally);
-        Ok(limit.filter(|_| !whole).map(|(_, refusal)| refusal))
+        Ok(released_of(whole, limit))
     }
 
     /// Counts what a batch disclosed.
@@ -229,11 +238,16 @@ impl Run {
             }
         }
         for (label, disclosure, cells) in tally.cells {
-            let same = |known: &&mut (String, &'static str, u64)| known.0 == label && known.1 == disclosure;
-            match self.cells.iter_mut().find(same) {
-                Some((_, _, known)) => *known += cells,
-                None => self.cells.push((label, disclosure, cells)),
-            }
+            self.disclosed(label, disclosure, cells);
+        }
+    }
+
+    /// Cells of a label that left in this form.
+    pub(super) fn disclosed(&mut self, label: String, disclosure: &'static str, cells: u64) {
+        let same = |known: &&mut (String, &'static str, u64)| known.0 == label && known.1 == disclosure;
+        match self.cells.iter_mut().find(same) {
+            Some((_, _, known)) => *known += cells,
+            None => self.cells.push((label, disclosure, cells)),
         }
     }
 }

@@ -44,7 +44,8 @@ impl Relay {
         if self.closed || skipped || flows {
             return Ok(false);
         }
-        if self.conversion.is_some() || self.settle.refreshing || self.settle.asking || self.queue.holds() {
+        let busy = self.settle.refreshing || self.settle.asking || self.asking.client;
+        if self.conversion.is_some() || busy || self.queue.holds() {
             self.flush();
             return Ok(true);
         }

@@ -6,8 +6,9 @@
 //! it sets) is planned when that is through; if it is refused then, the server rolls all back.
 
 use super::Relay;
+use super::ledger::Answer;
 use super::queue::{Expect, Owed, Role};
-use super::simple::{Sent, dependent};
+use super::simple::{Sent, Unsent, dependent};
 use crate::wire::backend::{BIND_COMPLETE, PARSE_COMPLETE};
 use crate::wire::frontend::{self, Bind, Parse, Target};
 use crate::wire::{Frame, Violation};
@@ -20,6 +21,8 @@ pub(super) struct Rest {
     pub(super) at: usize,
     /// The catalog was read again for it.
     pub(super) resolved: bool,
+    /// What the ledger said to what was asked for it.
+    pub(super) answer: Option<Answer>,
 }
 
 pub(super) struct Conversion {
@@ -52,6 +55,12 @@ impl Conversion {
     pub(super) fn goes_on(&mut self, sent: Vec<Sent>, rest: Option<Rest>) {
         self.left = sent.into();
         self.rest = rest;
+    }
+    /// The ledger's answer, for what is left.
+    pub(super) fn answered(&mut self, answer: Answer) {
+        if let Some(rest) = &mut self.rest {
+            rest.answer = Some(answer);
+        }
     }
     /// The statement on its way is through.
     pub(super) fn through(&mut self) {
@@ -103,7 +112,8 @@ impl Relay {
 
     /// Plans what is left of the text up to the next statement that later ones depend on, once that can be done.
     fn plan_rest(&mut self, mut rest: Rest) -> Result<(), Violation> {
-        let waits = self.settle.refreshing || self.settle.asking || self.unsettled(frontend::QUERY)?;
+        let busy = self.settle.refreshing || self.settle.asking || self.asking.client;
+        let waits = busy || self.unsettled(frontend::QUERY)?;
         if waits {
             self.keep_rest(rest);
             return Ok(());
@@ -112,7 +122,18 @@ impl Relay {
         let text = frontend::query_text(&frame)?;
         let script = self.plan(text, &[]);
         let end = dependent(&script, rest.at).unwrap_or(script.statements.len());
-        match self.all_sent(&script, rest.at..end, text) {
+        let sent = match self.all_sent(&script, rest.at..end, text) {
+            Ok(sent) => match self.paid_for(&sent, rest.answer.take()) {
+                Ok(true) => Ok(sent),
+                Ok(false) => {
+                    self.keep_rest(rest);
+                    return Ok(());
+                }
+                Err(refusal) => Err(Unsent { refusal, unresolved: false }),
+            },
+            Err(unsent) => Err(unsent),
+        };
+        match sent {
             Ok(sent) => {
                 let next =
                     (end < script.statements.len()).then_some(Rest { at: end, resolved: false, ..rest });

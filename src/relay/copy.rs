@@ -5,12 +5,13 @@
 //! with CopyFail, and the client reads our error in place of the server's word for that; what it still sends of the copy
 //! goes nowhere. Copies of tables without tagged columns pass as they are.
 
-use super::cells::count_sealed;
+use super::cells::{count_sealed, released_of};
 use super::queue::{Expect, Owed};
 use super::refuse::told;
 use super::reply::unexplained;
 use super::rows::Mishap;
 use super::run::{Gate, Run};
+use super::spending::{Granted, Parked, Released};
 use super::{Held, Relay, reply};
 use crate::cell::{CopyOpener, CopySealer};
 use crate::metrics::{CellOperation, Metrics};
@@ -262,11 +263,10 @@ impl Relay {
             return Ok(());
         }
         self.mark_left();
-        match run.and_then(|run| self.runs.get_mut(&run)) {
-            Some(run) if matches!(run.copy, Some(CopyRun::Out(_))) => {
-                let released =
-                    run.release_copy(&rows, &self.session.style, &mut self.out, self.now, &self.metrics);
-                self.mishap(released)
+        match run.and_then(|run| Some((run, self.runs.get_mut(&run)?))) {
+            Some((number, run)) if matches!(run.copy, Some(CopyRun::Out(_))) => {
+                let released = run.release_copy(&rows, &self.session.style, &mut self.out, &self.metrics);
+                self.mishap(number, released)
             }
             _ => {
                 self.out.client(rows.into_bytes());
@@ -311,14 +311,31 @@ impl Run {
         messages: &Messages,
         style: &Style,
         out: &mut super::out::Out,
-        now: super::Now,
         metrics: &Metrics,
     ) -> Mishap {
-        let Some(CopyRun::Out(opener)) = &mut self.copy else { return Ok(None) };
+        let Some(CopyRun::Out(opener)) = &mut self.copy else { return Ok(Released::All) };
         let rows = opener.read(messages)?;
         let wanted = opener.rows_at_most(rows, messages.bytes().len());
-        self.within_limits(wanted, now, |run, limit| {
-            let Some(CopyRun::Out(opener)) = &mut run.copy else { return Ok(None) };
+        match self.reserve(wanted) {
+            Ok(granted) => self.release_copied(rows, style, out, granted, metrics),
+            Err(wanted) => {
+                self.parked = Some(Parked::Copied(rows));
+                Ok(Released::Waits(wanted))
+            }
+        }
+    }
+
+    /// Lets copied rows go that the opener has read and that were counted.
+    pub(super) fn release_copied(
+        &mut self,
+        rows: usize,
+        style: &Style,
+        out: &mut super::out::Out,
+        granted: Option<Granted>,
+        metrics: &Metrics,
+    ) -> Mishap {
+        self.within_limits(granted, |run, limit| {
+            let Some(CopyRun::Out(opener)) = &mut run.copy else { return Ok(Released::All) };
             let max = limit.as_ref().map(|(left, _)| *left);
             let released = metrics.timed_cells(
                 CellOperation::Open,
@@ -326,7 +343,7 @@ impl Run {
                 |released| released.as_ref().map_or(0, |released| released.tally.cells_opened()),
             )?;
             run.count(released.tally);
-            Ok(limit.filter(|_| released.rows < rows).map(|(_, refusal)| refusal))
+            Ok(released_of(released.rows >= rows, limit))
         })
     }
 }

@@ -40,7 +40,6 @@ pub(super) fn verdict(script: &Script) -> Verdict {
         [Planned::Pass(pass)] => Verdict::Prepare(Decided::Pass(pass.clone())),
         [Planned::Plan(plan)] => Verdict::Prepare(Decided::Plan(plan.clone())),
         [Planned::Refuse(refusal)] => Verdict::Refuse(refusal.clone()),
-        [Planned::Local(Local::SetOtp(_))] => Verdict::Refuse(no_second_factor()),
         [Planned::Local(local)] => Verdict::Prepare(Decided::Local(local.clone())),
         [Planned::Unresolved(refusal)] => Verdict::Unresolved(refusal.clone()),
         several if several.iter().all(|one| matches!(one, Planned::Pass(_))) => {
@@ -52,11 +51,6 @@ pub(super) fn verdict(script: &Script) -> Verdict {
             "cannot insert multiple commands into a prepared statement",
         )),
     }
-}
-
-pub(super) fn no_second_factor() -> Refusal {
-    Refusal::new(Reason::Setting, "0A000", "second factor is not set up")
-        .hint("Ask the operator of pgveil to enroll this user.")
 }
 
 impl Relay {
@@ -144,7 +138,10 @@ impl Relay {
     pub(super) fn rendered(&mut self, decided: &Decided, parse: &Parse<'_>) -> Result<Rendered, Refusal> {
         let (sent, types, compared) = match decided {
             Decided::Pass(_) => (None, Vec::new(), Vec::new()),
-            Decided::Local(local) => (Some(self.local_text(local, parse.sql)), Vec::new(), Vec::new()),
+            Decided::Local(local) => {
+                self.check_local(local)?;
+                (Some(self.local_text(local, parse.sql)), Vec::new(), Vec::new())
+            }
             Decided::Plan(plan) => {
                 self.judge(plan)?;
                 let (sent, compared) = self.seal_literals(plan, parse.sql)?;
@@ -300,7 +297,23 @@ impl Relay {
         let name = name.to_owned();
         let Some(portal) = self.statements.portal(&name) else { return self.execute_cursor(held, &name) };
         let prepared = portal.statement.clone();
-        let continued = portal.run;
+        let tried = match &prepared.decided {
+            Decided::Local(Local::SetOtp(code)) if !held.stepped_up => self.stepped_up(held, code),
+            _ => Ok(Some(held)),
+        };
+        let run = match tried {
+            Ok(Some(held)) => self.run_of(held, &name),
+            Ok(None) => return Ok(()),
+            Err(refusal) => Err(refusal),
+        };
+        let (held, run) = match run {
+            Ok(Some(begun)) => begun,
+            Ok(None) => return Ok(()),
+            Err(refusal) => {
+                self.refuse_extended(&Refusal { position: None, ..refusal }, &prepared.text);
+                return Ok(());
+            }
+        };
         let mut part = match &prepared.decided {
             Decided::Pass(pass) => {
                 Part::passing(prepared.kind, prepared.class, pass.effects).of(&prepared.text)
@@ -314,40 +327,47 @@ impl Relay {
                 Part { plan: Some(plan.clone()), ..part }
             }
         };
+        part.run = run;
         part.positions = prepared.positions.clone();
         part.naming = match &prepared.decided {
             Decided::Pass(pass) => self.naming_of_pass(pass, &prepared.text),
             Decided::Plan(plan) => self.naming_of_plan(plan, &prepared.text),
             Decided::Local(_) => None,
         };
-        if let Some(plan) = part.plan.clone()
-            && let Some(bound) = &portal.bound
-        {
-            let (formats, compared) = (bound.formats.clone(), bound.compared.clone());
-            let judgement = match self.judge_again(&plan, &bound.judged) {
-                Ok(judgement) => judgement,
-                Err(refusal) => {
-                    self.refuse_extended(&Refusal { position: None, ..refusal }, &prepared.text);
-                    return Ok(());
-                }
-            };
-            if part.fallible() {
-                let changes = |run: &Run| run.judgement != judgement;
-                if continued.and_then(|run| self.runs.get(&run)).is_some_and(changes) {
-                    self.refuse_extended(&Refusal::changed(), &prepared.text);
-                    return Ok(());
-                }
-                part.run = Some(match continued {
-                    Some(run) => run,
-                    None => self.begin_run(&plan, judgement, compared, &formats),
-                });
-            }
-        }
-        let portal_name = name.clone();
         if let Some(portal) = self.statements.portal_mut(&name) {
             portal.run = part.run;
         }
-        self.executed(held, part, Some(portal_name))
+        self.executed(held, part, Some(name))
+    }
+
+    /// The run of a portal's plan, begun now unless it goes on, where it has one. `None`: the message waits.
+    ///
+    /// # Errors
+    /// What policy says now, or a limit.
+    fn run_of(&mut self, mut held: Held, name: &str) -> Result<Option<(Held, Option<u64>)>, Refusal> {
+        let Some(portal) = self.statements.portal(name) else { return Ok(Some((held, None))) };
+        let (Some(plan), Some(bound)) = (portal.statement.plan().cloned(), &portal.bound) else {
+            return Ok(Some((held, None)));
+        };
+        let (formats, compared) = (bound.formats.clone(), bound.compared.clone());
+        let continued = portal.run;
+        let judgement = self.judge_again(&plan, &bound.judged)?;
+        if plan.uses.is_empty() {
+            return Ok(Some((held, None)));
+        }
+        if let Some(run) = continued {
+            let changes = |run: &Run| run.judgement != judgement;
+            if self.runs.get(&run).is_some_and(changes) {
+                return Err(Refusal::changed());
+            }
+            return Ok(Some((held, continued)));
+        }
+        let toll = self.toll([(&*plan, &judgement, &compared)]);
+        if !self.paid(toll.as_ref(), held.answer.take())? {
+            self.held = Some(held);
+            return Ok(None);
+        }
+        Ok(Some((held, Some(self.begin_run(&plan, judgement, compared, &formats)))))
     }
 
     /// Judges a plan as of now: as at its Bind while nothing is another that this hangs on.
@@ -360,27 +380,34 @@ impl Relay {
     }
 
     /// A cursor that SQL declared, as FETCH reads it; or nothing: the server knows.
-    fn execute_cursor(&mut self, held: Held, name: &str) -> Result<(), Violation> {
+    fn execute_cursor(&mut self, mut held: Held, name: &str) -> Result<(), Violation> {
         let mut part = Part::passing("fetch", Class::Writes, Effects::default());
         if name.is_empty() {
             return self.executed(held, part, None);
         }
         let fetch = fetch(name);
+        let answer = held.answer.take();
         let sent = match self.plan(&fetch, &[]).statements.as_slice() {
             [Planned::Plan(plan)] => self.judge(plan).and_then(|judgement| {
                 let compared = cells::under_oracle(plan.compared.clone(), plan, &judgement);
                 check_comparisons(plan, &judgement, &compared)?;
+                let toll = self.toll([(&**plan, &judgement, &compared)]);
+                let paid = self.paid(toll.as_ref(), answer)?;
                 part.plan = Some(plan.clone());
-                if part.fallible() {
+                if paid && part.fallible() {
                     part.run = Some(self.begin_run(plan, judgement, compared, &[]));
                 }
-                Ok(())
+                Ok(paid)
             }),
             [Planned::Refuse(refusal)] => Err(refusal.clone()),
-            _ => Ok(()),
+            _ => Ok(true),
         };
         match sent {
-            Ok(()) => self.executed(held, part, None),
+            Ok(true) => self.executed(held, part, None),
+            Ok(false) => {
+                self.held = Some(held);
+                Ok(())
+            }
             Err(refusal) => {
                 self.refuse_extended(&Refusal { position: None, ..refusal }, &fetch);
                 Ok(())

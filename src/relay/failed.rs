@@ -64,10 +64,11 @@ impl Relay {
     }
 
     /// What the client reads of an error of the head.
-    fn cleaned(&self, mut fields: ErrorFields) -> ErrorFields {
+    fn cleaned(&mut self, mut fields: ErrorFields) -> ErrorFields {
         if self.is_copy_error(&fields) {
             return fields;
         }
+        let key = self.violated_key(&fields);
         let head = self.queue.head();
         let named = fields.get(b's').zip(fields.get(b't')).is_some_and(|(schema, table)| {
             self.world.catalog.find_in(schema, table).is_some_and(|relation| relation.is_tagged())
@@ -78,6 +79,7 @@ impl Relay {
         errors::place(&mut fields, &positions.unwrap_or_else(Positions::same));
         if named || head.is_some_and(Owed::touches_tagged) {
             errors::scrub(&mut fields);
+            fields.fields.extend(key.map(|key| (b'D', key)));
         }
         self.statements.rename(&mut fields);
         fields
@@ -87,6 +89,7 @@ impl Relay {
         let sqlstate = fields.sqlstate().to_owned();
         let planned = self.queue.head().is_some_and(Owed::touches_tagged);
         let ended = self.queue.head().and_then(Owed::part).map(|part| (part.kind, part.run));
+        let cleaned = self.cleaned(fields.clone());
         if let Some((kind, run)) = ended
             && self.reaches_client()
         {
@@ -101,8 +104,7 @@ impl Relay {
             self.settle.catalog_stale = true;
         }
         if !unseen && self.reaches_client() {
-            let told = self.cleaned(fields);
-            self.out.client(told.encode(backend::ERROR_RESPONSE).into_bytes());
+            self.out.client(cleaned.encode(backend::ERROR_RESPONSE).into_bytes());
         }
         if let Some(Owed { expect: Expect::Query(query), .. }) = self.queue.head_mut() {
             query.ended = true;

@@ -6,7 +6,7 @@
 //! was accepted; an untouched frame leaves as the same bytes. Deliberately absent: sockets, tasks, tracing, keys' files.
 //!
 //! Reading order: `queue` (what is owed), `client` (what must wait), `simple`, `convert`, `extended` (what is sent),
-//! `reply`, `rows`, `failed` (what comes back), `copy` (both ways), `refuse`, `run` (records, gates, limits), `settle` (what later plans
+//! `reply`, `rows`, `failed` (what comes back), `copy` (both ways), `ledger` (what all proxies share), `refuse`, `run` (records, gates), `spending` (limits over time), `settle` (what later plans
 //! depend on), `purpose`, `renew`, `again` (plans out of date), `statement` (names), `cells` (the seam to `cell`).
 
 mod again;
@@ -19,6 +19,7 @@ mod errors;
 mod extended;
 mod failed;
 mod kinds;
+pub mod ledger;
 mod named;
 mod out;
 mod planner;
@@ -32,7 +33,9 @@ mod run;
 mod session;
 mod settle;
 mod simple;
+mod spending;
 mod statement;
+mod violation;
 
 pub use planner::Planner;
 
@@ -87,6 +90,12 @@ pub struct Now {
     pub monotonic_nanos: u64,
 }
 
+impl Now {
+    fn unix_seconds(&self) -> i64 {
+        self.unix_micros.div_euclid(1_000_000)
+    }
+}
+
 /// What the pump must do, in this order.
 pub enum Step {
     ToServer(Bytes),
@@ -96,6 +105,11 @@ pub enum Step {
     Record {
         record: Box<AuditRecord>,
         gate: bool,
+    },
+    /// Ask the ledger that all proxies share, then call [`Relay::ledger_answered`].
+    Ask {
+        asker: ledger::Asker,
+        question: ledger::Question,
     },
     /// Read the catalog again, then call [`Relay::refreshed`].
     RefreshCatalog,
@@ -121,11 +135,23 @@ struct Held {
     renewed: bool,
     /// The client has read its completion.
     silent: bool,
+    /// The one-time code that it gives was tried, and counts.
+    stepped_up: bool,
+    /// What the ledger said to what was asked for it.
+    answer: Option<ledger::Answer>,
 }
 
 impl Held {
     fn new(frame: Frame) -> Held {
-        Held { frame, resolved: false, retried: false, renewed: false, silent: false }
+        Held {
+            frame,
+            resolved: false,
+            retried: false,
+            renewed: false,
+            silent: false,
+            stepped_up: false,
+            answer: None,
+        }
     }
 }
 
@@ -160,6 +186,7 @@ pub struct Relay {
     backlog: Messages,
     /// The client's message that waits; no other is read meanwhile.
     held: Option<Held>,
+    asking: ledger::Asking,
     /// The newest pipeline, for where it must be sent again.
     again: again::Again,
     /// A simple query will be planned again: nothing else may come before it.
@@ -209,6 +236,7 @@ impl Relay {
             copy_rest: false,
             backlog: Messages::default(),
             held: None,
+            asking: ledger::Asking::default(),
             again: again::Again::default(),
             replanning: false,
             skipping: false,
@@ -335,6 +363,7 @@ impl Relay {
             && self.held.is_none()
             && self.backlog.is_empty()
             && self.conversion.is_none()
+            && self.asking.run.is_none()
             && !self.again.is_busy()
             && !self.settle.refreshing
             && !self.segment_open

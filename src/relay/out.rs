@@ -145,7 +145,9 @@ mod tests {
         let bytes = |step| match step {
             Step::ToClient(bytes) => (true, bytes),
             Step::ToServer(bytes) => (false, bytes),
-            Step::Record { .. } | Step::RefreshCatalog | Step::Close => panic!("no such step was given"),
+            Step::Record { .. } | Step::Ask { .. } | Step::RefreshCatalog | Step::Close => {
+                panic!("no such step was given")
+            }
         };
         steps.into_iter().map(bytes).collect()
     }

@@ -220,7 +220,10 @@ impl Owed {
     /// Whether even what is prepared must wait for it.
     pub(super) fn resets(&self) -> bool {
         let ends = |part: &Part| {
-            let sets = matches!(part.local, Some(Local::SetPurpose { .. }));
+            let sets = matches!(
+                part.local,
+                Some(Local::SetPurpose { .. } | Local::SetOtp(_) | Local::SetBreakGlass(_))
+            );
             part.effects.resets_session || part.effects.discards_statements || sets
         };
         self.parts().iter().any(ends)

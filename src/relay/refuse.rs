@@ -93,7 +93,11 @@ impl Relay {
             | Reason::NotUnderstood
             | Reason::SealedUse
             | Reason::Limit => true,
-            Reason::Value | Reason::Setting | Reason::Broken | Reason::Unrecorded => !refusal.uses.is_empty(),
+            // Has a record of its own.
+            Reason::SecondFactor => false,
+            Reason::Value | Reason::Setting | Reason::Broken | Reason::Uncounted | Reason::Unrecorded => {
+                !refusal.uses.is_empty()
+            }
         };
         if !tells {
             return;

@@ -22,7 +22,7 @@ pub(super) fn unexplained(tag: u8) -> Violation {
 impl Relay {
     /// Works the backlog off as far as gates allow, then goes on with what the client waits for.
     pub(super) fn advance(&mut self) -> Result<(), Violation> {
-        while !self.closed && self.settle.ready.is_none() {
+        while !self.closed && self.settle.ready.is_none() && self.asking.run.is_none() {
             while self.queue.head().is_some_and(|owed| matches!(owed.expect, Expect::CopyEnd)) {
                 self.queue.pop();
             }

@@ -8,12 +8,13 @@ use super::cells::Fault;
 use super::queue::{Expect, Owed, Role};
 use super::refuse::told;
 use super::reply::unexplained;
+use super::spending::Released;
 use crate::plan::Refusal;
 use crate::wire::backend::{self, ErrorFields};
 use crate::wire::{Messages, Violation};
 
-/// A limit that is spent, or a fault; nothing when all rows have left.
-pub(super) type Mishap = Result<Option<Refusal>, Fault>;
+/// What came of letting rows go.
+pub(super) type Mishap = Result<Released, Fault>;
 
 impl Relay {
     /// Takes all rows at the front of the backlog; they belong to the head.
@@ -46,15 +47,19 @@ impl Relay {
 
     fn disclosing_rows(&mut self, run: u64, rows: &Messages) -> Result<(), Violation> {
         let Some(running) = self.runs.get_mut(&run) else { return Err(unexplained(backend::DATA_ROW)) };
-        let released = running.release(rows, &self.session.style, &mut self.out, self.now, &self.metrics);
-        self.mishap(released)
+        let released = running.release(rows, &self.session.style, &mut self.out, &self.metrics);
+        self.mishap(run, released)
     }
 
-    /// What came of letting rows go: nothing, or the reply fails.
-    pub(super) fn mishap(&mut self, released: Mishap) -> Result<(), Violation> {
+    /// What came of letting rows of a run go: they have left, or wait, or the reply fails.
+    pub(super) fn mishap(&mut self, run: u64, released: Mishap) -> Result<(), Violation> {
         match released {
-            Ok(None) => Ok(()),
-            Ok(Some(spent)) => self.fail(&spent),
+            Ok(Released::All) => Ok(()),
+            Ok(Released::Waits(wanted)) => {
+                self.lease_rows(run, wanted);
+                Ok(())
+            }
+            Ok(Released::Spent(spent)) => self.fail(&spent),
             Err(Fault::Refused(refusal)) => self.fail(&refusal),
             Err(Fault::Stale) => {
                 self.settle.catalog_stale = true;

@@ -5,6 +5,7 @@
 
 use super::cells::Compared;
 use super::copy::CopyRun;
+use super::spending::{Parked, Spending};
 use super::{Now, Relay, Step};
 use crate::audit::{Event, Unrecorded, UsedColumn};
 use crate::catalog::Action;
@@ -12,7 +13,6 @@ use crate::cell::RowOpener;
 use crate::crypto::Ciphers;
 use crate::metrics::Outcome;
 use crate::plan::{Judgement, Reason, Refusal, StatementPlan};
-use crate::policy::budget::Budgets;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,8 +40,12 @@ pub(super) struct Run {
     pub(super) cells: Vec<(String, &'static str, u64)>,
     /// (label, rows that left and disclosed one of its cells), each once.
     pub(super) rows_by_label: Vec<(String, u64)>,
-    /// Hourly budgets that its rows count against.
-    pub(super) hour: Option<Hour>,
+    /// Limits over time that its rows count against.
+    pub(super) spending: Option<Spending>,
+    /// Rows that wait until they are counted.
+    pub(super) parked: Option<Parked>,
+    /// Where one comparison was counted for a unique violation that it may end with.
+    violation: Option<Spending>,
     /// Under an oracle.
     compared: Compared,
     began: Now,
@@ -73,59 +77,6 @@ pub(super) struct Spare {
 
 /// Room that a spare opener may keep, in bytes: what a few rows take.
 const SPARE_ROOM: usize = 16 * 1024;
-
-/// The hourly budgets of the rules that a statement's rows are read under.
-pub(super) struct Hour {
-    budgets: Arc<Budgets>,
-    user: String,
-    /// (rule, rows an hour).
-    rules: Vec<(Arc<str>, u64)>,
-}
-
-impl Hour {
-    /// `None` when no rule of the judgement has one.
-    fn of(judgement: &Judgement, budgets: &Arc<Budgets>, user: &str) -> Option<Hour> {
-        let mut rules: Vec<(Arc<str>, u64)> = vec![];
-        for ruling in judgement.rulings.iter().filter(|ruling| ruling.action == Action::Read) {
-            if let (Some(rule), Some(limit)) = (&ruling.rule, ruling.limits.rows_per_hour)
-                && rules.iter().all(|(known, _)| *known != rule.name)
-            {
-                rules.push((rule.name.clone(), limit));
-            }
-        }
-        (!rules.is_empty()).then(|| Hour { budgets: budgets.clone(), user: user.to_owned(), rules })
-    }
-
-    /// Takes up to `wanted` rows of every budget; gives how many all of them gave.
-    pub(super) fn take(&self, wanted: u64, now: Now) -> u64 {
-        let seconds = now.unix_micros.div_euclid(1_000_000);
-        let mut granted = wanted;
-        for (index, (rule, limit)) in self.rules.iter().enumerate() {
-            let taken = self.budgets.take(&self.user, rule, *limit, granted, seconds);
-            for (before, _) in &self.rules[..index] {
-                self.budgets.give_back(&self.user, before, granted - taken);
-            }
-            granted = taken;
-        }
-        granted
-    }
-
-    pub(super) fn give_back(&self, rows: u64) {
-        for (rule, _) in self.rules.iter().filter(|_| rows > 0) {
-            self.budgets.give_back(&self.user, rule, rows);
-        }
-    }
-
-    pub(super) fn spent(&self) -> Refusal {
-        let names: Vec<&str> = self.rules.iter().map(|(rule, _)| &**rule).collect();
-        Refusal::new(
-            Reason::Limit,
-            "53400",
-            format!("hourly row limit of rule \"{}\" is spent", names.join("\" or \"")),
-        )
-        .hint("It frees up as the hour passes.")
-    }
-}
 
 fn limit_spent(what: &str, rule: &str, limit: u64) -> Refusal {
     Refusal::new(Reason::Limit, "53400", format!("{what} limit of rule \"{rule}\" is spent"))
@@ -179,10 +130,14 @@ impl Relay {
         };
         self.record(event, true);
         self.gates.push_back(statement);
-        let hour = Hour::of(&judgement, &self.session.budgets, self.session.principal.user());
+        let user = self.session.principal.user();
+        let spending = Spending::of_reads(&judgement, &self.session.budgets, user);
+        let violation = if plan.effects.writes { self.oracles(&judgement) } else { None };
         let copy = self.copy_run(plan, &judgement);
         let run = Run {
-            hour,
+            spending,
+            parked: None,
+            violation,
             plan: plan.clone(),
             judgement,
             formats: formats.to_vec(),
@@ -236,6 +191,9 @@ impl Relay {
             && let Some((used, _)) = oracle
         {
             run.compared.push((used.domain.0.label.clone(), 1));
+        }
+        if let Some(violation) = run.violation.filter(|_| sqlstate != "23505") {
+            violation.give_back(1);
         }
         for (label, disclosure, cells) in &run.cells {
             self.metrics.cells_opened(label, disclosure, *cells);

@@ -24,7 +24,8 @@ pub(super) struct Session {
     /// 0 while it is not known.
     server_major: u32,
     pub(super) purpose: Purpose,
-    second_factor_at: Option<i64>,
+    pub(super) second_factor_at: Option<i64>,
+    pub(super) glass_broken_at: Option<i64>,
     /// `current_schemas(true)` when last asked.
     pub(super) path: Vec<String>,
     /// A setting of the server's that makes tagged columns unsafe to read through us.
@@ -50,6 +51,7 @@ impl Session {
             server_major: 0,
             purpose: Purpose::default(),
             second_factor_at: None,
+            glass_broken_at: None,
             path: Vec::new(),
             status: TransactionStatus::Idle,
             unsafe_at_start: None,
@@ -80,10 +82,11 @@ impl Session {
 
     pub(super) fn circumstances(&self, now: Now) -> Circumstances {
         Circumstances {
-            now: now.unix_micros.div_euclid(1_000_000),
+            now: now.unix_seconds(),
             address: self.address,
             purpose: self.purpose.now().map(str::to_owned),
             second_factor_at: self.second_factor_at,
+            glass_broken_at: self.glass_broken_at,
         }
     }
 
@@ -109,6 +112,7 @@ impl Session {
     pub(super) fn reset(&mut self) {
         self.purpose.set(None, false, self.status);
         self.second_factor_at = None;
+        self.glass_broken_at = None;
     }
 
     pub(super) fn record(&self, event: Event, now: Now) -> Box<AuditRecord> {
@@ -124,11 +128,22 @@ impl Session {
     }
 
     /// What `SHOW pgveil.status` answers.
-    pub(super) fn status_text(&self, world: &World) -> String {
+    pub(super) fn status_text(&self, world: &World, now: Now) -> String {
         let purpose = self.purpose.now().unwrap_or("none");
-        let factor = if self.second_factor_at.is_some() { "given" } else { "not given" };
+        let left = |minutes: u32, since: Option<i64>| {
+            let seconds = since? + i64::from(minutes) * 60 - now.unix_seconds();
+            (seconds > 0).then(|| format!("for {} min", (seconds + 59) / 60))
+        };
+        let factor = match left(world.policy.otp_minutes, self.second_factor_at) {
+            Some(left) => format!("given {left}"),
+            None => "not given".to_owned(),
+        };
+        let glass = match left(world.policy.break_glass_minutes, self.glass_broken_at) {
+            Some(left) => format!("broken {left}"),
+            None => "whole".to_owned(),
+        };
         format!(
-            "user {}, purpose {purpose}, second factor {factor}, generation {}",
+            "user {}, purpose {purpose}, second factor {factor}, glass {glass}, generation {}",
             self.principal.user(),
             world.generation
         )

@@ -6,6 +6,7 @@
 
 use super::queue::{Class, Expect, Owed, Part, Role};
 use super::{Relay, Step, World};
+use crate::audit::Event;
 use crate::catalog::build::amended;
 use crate::catalog::queries::{RawCatalog, RawColumn, RawFunction, RawRelation};
 use crate::plan::{Effects, Local, NameKind};
@@ -247,8 +248,15 @@ impl Relay {
                 self.statements.forget(name);
                 self.unname(NameKind::Statement, name);
             }
-            // A code never gets this far: it is refused (there is no second factor yet).
-            Local::SetOtp(_) | Local::ShowStatus => {}
+            // It was tried before it was sent.
+            Local::SetOtp(_) => self.session.second_factor_at = Some(self.now.unix_seconds()),
+            Local::SetBreakGlass(None) => self.session.glass_broken_at = None,
+            Local::SetBreakGlass(Some(reason)) => {
+                self.session.glass_broken_at = Some(self.now.unix_seconds());
+                self.metrics.glass_broken();
+                self.record(Event::BreakGlass { reason: reason.clone() }, false);
+            }
+            Local::ShowStatus => {}
         }
     }
 

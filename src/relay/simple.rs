@@ -7,7 +7,7 @@
 use super::cells::{self, Compared};
 use super::convert::{Conversion, Rest};
 use super::errors::{Piece, Positions};
-use super::extended::no_second_factor;
+use super::ledger::Answer;
 use super::queue::{Class, Expect, Owed, Part, QueryReply, Role};
 use super::run::check_comparisons;
 use super::{Held, Relay, kinds};
@@ -37,7 +37,6 @@ fn verdict(script: &Script) -> Verdict {
         match planned {
             Planned::Pass(_) => {}
             Planned::Refuse(refusal) => return Verdict::Refuse(refusal.clone()),
-            Planned::Local(Local::SetOtp(_)) => return Verdict::Refuse(no_second_factor()),
             Planned::Unresolved(refusal) => verdict = Verdict::Unresolved(refusal.clone()),
             Planned::Plan(_) | Planned::Local(_) => {
                 if matches!(verdict, Verdict::Verbatim) {
@@ -79,7 +78,6 @@ pub(super) fn dependent(script: &Script, from: usize) -> Option<usize> {
 fn stands(planned: &Planned) -> bool {
     match planned {
         Planned::Refuse(refusal) => refusal.reason != Reason::Condition,
-        Planned::Local(Local::SetOtp(_)) => true,
         Planned::Pass(_) | Planned::Plan(_) | Planned::Local(_) | Planned::Unresolved(_) => false,
     }
 }
@@ -89,6 +87,14 @@ impl Relay {
         let frame = held.frame.clone();
         let text = frontend::query_text(&frame)?;
         let script = self.plan(text, &[]);
+        let held = match self.try_code(held, &script) {
+            Ok(Some(held)) => held,
+            Ok(None) => return Ok(()),
+            Err(refusal) => {
+                self.refuse_query(&refusal, text);
+                return Ok(());
+            }
+        };
         if let Some(at) = dependent(&script, 0)
             && !script.statements.iter().any(stands)
         {
@@ -122,7 +128,7 @@ impl Relay {
         Ok(())
     }
 
-    fn rewrite(&mut self, held: Held, script: &Script, text: &str) {
+    fn rewrite(&mut self, mut held: Held, script: &Script, text: &str) {
         let plans = || {
             script.statements.iter().filter_map(|planned| match planned {
                 Planned::Plan(plan) => Some(plan),
@@ -147,9 +153,20 @@ impl Relay {
                 return;
             }
         };
+        match self.paid_for(&sent, held.answer.take()) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.held = Some(held);
+                return;
+            }
+            Err(refusal) => {
+                self.refuse_query(&refusal, text);
+                return;
+            }
+        }
         if fallible && commits {
             self.statements.forget("");
-            let again = (idle && !held.retried).then_some(held.frame);
+            let again = (idle && !held.retried && !held.stepped_up).then_some(held.frame);
             self.conversion = Some(Conversion::new(sent, None, again));
             return;
         }
@@ -157,7 +174,7 @@ impl Relay {
     }
 
     /// A text whose statements from `at` on depend on earlier ones: these go first.
-    fn query_in_turn(&mut self, held: Held, script: &Script, at: usize, text: &str) {
+    fn query_in_turn(&mut self, mut held: Held, script: &Script, at: usize, text: &str) {
         if !self.queue.is_empty() {
             self.flush();
             self.held = Some(held);
@@ -165,8 +182,19 @@ impl Relay {
         }
         match self.all_sent(script, 0..at, text) {
             Ok(sent) => {
+                match self.paid_for(&sent, held.answer.take()) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        self.held = Some(held);
+                        return;
+                    }
+                    Err(refusal) => {
+                        self.refuse_query(&refusal, text);
+                        return;
+                    }
+                }
                 self.statements.forget("");
-                let rest = Rest { frame: held.frame, at, resolved: false };
+                let rest = Rest { frame: held.frame, at, resolved: false, answer: None };
                 self.conversion = Some(Conversion::new(sent, Some(rest), None));
             }
             Err(unsent) if unsent.unresolved && !held.resolved => {
@@ -175,6 +203,16 @@ impl Relay {
             }
             Err(unsent) => self.refuse_query(&unsent.refusal, text),
         }
+    }
+
+    /// Counts what statements compare before they are sent; as `paid`.
+    pub(super) fn paid_for(&mut self, sent: &[Sent], answer: Option<Answer>) -> Result<bool, Refusal> {
+        let judged = sent.iter().filter_map(|sent| {
+            let (judgement, compared) = sent.judged.as_ref()?;
+            Some((&**sent.part.plan.as_ref()?, judgement, compared))
+        });
+        let toll = self.toll(judged);
+        self.paid(toll.as_ref(), answer)
     }
 
     /// Some statements of a text, with their literals sealed.
@@ -229,6 +267,7 @@ impl Relay {
                 Ok(Sent { sql, part, judged: Some((judgement, compared)) })
             }
             Planned::Local(local) => {
+                self.check_local(local)?;
                 let mut part = Part::passing("set", Class::Reads, Effects::default());
                 part.local = Some(local.clone());
                 part.positions = Positions::pieces(Vec::new());
@@ -273,7 +312,7 @@ impl Relay {
         let single = parts.len() == 1;
         let mut reply = QueryReply::new(parts, false);
         reply.hard = hard;
-        reply.again = (idle && single && !held.retried).then_some(held.frame);
+        reply.again = (idle && single && !held.retried && !held.stepped_up).then_some(held.frame);
         let undo = self.statements.forget("");
         self.send_query(frontend::encode_query(&text));
         self.queue.push(Owed::new(Expect::Query(Box::new(reply)), Role::Client).undo(undo));
@@ -284,11 +323,11 @@ impl Relay {
         match local {
             // The server says where SET LOCAL has no effect.
             Local::SetPurpose { local: true, .. } => "SET LOCAL pgveil_session.state = ''".to_owned(),
-            Local::SetPurpose { local: false, .. } | Local::SetOtp(_) => {
+            Local::SetPurpose { local: false, .. } | Local::SetOtp(_) | Local::SetBreakGlass(_) => {
                 "SET pgveil_session.state = ''".to_owned()
             }
             Local::ShowStatus => {
-                let status = self.session.status_text(&self.world).replace('\'', "''");
+                let status = self.session.status_text(&self.world, self.now).replace('\'', "''");
                 format!("SELECT '{status}' AS \"pgveil.status\"")
             }
             Local::Deallocate(name) => match self.statements.get(name) {

@@ -6,6 +6,7 @@
 
 use super::admin::Readiness;
 use super::cancel::{CancelKeys, SECRET_BYTES};
+use super::ledger::Ledger;
 use super::proxied;
 use super::pump::{Pump, unix_micros};
 use super::reload::Rim;
@@ -54,6 +55,7 @@ const TURN_AWAY: Duration = Duration::from_secs(1);
 pub struct Shared {
     pub rim: ArcSwap<Rim>,
     pub service: service::Kept,
+    pub ledger: Ledger,
     pub worlds: Worlds,
     pub plans: Arc<PlanCache>,
     pub log: Log,

@@ -7,10 +7,12 @@ pub mod admin;
 pub mod cancel;
 mod certificate;
 pub mod fault;
+pub mod ledger;
 pub mod listener;
 mod notice;
 mod parameters;
 pub mod prepare;
+pub mod prepare_ledger;
 mod proxied;
 pub mod pump;
 pub mod reload;
@@ -31,6 +33,7 @@ pub mod world;
 use crate::audit::writer::{Log, LogSettings};
 use crate::audit::{AuditRecord, Event};
 use crate::auth::Verifiers;
+use crate::auth::otp::SecondFactors;
 use crate::catalog::Tags;
 use crate::crypto::Ciphers;
 use crate::metrics::Metrics;
@@ -63,6 +66,7 @@ pub struct Prepared {
     pub tags: Arc<Tags>,
     pub ciphers: Arc<Ciphers>,
     pub users: Arc<Verifiers>,
+    pub factors: Arc<SecondFactors>,
     /// What the audit log calls this configuration.
     pub digest: String,
 }
@@ -128,6 +132,7 @@ impl Server {
             plans: Arc::new(PlanCache::new(rim.settings.plan_cache_entries, plans_secret)),
             rim: ArcSwap::from_pointee(rim),
             service: service::Kept::default(),
+            ledger: ledger::Ledger::default(),
             worlds: world::Worlds::new(Arc::new(prepared)),
             cancel_keys: cancel::CancelKeys::default(),
             connections: AtomicU64::new(0),
@@ -175,6 +180,7 @@ impl Server {
             }));
         }
         shared.readiness.set(Part::Listener, Ok(()));
+        self.tasks.push(tokio::spawn(ledger::sweep(shared.clone())));
         for (index, sink) in settings.audit.sinks.iter().enumerate() {
             let following = sink::run(shared.clone(), settings.audit.clone(), sink.clone(), index);
             self.tasks.push(tokio::spawn(following));
@@ -212,6 +218,7 @@ impl Server {
         shared.shutdown.stop();
         // Connections write their last words; a peer that does not take them is not waited for longer.
         let _ = tokio::time::timeout(Duration::from_secs(6), shared.places.acquire_many(places)).await;
+        let _ = tokio::time::timeout(Duration::from_secs(5), ledger::close(&shared)).await;
         // What cannot be recorded now shows as a log without its last record.
         let _ =
             tokio::time::timeout(Duration::from_secs(5), shared.log.record(about_ourselves(Event::Stopped)))

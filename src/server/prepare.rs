@@ -63,12 +63,7 @@ impl WantedType {
 /// The connection's user may not, or a type of that name is there with another CHECK (made under another keyring).
 pub async fn types(client: &mut Client, wanted: &[WantedType]) -> Result<Vec<String>, ServiceError> {
     let transaction = begin(client).await?;
-    let mut done = Vec::new();
-    if !schema_exists(&transaction).await? {
-        transaction.batch_execute(&format!("CREATE SCHEMA {SCHEMA}")).await?;
-        transaction.batch_execute(&format!("GRANT USAGE ON SCHEMA {SCHEMA} TO PUBLIC")).await?;
-        done.push(format!("created schema {SCHEMA}"));
-    }
+    let mut done = make_schema(&transaction).await?;
     for wanted in wanted {
         match constraint(&transaction, &wanted.name).await? {
             None => {
@@ -147,15 +142,11 @@ pub async fn role(client: &mut Client, wanted: &WantedRole) -> Result<Vec<String
 /// The connection's user is no superuser, who alone may read `pg_authid`.
 pub async fn look_up(client: &mut Client, service_user: &str) -> Result<Vec<String>, ServiceError> {
     let transaction = begin(client).await?;
-    if !schema_exists(&transaction).await? {
-        transaction.batch_execute(&format!("CREATE SCHEMA {SCHEMA}")).await?;
-        transaction.batch_execute(&format!("GRANT USAGE ON SCHEMA {SCHEMA} TO PUBLIC")).await?;
-    }
+    let mut done = make_schema(&transaction).await?;
     let found = "SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
                  WHERE n.nspname::text = $1 AND p.proname::text = $2)";
     let there: bool = transaction.query_one(found, &[&SCHEMA, &VERIFIER_FUNCTION]).await?.try_get(0)?;
     let function = format!("{SCHEMA}.{VERIFIER_FUNCTION}(text)");
-    let mut done = Vec::new();
     if !there {
         transaction
             .batch_execute(&format!(
@@ -207,13 +198,23 @@ pub async fn verifiers(client: &Client) -> Result<Vec<(String, String)>, Service
 }
 
 /// A transaction in which names are ours to qualify, and which no other `init` runs beside.
-async fn begin(client: &mut Client) -> Result<Transaction<'_>, ServiceError> {
+pub(super) async fn begin(client: &mut Client) -> Result<Transaction<'_>, ServiceError> {
     let transaction = client.transaction().await?;
     // The number is "pgveil" in ASCII: one lock for all that we prepare.
     transaction
         .batch_execute("SET LOCAL search_path = ''; SELECT pg_catalog.pg_advisory_xact_lock(123589670300012)")
         .await?;
     Ok(transaction)
+}
+
+/// Our schema, open to everybody: whoever may use a table must be able to name the types of its columns. What was done.
+pub(super) async fn make_schema(transaction: &Transaction<'_>) -> Result<Vec<String>, ServiceError> {
+    if schema_exists(transaction).await? {
+        return Ok(Vec::new());
+    }
+    transaction.batch_execute(&format!("CREATE SCHEMA {SCHEMA}")).await?;
+    transaction.batch_execute(&format!("GRANT USAGE ON SCHEMA {SCHEMA} TO PUBLIC")).await?;
+    Ok(vec![format!("created schema {SCHEMA}")])
 }
 
 async fn schema_exists(transaction: &Transaction<'_>) -> Result<bool, ServiceError> {

@@ -5,14 +5,17 @@
 //! knowledge of what the bytes mean.
 
 use super::fault;
+use super::ledger;
 use super::listener::Shared;
 use super::notice::Notice;
 use super::shutdown::Phase;
 use super::side::Side;
 use super::stream::Peer;
 use super::world::Database;
+use crate::audit::Event;
 use crate::audit::writer::Receipt;
 use crate::metrics::{Connection, ConnectionState, Direction};
+use crate::relay::ledger::{Answer, Asker};
 use crate::relay::{Now, Relay, Step, World};
 use crate::wire::backend::ErrorFields;
 use crate::wire::{self, Limits, Messages, backend, frontend};
@@ -22,7 +25,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// Output that waits for a slow peer before the other side is read no further, in bytes.
 const HIGH_WATER: usize = 256 * 1024;
@@ -64,6 +67,8 @@ pub struct Pump {
     outdated: bool,
     /// Gated records that the log has not answered, oldest first.
     gates: VecDeque<Receipt>,
+    /// What the ledger was asked, and for whom.
+    asked_ledger: Vec<(Asker, oneshot::Receiver<Answer>)>,
     refreshing: Option<Pin<Box<dyn Future<Output = Arc<World>> + Send>>>,
     closing: bool,
     /// The relay panicked: what it would say now, nobody knows.
@@ -102,6 +107,7 @@ impl Pump {
             outdated: false,
             database,
             gates: VecDeque::new(),
+            asked_ledger: Vec::new(),
             refreshing: None,
             closing: false,
             broken: false,
@@ -245,11 +251,31 @@ impl Pump {
             self.settle(result);
             moved = true;
         }
+        moved |= self.poll_ledger(context);
         if let Some(refreshing) = &mut self.refreshing
             && let Poll::Ready(world) = refreshing.as_mut().poll(context)
         {
             self.refreshing = None;
             let result = self.work(|relay, now, steps| relay.refreshed(world, now, steps));
+            self.settle(result);
+            moved = true;
+        }
+        moved
+    }
+
+    /// What the ledger answers. One that is gone without an answer is as good as none: it says that it cannot.
+    fn poll_ledger(&mut self, context: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        let mut at = 0;
+        while let Some((asker, receiver)) = self.asked_ledger.get_mut(at) {
+            let asker = *asker;
+            let Poll::Ready(answer) = Pin::new(receiver).poll(context) else {
+                at += 1;
+                continue;
+            };
+            self.asked_ledger.swap_remove(at);
+            let answer = answer.unwrap_or(ledger::unavailable(asker));
+            let result = self.work(|relay, now, steps| relay.ledger_answered(asker, answer, now, steps));
             self.settle(result);
             moved = true;
         }
@@ -364,11 +390,21 @@ impl Pump {
                 Step::ToServer(bytes) => self.server.push(bytes),
                 Step::ToClient(bytes) => self.client.push(bytes),
                 Step::Record { record, gate } => {
+                    if let Event::BreakGlass { .. } = &record.event {
+                        tracing::warn!(connection = self.number, user = record.user, "the glass was broken");
+                    }
                     if gate {
                         self.gates.push_back(self.shared.log.submit(*record));
                     } else {
                         self.shared.log.note(*record);
                     }
+                }
+                Step::Ask { asker, question } => {
+                    let (answer, receiver) = oneshot::channel();
+                    let shared = self.shared.clone();
+                    // A task of its own: what the ledger gives must not be lost with this connection.
+                    tokio::spawn(async move { ledger::answer(&shared, question, answer).await });
+                    self.asked_ledger.push((asker, receiver));
                 }
                 Step::RefreshCatalog => {
                     let database = self.database.clone();

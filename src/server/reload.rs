@@ -61,6 +61,7 @@ async fn replace(shared: &Shared, mut prepared: Prepared, generation: u64) -> Re
     let digest = prepared.digest.clone();
     shared.rim.store(Arc::new(rim));
     shared.service.forget().await;
+    shared.ledger.forget().await;
     shared.worlds.replace(Arc::new(prepared)).await;
     shared.metrics.config_generation(generation);
     shared.metrics.config_read(true);

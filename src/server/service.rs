@@ -153,6 +153,26 @@ pub async fn service(settings: &DatabaseSettings, database: &str) -> Result<Clie
     .await
 }
 
+/// A connection of the service user for the ledger: the one that writes.
+///
+/// # Errors
+/// As [`service`].
+pub async fn ledger(settings: &DatabaseSettings) -> Result<Client, ServiceError> {
+    let password = settings.service_password.as_ref().map(|password| password.as_str());
+    in_time(CONNECT_TIMEOUT, async {
+        let client = connect(settings, &settings.service_database, &settings.service_user, password).await?;
+        client.batch_execute(LEDGER_SESSION).await?;
+        Ok(client)
+    })
+    .await
+}
+
+/// A lease or a code counts from its commit on, also after the server's own crash; and each statement sees what others
+/// committed before.
+const LEDGER_SESSION: &str = "SET search_path = ''; SET lock_timeout = '2s'; SET statement_timeout = '4s'; \
+    SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; \
+    SET synchronous_commit = on";
+
 /// A connection as any user to the server that `[database]` names. It lives until the client is dropped.
 ///
 /// # Errors
@@ -357,6 +377,27 @@ async fn definitions_of(client: &Client, views: &[u32]) -> Result<Vec<(u32, Opti
     }
     let rows = client.query(queries::DEFINITIONS, &[&views]).await?;
     rows.into_iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// How many different values a column has, and how many rows, as the planner's statistics estimate it. `None`: nobody counted,
+/// or this connection's user may not read the column (which its statistics would tell of).
+///
+/// # Errors
+/// The connection is gone or the database refuses.
+pub async fn distinct(
+    client: &Client,
+    schema: &str,
+    table: &str,
+    column: &str,
+) -> Result<Option<(f64, f64)>, ServiceError> {
+    let query = "SELECT CASE WHEN s.n_distinct < 0 THEN -s.n_distinct * greatest(c.reltuples, 0) ELSE s.n_distinct END::float8, \
+                 greatest(c.reltuples, 0)::float8 \
+                 FROM pg_catalog.pg_stats s JOIN pg_catalog.pg_namespace n ON n.nspname = s.schemaname \
+                 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename \
+                 WHERE s.schemaname::text = $1 AND s.tablename::text = $2 AND s.attname::text = $3 \
+                 ORDER BY s.inherited DESC LIMIT 1";
+    let row = client.query_opt(query, &[&schema, &table, &column]).await?;
+    row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
 }
 
 /// A short text that changes whenever [`read_catalog`] may answer differently: for polling.

@@ -6,6 +6,7 @@ use super::lineage::Effects;
 use super::problem::{Problem, Trouble};
 use super::spelling::fold_identifier;
 use crate::catalog::Catalog;
+use zeroize::Zeroizing;
 
 /// A command for the proxy itself.
 #[derive(Clone, PartialEq, Eq)]
@@ -16,7 +17,9 @@ pub enum Local {
         local: bool,
     },
     /// The code is a secret of one use: no `Debug`.
-    SetOtp(String),
+    SetOtp(Zeroizing<String>),
+    /// Why, in the user's words: for the record. `None`: the glass is whole again.
+    SetBreakGlass(Option<String>),
     ShowStatus,
     /// `DEALLOCATE name`: the statement has a name of ours in the server.
     Deallocate(String),
@@ -27,6 +30,7 @@ impl std::fmt::Debug for Local {
         out.write_str(match self {
             Local::SetPurpose { .. } => "SetPurpose",
             Local::SetOtp(_) => "SetOtp",
+            Local::SetBreakGlass(_) => "SetBreakGlass",
             Local::ShowStatus => "ShowStatus",
             Local::Deallocate(_) => "Deallocate",
         })
@@ -193,8 +197,9 @@ fn set(words: &Words<'_>, pinned: bool) -> Result<Session, Problem> {
 
 /// `SET pgveil.…`.
 fn own_setting(name: &str, local: bool, value: Option<String>) -> Result<Session, Problem> {
-    if local && name == "otp" {
-        return Err(setting("SET LOCAL pgveil.otp", "It holds for the connection: use SET."));
+    if local && matches!(name, "otp" | "break_glass") {
+        let hint = "It holds for the connection: use SET.";
+        return Err(setting(&format!("SET LOCAL pgveil.{name}"), hint));
     }
     let given = || {
         value
@@ -207,15 +212,33 @@ fn own_setting(name: &str, local: bool, value: Option<String>) -> Result<Session
             let purpose = (!purpose.is_empty() && purpose != "default").then_some(purpose);
             Ok(Session::Local(Local::SetPurpose { purpose, local }))
         }
-        "otp" => Ok(Session::Local(Local::SetOtp(given()?))),
+        "otp" => Ok(Session::Local(Local::SetOtp(Zeroizing::new(given()?)))),
+        "break_glass" => Ok(Session::Local(Local::SetBreakGlass(reason(given()?)?))),
         _ => Err(Problem::new(
             Trouble::Setting,
             "42704",
             format!("unrecognized configuration parameter \"pgveil.{name}\""),
         )
-        .hint("pgveil.purpose and pgveil.otp can be set.")),
+        .hint("pgveil.purpose, pgveil.otp and pgveil.break_glass can be set.")),
     }
 }
+
+/// Why the glass is broken, fit for a record; nothing, or `default`, makes it whole again.
+fn reason(text: String) -> Result<Option<String>, Problem> {
+    let text = text.trim();
+    if text.is_empty() || text == "default" {
+        return Ok(None);
+    }
+    if text.chars().count() > REASON_CHARACTERS_MAX {
+        let message =
+            format!("the reason for breaking the glass is longer than {REASON_CHARACTERS_MAX} characters");
+        return Err(Problem::new(Trouble::Setting, "22023", message).hint("Say it shorter."));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// What a record keeps of a reason.
+const REASON_CHARACTERS_MAX: usize = 500;
 
 fn reset(words: &Words<'_>, pinned: bool) -> Result<Effects, Problem> {
     let (name, _) = words.dotted(1);

@@ -38,7 +38,13 @@ pub fn ciphers(shop: &Shop) -> Ciphers {
 }
 
 pub fn circumstances() -> Circumstances {
-    Circumstances { now: 1_795_000_000, address: None, purpose: None, second_factor_at: None }
+    Circumstances {
+        now: 1_795_000_000,
+        address: None,
+        purpose: None,
+        second_factor_at: None,
+        glass_broken_at: None,
+    }
 }
 
 pub fn planned(shop: &Shop, user: &str, sql: &str) -> Arc<StatementPlan> {

@@ -72,7 +72,7 @@ fn examples() -> PathBuf {
 fn the_examples_hold() {
     let config = config::load_unprepared(&examples()).unwrap_or_else(|m| panic!("{:#?}", lines(&m)));
     assert_eq!(config.remarks, [], "{:#?}", lines(&config.remarks));
-    assert_eq!(config.policy.rules.len(), 4);
+    assert_eq!(config.policy.rules.len(), 5);
     assert_eq!(config.tags.tags.len(), 6);
     assert_eq!(config.users.len(), 0);
 }
@@ -355,10 +355,14 @@ fn users_are_written_and_read_back() {
                     AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
     folder.write(
         "users.toml",
-        &format!("[users]\n\"o'neil \\\"x\\\"\" = \"{verifier}\"\nshop = \"{verifier}\"\n"),
+        &format!(
+            "[users]\n\"o'neil \\\"x\\\"\" = \"{verifier}\"\nshop = \"{verifier}\"\n[otp]\nshop = \"00ff\"\n"
+        ),
     );
     let users = config::users::read_file(folder.path()).unwrap();
-    assert!(config::users::change(folder.path(), |known| known.len()).is_ok_and(|count| count == 2));
+    assert!(
+        config::users::change(folder.path(), |known| known.verifiers.len()).is_ok_and(|count| count == 2)
+    );
     let text = fs::read_to_string(folder.path().join("users.toml")).unwrap();
     assert!(
         text.contains(&format!("shop = \"{verifier}\""))
@@ -366,5 +370,6 @@ fn users_are_written_and_read_back() {
     );
     let mode = fs::metadata(folder.path().join("users.toml")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    assert!(config::users::read_file(folder.path()).unwrap() == users && users.len() == 2);
+    assert!(config::users::read_file(folder.path()).unwrap() == users && users.verifiers.len() == 2);
+    assert_eq!(users.factors.get("shop").map(String::as_str), Some("00ff"));
 }

@@ -13,6 +13,7 @@ use pgveil::crypto::{Cells, Mode, Random};
 use pgveil::metrics::Metrics;
 use pgveil::plan::cache::PlanCache;
 use pgveil::policy::{Policy, Principal};
+use pgveil::relay::ledger::{Answer, Asker, Tried};
 use pgveil::relay::{Now, Opening, Relay, Step, World};
 use pgveil::wire::backend::{self, DataRow, DataRowBuilder, ErrorFields, Field};
 use pgveil::wire::frontend::{self, Bind, Parse, Target};
@@ -448,6 +449,8 @@ pub fn record_text(record: &AuditRecord) -> String {
         Event::Refused { shape, sqlstate, reason, uses: used, .. } => {
             format!("refused {sqlstate} {reason}: {shape} [{}]", uses(used))
         }
+        Event::SecondFactor { outcome } => format!("second factor {outcome}"),
+        Event::BreakGlass { reason } => format!("break glass: {reason}"),
         event => panic!("{event:?}"),
     }
 }
@@ -457,6 +460,7 @@ pub enum Seen {
     ToServer(Frame),
     ToClient(Frame),
     Record(Box<AuditRecord>, bool),
+    Ask,
     Refresh,
     Close,
 }
@@ -538,6 +542,12 @@ impl Pump {
         let _ = self.relay.recorded(answer, now, &mut self.steps);
     }
 
+    pub fn ledger(&mut self, tried: Tried) {
+        let now = self.now();
+        let answer = Answer::Code(tried);
+        let _ = self.relay.ledger_answered(Asker::Client, answer, now, &mut self.steps);
+    }
+
     pub fn refreshed(&mut self, world: Arc<World>) {
         assert!(self.refreshing, "no refresh was asked for");
         self.refreshing = false;
@@ -562,6 +572,7 @@ impl Pump {
                     self.gates += usize::from(gate);
                     seen.push(Seen::Record(record, gate));
                 }
+                Step::Ask { .. } => seen.push(Seen::Ask),
                 Step::RefreshCatalog => {
                     self.refreshing = true;
                     seen.push(Seen::Refresh);

@@ -19,6 +19,7 @@ pub fn explained(shop: &Shop, user: &str, purpose: Option<&str>, sql: &str) -> S
         address: None,
         purpose: purpose.map(str::to_owned),
         second_factor_at: None,
+        glass_broken_at: None,
     };
     let path = ["public".to_owned()];
     let session = Session {

@@ -18,6 +18,8 @@ fn full() -> Metrics {
     metrics.cells_took(CellOperation::Seal, 0, Duration::from_micros(2));
     metrics.statement_overhead(Duration::from_micros(30));
     metrics.comparisons("pii.email", 1);
+    metrics.second_factor("given");
+    metrics.glass_broken();
     metrics.plan_looked_up(true);
     metrics.plan_looked_up(false);
     metrics.plan_cache_entries(7);
@@ -53,6 +55,8 @@ fn exactly_the_metrics_of_the_contract() {
         "pgveil_cell_seconds",
         "pgveil_statement_overhead_seconds",
         "pgveil_comparisons_total",
+        "pgveil_second_factors_total",
+        "pgveil_break_glass_total",
         "pgveil_plan_cache_hits_total",
         "pgveil_plan_cache_misses_total",
         "pgveil_plan_cache_entries",

@@ -21,6 +21,7 @@ struct Asked {
     path: Vec<String>,
     purpose: Option<String>,
     second_factor_at: Option<i64>,
+    glass_broken_at: Option<i64>,
     address: Option<IpAddr>,
 }
 
@@ -33,6 +34,7 @@ fn asked(text: &str) -> Asked {
         path: vec!["public".to_owned()],
         purpose: None,
         second_factor_at: None,
+        glass_broken_at: None,
         address: None,
     }
 }
@@ -45,6 +47,7 @@ fn plan(cache: &PlanCache, shop: &Shop, asked: &Asked) -> bool {
         address: asked.address,
         purpose: asked.purpose.clone(),
         second_factor_at: asked.second_factor_at,
+        glass_broken_at: asked.glass_broken_at,
     };
     let session = Session {
         principal: &principal,
@@ -78,6 +81,7 @@ fn no_two_rights_or_generations_share_a_plan() {
         Asked { purpose: Some("support".to_owned()), ..first.clone() },
         Asked { purpose: Some(String::new()), ..first.clone() },
         Asked { second_factor_at: Some(1), ..first.clone() },
+        Asked { glass_broken_at: Some(1), ..first.clone() },
         Asked { address: Some("10.0.0.1".parse().unwrap()), ..first.clone() },
         Asked { address: Some("10.0.0.2".parse().unwrap()), ..first.clone() },
         Asked { address: Some("::ffff:10.0.0.1".parse().unwrap()), ..first.clone() },

@@ -212,6 +212,11 @@ impl Proxy {
         self.port
     }
 
+    /// The admin endpoint's port.
+    pub fn admin_port(&self) -> u16 {
+        self.admin
+    }
+
     /// The configuration folder.
     pub fn dir(&self) -> &Path {
         self.dir.path()

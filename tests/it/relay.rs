@@ -10,6 +10,7 @@ use crate::conversation::{
     Pump, Seen, client_frame, record_text, retyped, server_frames, to_client_text, to_server_text, world,
 };
 use pgveil::relay::World;
+use pgveil::relay::ledger::Tried;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ fn show(pump: &mut Pump, out: &mut String) {
             Seen::Record(record, gate) => {
                 format!("audit {}{}", record_text(&record), if gate { " (waits)" } else { "" })
             }
+            Seen::Ask => "ledger?".into(),
             Seen::Refresh => "catalog?".into(),
             Seen::Close => "close".into(),
         };
@@ -75,6 +77,9 @@ fn played(script: &str) -> String {
                 line if line.starts_with("catalog read") && !pump.refreshing => {
                     out.push_str("    (nobody asked)\n")
                 }
+                "ledger given" => pump.ledger(Tried::Given),
+                "ledger used" => pump.ledger(Tried::Used),
+                "ledger locked" => pump.ledger(Tried::Locked(61)),
                 "log ok" => pump.log(true),
                 "log fails" => pump.log(false),
                 "catalog read" => pump.refreshed(pump.world.clone()),

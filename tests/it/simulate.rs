@@ -216,6 +216,7 @@ impl Watch {
                         _ => {}
                     }
                 }
+                Seen::Ask => panic!("nothing here asks the ledger"),
                 Seen::Refresh => {}
                 Seen::Close => panic!("closed after {:#?}", self.transcript),
             }

@@ -31,7 +31,7 @@ const MAY_USE: [(&str, &str); 17] = [
 ];
 
 /// Where a foreign crate may be named: paths below `src/`.
-const CRATES: [(&str, &[&str]); 11] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("sqlparser", &["sql/"]),
     ("aes", &["crypto/siv/", "crypto/mask_key.rs"]),
     ("fpe", &["crypto/mask_key.rs"]),
@@ -41,6 +41,8 @@ const CRATES: [(&str, &[&str]); 11] = [
     ("tokio", &["server/", "audit/writer", "crypto/provider/", "cli/", "demo/"]),
     ("tokio_postgres", &["server/", "cli/", "demo/"]),
     ("prometheus", &["metrics.rs"]),
+    ("qrcode", &["cli/"]),
+    ("totp_rs", &["auth/"]),
     ("rustls", &["server/"]),
     ("dashmap", &["plan/cache.rs", "server/cancel.rs"]),
 ];

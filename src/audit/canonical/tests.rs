@@ -40,6 +40,8 @@ pub(in crate::audit) fn samples() -> Vec<AuditRecord> {
             reason: "denied".to_owned(),
             uses,
         },
+        Event::SecondFactor { outcome: "given".to_owned() },
+        Event::BreakGlass { reason: "the \"system\"\nis down \u{202e}".to_owned() },
         Event::Recovered { unsigned: 1, cut: 77 },
         Event::Stopped,
         Event::Removed { before: 12 },

@@ -19,11 +19,12 @@ fn it_counts_what_the_records_say() {
     let text = report.markdown();
     for line in [
         "**NOT VERIFIED**: The log was not verified.",
-        "11 records: 1 statements by 1 users; 0 cells shown in clear, 2 otherwise; 1 statements refused.",
+        "13 records: 1 statements by 1 users; 0 cells shown in clear, 2 otherwise; 1 statements refused.",
         "| pii.email | mask:partial | 2 | 1 | alice |",
         "| alice | 0 | 2 | 2 | 1 | 0 | 0 |",
         "| alice | 42501 | denied | 1 |",
         "| alice | 10.0.0.7 | 1 |",
+        "| alice | broke the glass:",
         "unclean end: 1 records had no checkpoint, 77 bytes were cut |",
     ] {
         assert!(text.contains(line), "{line}\n{text}");

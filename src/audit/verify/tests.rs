@@ -49,14 +49,17 @@ impl Making {
     }
     /// Groups of three records, as the writer makes them.
     fn records(&mut self) {
-        let removed =
-            |record: &AuditRecord| matches!(record.event, Event::Removed { .. } | Event::KeyChanged { .. });
-        let samples: Vec<_> = samples().into_iter().filter(|record| !removed(record)).collect();
-        for group in samples.chunks(3) {
+        for group in harmless().chunks(3) {
             group.iter().for_each(|record| self.record(record.clone()));
             self.sign();
         }
     }
+}
+
+/// One record of each event that says nothing of the log itself.
+fn harmless() -> Vec<AuditRecord> {
+    let own = |record: &AuditRecord| matches!(record.event, Event::Removed { .. } | Event::KeyChanged { .. });
+    samples().into_iter().filter(|record| !own(record)).collect()
 }
 
 /// A log of one segment. Lines with their line feeds.
@@ -99,7 +102,7 @@ fn offset(lines: &[Vec<u8>], line: usize) -> u64 {
 fn an_untouched_log_verifies() {
     let lines = sample();
     let verified = check(&lines).unwrap();
-    assert_eq!((verified.records, verified.recoveries, verified.segments), (9, 1, 1));
+    assert_eq!((verified.records, verified.recoveries, verified.segments), (harmless().len() as u64, 1, 1));
     assert_eq!(verified.chain.size, lines.len() as u64);
     assert_eq!(verified.chain.head, Hash::of(lines.last().unwrap().strip_suffix(b"\n").unwrap()));
 }
@@ -190,8 +193,9 @@ fn an_unsigned_end_and_another_key_are_named() {
     let mut lines = sample();
     lines.pop();
     let flaw = check(&lines).unwrap_err();
-    assert_eq!((flaw.kind, flaw.line), (Kind::Unsigned { lines: 3 }, lines.len() as u64 - 3));
-    assert_eq!(flaw.trusted.unwrap().chain.size, lines.len() as u64 - 4);
+    let last = harmless().chunks(3).last().map_or(0, <[_]>::len) as u64;
+    assert_eq!((flaw.kind, flaw.line), (Kind::Unsigned { lines: last }, lines.len() as u64 - last));
+    assert_eq!(flaw.trusted.unwrap().chain.size, lines.len() as u64 - last - 1);
     let other = SigningKey::from_bytes(&[8; 32]).verifying_key();
     let failure = verify(sample().concat().as_slice(), &other).unwrap_err();
     assert!(matches!(failure, Failure::Flawed(Flaw { kind: Kind::OtherKey, .. })), "{failure:?}");
@@ -315,7 +319,7 @@ fn a_giant_line_is_refused_in_bounded_memory() {
     let flaw = check(&lines).unwrap_err();
     assert_eq!((flaw.kind, flaw.line), (Kind::Altered, lines.len() as u64 - 1));
     let mut seen = Vec::new();
-    let expected: Vec<_> = samples().into_iter().take(9).collect();
+    let expected = harmless();
     let last = expected.len();
     let result = records(sample().concat().as_slice(), |_, record| {
         seen.push(record.clone());

@@ -30,6 +30,7 @@ fn rule(name: &str, roles: &[&str], labels: &[&str], allow: &[Action], show: For
         limits: RowLimits::default(),
         purposes: vec![],
         second_factor: false,
+        break_glass: false,
         from: vec![],
         hours: None,
     }
@@ -39,6 +40,7 @@ fn policy(rules: Vec<Rule>) -> Policy {
     let members = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
     Policy {
         otp_minutes: 15,
+        break_glass_minutes: 30,
         roles: BTreeMap::from([("support".into(), members(&["alice"])), ("app".into(), members(&["shop"]))]),
         rules,
         ..Policy::default()
@@ -51,7 +53,13 @@ fn user(name: &str) -> Principal {
 
 /// A Monday noon in UTC, over a Unix socket, nothing set.
 fn noon() -> Circumstances {
-    Circumstances { now: 1_783_339_200, address: None, purpose: None, second_factor_at: None }
+    Circumstances {
+        now: 1_783_339_200,
+        address: None,
+        purpose: None,
+        second_factor_at: None,
+        glass_broken_at: None,
+    }
 }
 
 fn hint(decision: Decision) -> String {
@@ -100,6 +108,31 @@ fn labels_match_whole_segments() {
     ] {
         assert_eq!(label_matches(pattern, label), expected, "{pattern} {label}");
     }
+}
+
+#[test]
+fn glass_is_broken_for_a_while_and_only_where_nothing_else_is_within_reach() {
+    let mut glass = rule("on-duty", &["support"], &["*"], &[Action::Read], Form::Clear);
+    glass.break_glass = true;
+    let mut day = rule("day", &["support"], &["*"], &[Action::Read], Form::Clear);
+    day.second_factor = true;
+    let mut policy = policy(vec![glass, day]);
+    let decide = |policy: &Policy, now: &Circumstances| {
+        policy.decide(&user("alice"), &domain("pii.email"), Action::Read, now)
+    };
+    let mut now = noon();
+    assert!(hint(decide(&policy, &now)).starts_with("Give the second factor"));
+    policy.rules[1].hours = Some(Hours::parse("tue 08:00-18:00 UTC").unwrap());
+    assert!(
+        hint(decide(&policy, &now))
+            .starts_with("In an emergency break the glass: SET pgveil.break_glass = '")
+    );
+    for (age, holds) in [(0, true), (30 * 60 - 1, true), (30 * 60, false), (-1, false)] {
+        now.glass_broken_at = Some(now.now - age);
+        let shown = holds.then_some((Some("on-duty"), Form::Clear));
+        assert_eq!(allowed(&decide(&policy, &now)), shown, "{age}");
+    }
+    assert!(policy.has_glass_for(&user("alice")) && !policy.has_glass_for(&user("shop")));
 }
 
 #[test]
@@ -211,12 +244,13 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     let roles = prop::sample::subsequence(vec!["support", "app", "nobody"], 0..=3);
     let labels = prop::sample::subsequence(vec!["*", "pii.*", "pii.email", "payment.card"], 0..=4);
     let allow = prop::sample::subsequence(vec![Action::Read, Action::Compare, Action::Write], 0..=3);
-    let conditions = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let conditions = any::<[bool; 6]>();
     (roles, labels, allow, any_form(), conditions).prop_map(|(roles, labels, allow, show, conditions)| {
         let mut rule = rule("any", &roles, &labels, &allow, show);
-        let (blind, purpose, factor, from, hours) = conditions;
+        let [blind, purpose, factor, glass, from, hours] = conditions;
         rule.write_blind = blind;
         rule.second_factor = factor;
+        rule.break_glass = glass;
         if purpose {
             rule.purposes = vec!["support".into()];
         }
@@ -239,13 +273,13 @@ fn any_policy() -> impl Strategy<Value = Policy> {
 fn any_circumstances() -> impl Strategy<Value = Circumstances> {
     let purpose = prop::option::of(prop::sample::select(vec!["support".to_owned(), "other".to_owned()]));
     let address = prop::option::of(prop::sample::select(vec!["10.1.1.1", "192.0.2.1"]));
-    (any::<i32>(), address, purpose, prop::option::of(0..2000_i64)).prop_map(
-        |(now, address, purpose, age)| {
-            let now = i64::from(now);
-            let address = address.map(|address| address.parse().unwrap());
-            Circumstances { now, address, purpose, second_factor_at: age.map(|age| now - age) }
-        },
-    )
+    let ages = prop::array::uniform2(prop::option::of(0..2000_i64));
+    (any::<i32>(), address, purpose, ages).prop_map(|(now, address, purpose, ages)| {
+        let now = i64::from(now);
+        let address = address.map(|address| address.parse().unwrap());
+        let [second_factor_at, glass_broken_at] = ages.map(|age| age.map(|age| now - age));
+        Circumstances { now, address, purpose, second_factor_at, glass_broken_at }
+    })
 }
 
 /// A way in which a rule is made narrower.

@@ -33,6 +33,7 @@ async fn shared(audit: &Path) -> Arc<Shared> {
             Rim::new(config.settings.clone()).unwrap_or_else(|error| panic!("{error}")),
         ),
         service: service::Kept::default(),
+        ledger: ledger::Ledger::default(),
         worlds: Worlds::new(Arc::new(Prepared {
             settings: config.settings,
             policy: Arc::new(config.policy),
@@ -40,6 +41,7 @@ async fn shared(audit: &Path) -> Arc<Shared> {
             tags: Arc::default(),
             ciphers: Arc::new(Ciphers::default()),
             users: Arc::default(),
+            factors: Arc::default(),
             digest: String::new(),
         })),
         plans: Arc::new(PlanCache::new(0, [0; 16])),

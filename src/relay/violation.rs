@@ -1,0 +1,67 @@
+//! Errors about a key that is violated: who reads in clear whatever they could quote reads them as PostgreSQL says them, with
+//! the cells opened and recorded; nobody else reads more than that it was violated.
+
+use super::Relay;
+use super::queue::Owed;
+use super::run::Gate;
+use crate::catalog::{Action, Relation, State};
+use crate::cell::detail::{KeyColumn, opened};
+use crate::policy::{Circumstances, Decision, Disclosure};
+use crate::wire::backend::ErrorFields;
+
+/// SQLSTATEs whose DETAIL quotes a key: unique and foreign key violations.
+const QUOTES_A_KEY: [&str; 2] = ["23505", "23503"];
+
+impl Relay {
+    /// The DETAIL of an error of the head, where the user may read all that could stand in it. What is opened counts among
+    /// the cells of the head's run, so one whose record waits, or that has none, opens nothing.
+    pub(super) fn violated_key(&mut self, fields: &ErrorFields) -> Option<String> {
+        if !QUOTES_A_KEY.contains(&fields.sqlstate()) || !self.reaches_client() {
+            return None;
+        }
+        let run = self.queue.head().and_then(Owed::part).and_then(|part| part.run)?;
+        self.runs.get(&run).filter(|run| run.gate == Gate::Open)?;
+        let (schema, table) = (fields.get(b's')?, fields.get(b't')?);
+        let relation = self.world.catalog.find_in(schema, table)?.clone();
+        let circumstances = self.session.circumstances(self.now);
+        if !self.reads_all_of(&relation, &circumstances) {
+            return None;
+        }
+        let ciphers = &self.world.ciphers.by_domain;
+        let columns: Option<Vec<KeyColumn<'_>>> = relation
+            .columns
+            .iter()
+            .filter_map(|column| column.tag.as_ref())
+            .filter(|tag| matches!(tag.state, State::Sealed { .. }))
+            .map(|tag| {
+                let cipher = ciphers.get(&tag.domain.name)?;
+                Some(KeyColumn { cipher, data_type: tag.data_type, label: &tag.domain.label })
+            })
+            .collect();
+        let (detail, counts) = opened(fields.get(b'D')?, &columns?, &self.session.style)?;
+        let run = self.runs.get_mut(&run)?;
+        for (label, cells) in counts {
+            run.disclosed(label, CLEAR, cells);
+        }
+        Some(detail)
+    }
+
+    /// In clear, and as often as it likes: what an error quotes is counted by no limit.
+    fn reads_all_of(&self, relation: &Relation, circumstances: &Circumstances) -> bool {
+        let principal = &self.session.principal;
+        relation.unreadable.is_none()
+            && relation.columns.iter().filter_map(|column| column.tag.as_ref()).all(|tag| {
+                match self.world.policy.decide(principal, &tag.domain, Action::Read, circumstances) {
+                    Decision::Allow { disclosure, limits, .. } => {
+                        Disclosure::is_clear(&disclosure)
+                            && limits.rows_per_statement.is_none()
+                            && !limits.is_shared()
+                    }
+                    Decision::Deny { .. } => false,
+                }
+            })
+    }
+}
+
+/// As a disclosure in clear is called.
+const CLEAR: &str = "clear";
