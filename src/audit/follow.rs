@@ -35,6 +35,8 @@ pub struct Follower {
     /// The next line to give out.
     next: u64,
     reading: Option<Reading>,
+    /// Lines that were removed before they were given out: from, to.
+    skipped: Option<(u64, u64)>,
 }
 
 /// A segment that is open, and where in it the next line begins.
@@ -54,15 +56,21 @@ enum Source {
 }
 
 impl Follower {
-    /// `next` is the first line to give out; one that was removed is passed over.
+    /// `next` is the first line to give out; one that was removed is passed over ([`skipped`](Self::skipped)).
     pub fn new(folder: PathBuf, next: u64) -> Follower {
-        Follower { folder, next, reading: None }
+        Follower { folder, next, reading: None, skipped: None }
     }
 
-    /// Up to some `most` records that are under a checkpoint; `None` when there are none now.
-    pub fn batch(&mut self, most: usize) -> io::Result<Option<Batch>> {
-        let mut batch = Batch { records: vec![], next: self.next };
-        let mut waiting = vec![];
+    /// Which lines were removed before they were given out, once.
+    pub fn skipped(&mut self) -> Option<(u64, u64)> {
+        self.skipped.take()
+    }
+
+    /// Up to some `most` records that are under a checkpoint, of the first `durable` lines; `None` when there are none now.
+    ///
+    /// # Errors
+    /// A file cannot be read, or lines that should be there are not.
+    pub fn batch(&mut self, most: usize, durable: u64) -> io::Result<Option<Batch>> {
         loop {
             let mut reading = match self.reading.take() {
                 Some(reading) => reading,
@@ -71,21 +79,19 @@ impl Follower {
                     None => return Ok(None),
                 },
             };
-            let signed = reading.take(&mut waiting, most)?;
-            if signed {
-                batch.records.append(&mut waiting);
-                batch.next = reading.line;
+            let mut records = vec![];
+            let taken = reading.take(&mut records, most, durable)?;
+            if taken == Taken::Signed {
                 self.next = reading.line;
                 self.reading = Some(reading);
-                if batch.records.is_empty() {
+                if records.is_empty() {
                     // Nothing but checkpoints: they are passed over.
                     continue;
                 }
-                return Ok(Some(batch));
+                return Ok(Some(Batch { records, next: self.next }));
             }
             // The end of what is there. A sealed segment has a next one.
-            if self.is_sealed(reading.first)? && waiting.is_empty() {
-                self.next = reading.line;
+            if taken == Taken::Ended && self.follows(&reading)? {
                 continue;
             }
             // What is under no checkpoint yet is read again.
@@ -94,47 +100,90 @@ impl Follower {
         }
     }
 
+    /// Whether another segment begins where this one ends.
+    fn follows(&mut self, reading: &Reading) -> io::Result<bool> {
+        let sealed = segments::sealed_in(&self.folder)?;
+        let Some(at) = sealed.iter().position(|(first, _)| *first == reading.first) else { return Ok(false) };
+        self.next = reading.line;
+        match sealed.get(at + 1) {
+            Some((first, _)) if *first != reading.line => Err(missing(reading.line)),
+            _ => Ok(true),
+        }
+    }
+
     /// The segment that holds the next line, at that line.
     fn open(&mut self) -> io::Result<Option<Reading>> {
-        let sealed = segments::sealed_in(&self.folder)?;
-        let newest = self.folder.join(LOG_FILE);
-        let first = match fs::File::open(&newest) {
-            Ok(file) => super::verify::header(BufReader::new(file)).ok().map(|header| header.chain.size),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        // The newest by its handle: what it says of itself holds, whatever it is called by now.
+        let mut newest = match File::open(self.folder.join(LOG_FILE)) {
+            Ok(file) => file,
+            // Between two files' names: look again later.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        // Between two files' names a segment is sealed: then look again later.
-        let Some(newest_first) = first else { return Ok(None) };
-        let mut all = sealed;
-        all.push((newest_first, newest));
-        if let Some((oldest, _)) = all.first() {
-            self.next = self.next.max(*oldest);
+        let header = super::verify::header(BufReader::new(&mut newest));
+        let Ok(header) = header else { return Ok(None) };
+        let newest_first = header.chain.size;
+        let sealed = segments::sealed_in(&self.folder)?;
+        let oldest = sealed.first().map_or(newest_first, |(first, _)| *first);
+        if self.next < oldest {
+            self.skipped = Some((self.next, oldest));
+            self.next = oldest;
         }
-        let Some((first, path)) = all.into_iter().rev().find(|(first, _)| *first <= self.next) else {
-            return Ok(None);
-        };
-        let mut reading = Reading { source: Source::open(&path)?, first, line: first };
-        while reading.line < self.next {
-            if reading.source.line()?.is_none() {
-                return Ok(None);
+        let (first, source) = if self.next >= newest_first {
+            (newest_first, Source::File(newest, 0))
+        } else {
+            let older = sealed.iter().rev().find(|(first, _)| *first <= self.next);
+            let Some((first, path)) = older else { return Err(missing(self.next)) };
+            match Source::open(path) {
+                Ok(source) => (*first, source),
+                // It was compressed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
             }
-            reading.line += 1;
+        };
+        let newest = first == newest_first;
+        let mut reading = Reading { source, first, line: first };
+        while reading.line < self.next {
+            match reading.source.line()? {
+                Some(_) => reading.line += 1,
+                None if newest => {
+                    let why =
+                        format!("the log ends before line {}, from which on this is read", self.next + 1);
+                    return Err(io::Error::other(why));
+                }
+                None => return Err(missing(reading.line)),
+            }
         }
         Ok(Some(reading))
     }
+}
 
-    fn is_sealed(&self, first: u64) -> io::Result<bool> {
-        Ok(segments::sealed_in(&self.folder)?.iter().any(|(sealed, _)| *sealed == first))
-    }
+fn missing(line: u64) -> io::Error {
+    io::Error::other(format!("the segment of the log that begins with line {} is missing", line + 1))
+}
+
+#[derive(PartialEq, Eq)]
+enum Taken {
+    /// There was a checkpoint.
+    Signed,
+    /// Nothing is left in the segment now.
+    Ended,
+    /// More is there, and not to be taken yet.
+    NotYet,
 }
 
 impl Reading {
-    /// Moves records into `waiting` up to a checkpoint; whether one came. Many are taken up to the first checkpoint after `most`.
-    fn take(&mut self, waiting: &mut Vec<Followed>, most: usize) -> io::Result<bool> {
-        let mut signed = false;
+    /// Moves records into `waiting` up to a checkpoint. Many are taken up to the first checkpoint after `most`; of
+    /// lines from `durable` on none.
+    fn take(&mut self, waiting: &mut Vec<Followed>, most: usize, durable: u64) -> io::Result<Taken> {
+        let (mut signed, mut ended) = (false, false);
         let (mut kept, mut line) = (waiting.len(), self.line);
         let mut mark = self.source.mark();
-        while let Some(bytes) = self.source.line()? {
+        while line < durable {
+            let Some(bytes) = self.source.line()? else {
+                ended = true;
+                break;
+            };
             let number = line;
             line += 1;
             match Line::parse(&bytes) {
@@ -145,7 +194,7 @@ impl Reading {
                 Ok(Line::Checkpoint(_)) => {
                     (signed, kept, self.line, mark) = (true, waiting.len(), line, self.source.mark());
                     if kept >= most {
-                        return Ok(true);
+                        return Ok(Taken::Signed);
                     }
                 }
                 Ok(Line::Header(_)) => {}
@@ -154,7 +203,11 @@ impl Reading {
         }
         waiting.truncate(kept);
         self.source.rewind(mark)?;
-        Ok(signed)
+        Ok(match (signed, ended) {
+            (true, _) => Taken::Signed,
+            (false, true) => Taken::Ended,
+            (false, false) => Taken::NotYet,
+        })
     }
 }
 
@@ -200,30 +253,41 @@ impl Source {
     }
 }
 
-/// Where a sink is: the line after the last one that it accepted, in a file of its own.
+/// Where a sink is: the log, and the line after the last one that it accepted, in a file of its own.
 pub struct Place {
     path: PathBuf,
+    /// The log's name ([`super::checkpoint::LogId::origin`]).
+    log: String,
 }
 
 impl Place {
-    pub fn of(folder: &Path, sink: &str) -> Place {
-        Place { path: folder.join(format!("sink-{sink}.line")) }
+    pub fn of(folder: &Path, sink: &str, log: String) -> Place {
+        Place { path: folder.join(format!("sink-{sink}.place")), log }
     }
 
     /// 0 for a sink that is new.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is of another log: then all is to be sent anew.
     pub fn read(&self) -> Result<u64, Fault> {
         let told = |why: String| Fault::new(format!("{}: {why}", self.path.display()));
-        match fs::read_to_string(&self.path) {
-            Ok(text) => text.trim_end().parse().map_err(|_| told("it holds no line's number".to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(told(error.to_string())),
+        let text = match fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(told(error.to_string())),
+        };
+        match text.trim_end().split_once(' ') {
+            Some((log, _)) if log != self.log => Err(told("it is the place in another log".to_owned())),
+            Some((_, line)) => line.parse().map_err(|_| told("it holds no line's number".to_owned())),
+            None => Err(told("it holds no line's number".to_owned())),
         }
     }
 
     pub fn write(&self, next: u64) -> io::Result<()> {
         let passing = self.path.with_extension("new");
         let mut file = File::create(&passing)?;
-        writeln!(file, "{next}")?;
+        writeln!(file, "{} {next}", self.log)?;
+        file.sync_data()?;
         fs::rename(passing, &self.path)
     }
 }
@@ -252,15 +316,15 @@ mod tests {
     fn each_record_comes_once_in_order_across_segments_and_runs() {
         let folder = tempfile::tempdir().unwrap();
         keys::ensure_keys(folder.path()).unwrap();
-        assert_eq!(Follower::new(folder.path().to_owned(), 0).batch(10).unwrap(), None);
+        assert_eq!(Follower::new(folder.path().to_owned(), 0).batch(10, u64::MAX).unwrap(), None);
         write(folder.path(), 30);
         let (_, sealed) = segments::sealed_in(folder.path()).unwrap().swap_remove(1);
         segments::compress(&sealed).unwrap();
-        let place = Place::of(folder.path(), "x");
+        let place = Place::of(folder.path(), "x", "pgveil/x".to_owned());
         let mut seen = vec![];
         // A new follower for each batch, as after a restart.
         while let Some(batch) =
-            Follower::new(folder.path().to_owned(), place.read().unwrap()).batch(4).unwrap()
+            Follower::new(folder.path().to_owned(), place.read().unwrap()).batch(4, u64::MAX).unwrap()
         {
             assert!(!batch.records.is_empty());
             seen.extend(batch.records.iter().map(|followed| followed.record.connection));
@@ -271,12 +335,12 @@ mod tests {
         let mut follower = Follower::new(folder.path().to_owned(), 0);
         let mut all = vec![];
         for _ in 0..2 {
-            while let Some(batch) = follower.batch(4).unwrap() {
+            while let Some(batch) = follower.batch(4, u64::MAX).unwrap() {
                 all.extend(batch.records);
             }
             write(folder.path(), 5);
         }
-        while let Some(batch) = follower.batch(1000).unwrap() {
+        while let Some(batch) = follower.batch(1000, u64::MAX).unwrap() {
             all.extend(batch.records);
         }
         assert_eq!(all.len(), 40);
@@ -294,14 +358,63 @@ mod tests {
         let cut = unsigned.trim_end().rfind('\n').unwrap() + 1;
         let mut follower = Follower::new(folder.path().to_owned(), 0);
         fs::write(&newest, &unsigned[..cut]).unwrap();
-        let before = std::iter::from_fn(|| follower.batch(10).unwrap()).map(|batch| batch.records.len());
+        let before =
+            std::iter::from_fn(|| follower.batch(10, u64::MAX).unwrap()).map(|batch| batch.records.len());
         let before: usize = before.sum();
         fs::write(&newest, &unsigned[..cut + 20]).unwrap();
-        assert_eq!(follower.batch(10).unwrap(), None);
+        assert_eq!(follower.batch(10, u64::MAX).unwrap(), None);
         fs::write(&newest, &unsigned).unwrap();
-        let after: usize =
-            std::iter::from_fn(|| follower.batch(10).unwrap()).map(|batch| batch.records.len()).sum();
+        let after: usize = std::iter::from_fn(|| follower.batch(10, u64::MAX).unwrap())
+            .map(|batch| batch.records.len())
+            .sum();
         assert!(after > 0);
         assert_eq!(before + after, 2);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_and_what_was_removed_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        keys::ensure_keys(folder.path()).unwrap();
+        write(folder.path(), 30);
+        let sealed = segments::sealed_in(folder.path()).unwrap();
+        let mut follower = Follower::new(folder.path().to_owned(), 0);
+        assert!(follower.batch(1, u64::MAX).unwrap().is_some());
+        fs::rename(&sealed[1].1, folder.path().join("away")).unwrap();
+        let told = loop {
+            match follower.batch(1, u64::MAX) {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("it ended"),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(told.contains(&format!("begins with line {} is missing", sealed[1].0 + 1)), "{told}");
+        fs::rename(folder.path().join("away"), &sealed[1].1).unwrap();
+        assert!(follower.batch(1, u64::MAX).unwrap().is_some(), "it goes on where it is there again");
+        // Removed from the oldest on.
+        fs::remove_file(&sealed[0].1).unwrap();
+        let mut late = Follower::new(folder.path().to_owned(), 1);
+        assert!(late.batch(1, u64::MAX).unwrap().is_some());
+        assert_eq!((late.skipped(), late.skipped()), (Some((1, sealed[1].0)), None));
+        // Beyond the end, and what may not be on disk yet.
+        assert!(Follower::new(folder.path().to_owned(), 9999).batch(1, u64::MAX).is_err());
+        let mut careful = Follower::new(folder.path().to_owned(), 0);
+        let below = sealed[2].0;
+        let mut last = 0;
+        while let Some(batch) = careful.batch(1, below).unwrap() {
+            last = batch.next;
+        }
+        assert_eq!(last, below);
+    }
+
+    #[test]
+    fn a_place_is_in_one_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |log: &str| Place::of(folder.path(), "x", log.to_owned());
+        assert_eq!(place("pgveil/a").read(), Ok(0));
+        place("pgveil/a").write(7).unwrap();
+        assert_eq!(place("pgveil/a").read(), Ok(7));
+        assert!(place("pgveil/b").read().unwrap_err().message.contains("in another log"));
+        fs::write(folder.path().join("sink-x.place"), "").unwrap();
+        assert!(place("pgveil/a").read().is_err());
     }
 }

@@ -105,6 +105,22 @@ pub fn prepare_next(folder: &Path) -> Result<VerifyingKey, Fault> {
     Ok(key.verifying_key())
 }
 
+/// What the public key with this id is called when it signs no more.
+fn former_key_file(id: &KeyId) -> String {
+    format!("audit-{}.pub", faster_hex::hex_string(&id.0))
+}
+
+/// The public key with this id in a log's folder: the one that signs, or one that did.
+pub fn public_key_of(folder: &Path, id: &KeyId) -> Result<VerifyingKey, Fault> {
+    let current = public_key(&folder.join(PUBLIC_KEY_FILE))?;
+    if KeyId::of(&current) == *id {
+        return Ok(current);
+    }
+    let former = folder.join(former_key_file(id));
+    // Without it, what the given key does not fit is said by the verifier.
+    if former.exists() { public_key(&former) } else { Ok(current) }
+}
+
 /// The key that waits in the folder.
 pub(super) fn next_key(folder: &Path) -> Result<Option<SigningKey>, Fault> {
     let path = folder.join(NEXT_SIGNING_KEY_FILE);
@@ -119,10 +135,12 @@ pub(super) fn adopt_next(folder: &Path) -> Result<(), Fault> {
     let cannot =
         |error| Fault::new(format!("could not exchange the signing keys in {}: {error}", folder.display()));
     let rename = |from: &str, to: &str| fs::rename(folder.join(from), folder.join(to)).map_err(cannot);
-    let old = public_key(&folder.join(PUBLIC_KEY_FILE))?;
     if folder.join(NEXT_PUBLIC_KEY_FILE).exists() {
-        let kept = format!("audit-{}.pub", faster_hex::hex_string(&KeyId::of(&old).0));
-        rename(PUBLIC_KEY_FILE, &kept)?;
+        // After a crash between the two it has its other name already.
+        if folder.join(PUBLIC_KEY_FILE).exists() {
+            let old = public_key(&folder.join(PUBLIC_KEY_FILE))?;
+            rename(PUBLIC_KEY_FILE, &former_key_file(&KeyId::of(&old)))?;
+        }
         rename(NEXT_PUBLIC_KEY_FILE, PUBLIC_KEY_FILE)?;
     }
     rename(NEXT_SIGNING_KEY_FILE, SIGNING_KEY_FILE)?;

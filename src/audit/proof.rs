@@ -48,6 +48,20 @@ impl Leaves {
         Ok(Some(Leaves { hashes, checkpoint }))
     }
 
+    /// The last checkpoint of some segments; `None` when there is none.
+    pub fn last_checkpoint(log: impl BufRead) -> Result<Option<Checkpoint>, Failure> {
+        let (mut lines, mut last) = (Lines::new(log), None);
+        while let Some(line) = lines.next()? {
+            if line.whole
+                && line.bytes.starts_with(b"{\"checkpoint\"")
+                && let Ok(Line::Checkpoint(found)) = Line::parse(&line.bytes)
+            {
+                last = Some(found);
+            }
+        }
+        Ok(last)
+    }
+
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }

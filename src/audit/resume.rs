@@ -1,7 +1,8 @@
 //! Reading the newest segment of an existing log, so that it can be continued.
 //!
 //! Guarantees: it continues only from a checkpoint that our own key signed over everything that stands before it in the segment, and
-//! the whole records after that; what is cut was never whole on disk, so nobody was told that it was recorded.
+//! the whole records after that; what is cut was never whole on disk, so nobody was told that it was recorded. A segment that was
+//! altered behind such a checkpoint is left as it is.
 //! Deliberately absent: older segments, and saying what is wrong where ([`super::verify`]).
 
 use super::Fault;
@@ -52,15 +53,50 @@ pub fn resume(log: &mut (impl Read + Seek), key: &VerifyingKey) -> Result<Resume
     log.seek(SeekFrom::Start(length)).map_err(cannot)?;
     let mut rest = Lines::new(BufReader::new(log.by_ref()));
     let (from, mut unsigned) = (length, 0);
-    while let Some(line) = rest.next().map_err(cannot)?
-        && line.whole
-        && matches!(Line::parse(&line.bytes), Ok(Line::Record(said, _)) if said == chain)
-    {
-        chain = chain.then(&line.bytes);
-        tree.push(chain.head);
-        (length, unsigned) = (from + line.end(), unsigned + 1);
+    let mut behind = Behind::default();
+    while let Some(line) = rest.next().map_err(cannot)? {
+        let parsed = Line::parse(&line.bytes).ok().filter(|_| line.whole);
+        match parsed {
+            Some(Line::Record(said, _)) if said == chain && behind.lines == 0 => {
+                chain = chain.then(&line.bytes);
+                tree.push(chain.head);
+                (length, unsigned) = (from + line.end(), unsigned + 1);
+            }
+            parsed => behind.take(parsed.as_ref(), &header, key),
+        }
+    }
+    if behind.is_altered() {
+        return Err(Fault::new("it was altered: what follows its last good line was signed")
+            .hint("`pgveil audit verify` says what is wrong with it. Keep it as evidence, and begin a new log in another folder."));
     }
     Ok(Resumed { header, chain, tree, length, unsigned, cut: total - length })
+}
+
+/// What stands behind the last good line. One write that a crash tore leaves pieces of lines, and perhaps the checkpoint that it was to
+/// end in; whoever changes a line that was signed leaves whole lines, and a checkpoint that no longer fits them.
+#[derive(Default)]
+struct Behind {
+    lines: u64,
+    /// Some are no lines.
+    torn: bool,
+    /// Checkpoints of our key.
+    signed: u64,
+    /// The last of them is the last line.
+    signed_last: bool,
+}
+
+impl Behind {
+    fn take(&mut self, line: Option<&Line>, header: &Header, key: &VerifyingKey) {
+        self.lines += 1;
+        self.torn |= line.is_none();
+        self.signed_last =
+            matches!(line, Some(Line::Checkpoint(checkpoint)) if checkpoint.is_signed_by(header.log, key));
+        self.signed += u64::from(self.signed_last);
+    }
+
+    fn is_altered(&self) -> bool {
+        self.signed > 1 || self.signed == 1 && !(self.signed_last && self.torn)
+    }
 }
 
 fn cannot(error: io::Error) -> Fault {

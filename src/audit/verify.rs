@@ -68,6 +68,8 @@ pub enum Kind {
     Forked,
     /// The log ends here, and a known checkpoint covers this many lines.
     Truncated { known: u64 },
+    /// The log begins here, and so cannot be compared with a known checkpoint of fewer lines.
+    Unknown { known: u64 },
 }
 
 /// The first bad line.
@@ -111,6 +113,12 @@ impl fmt::Display for Flaw {
                 write!(
                     out,
                     "truncated: the log ends before {place}, and a known checkpoint covers {known} lines"
+                )
+            }
+            Kind::Unknown { known } => {
+                write!(
+                    out,
+                    "not compared: the log begins at {place}, and a known checkpoint covers {known} lines"
                 )
             }
             Kind::Unsigned { lines: 1 } => write!(out, "{place}, the last one, is under no checkpoint"),
@@ -219,8 +227,12 @@ impl Walk {
             Err(Malformed::Version(version)) => return Err(flaw(Kind::Version(version))),
             _ => return Err(flaw(Kind::NotALog)),
         };
-        let mut known: Vec<Head> =
-            against.known.iter().filter(|known| known.size >= header.chain.size).copied().collect();
+        let early = against.known.iter().find(|known| known.size < header.chain.size);
+        if let Some(early) = early {
+            let (line, kind) = (header.chain.size, Kind::Unknown { known: early.size });
+            return Err(Failure::Flawed(Flaw { kind, line, offset: 0, trusted: None }));
+        }
+        let mut known = against.known.clone();
         known.sort_by_key(|known| std::cmp::Reverse(known.size));
         let mut walk = Walk {
             segments: 0,

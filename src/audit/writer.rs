@@ -306,7 +306,10 @@ impl Writer {
                     }
                     self.keep_house();
                 }
-                Taken::Quiet => self.sign(),
+                Taken::Quiet => {
+                    self.sign();
+                    self.keep_house();
+                }
                 Taken::Ended => break,
             }
         }

@@ -32,14 +32,17 @@ pub(super) fn end_point(der: &[u8]) -> Option<Binding> {
     }
 }
 
-/// The common name of a certificate's subject, which is whose it is (`pg_hba.conf`, `cert`). Of several the last, as in
-/// PostgreSQL's; one with a zero byte in it is none.
+/// The common name of a certificate's subject, which is whose it is (`pg_hba.conf`, `cert`). Several are none, since programs do not agree
+/// which of them it would be; nor is one with a zero byte in it.
 pub(super) fn common_name(der: &[u8]) -> Option<String> {
     const COMMON_NAME: &str = "2.5.4.3";
     let certificate = Certificate::from_der(der).ok()?;
     let subject = certificate.tbs_certificate().subject();
-    let value = subject.iter().filter(|attribute| attribute.oid.to_string() == COMMON_NAME).last()?;
-    let value = &value.value;
+    let mut names = subject.iter().filter(|attribute| attribute.oid.to_string() == COMMON_NAME);
+    let value = &names.next()?.value;
+    if names.next().is_some() {
+        return None;
+    }
     let text = value
         .decode_as::<Utf8StringRef<'_>>()
         .map(|text| text.as_str().to_owned())

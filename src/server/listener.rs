@@ -21,7 +21,7 @@ use super::workers::Workers;
 use super::world::{Attached, Database, Worlds};
 use crate::audit::writer::Log;
 use crate::audit::{AuditRecord, Event};
-use crate::auth::scram::{Failure, Proved};
+use crate::auth::scram::Proved;
 use crate::auth::{LoggedIn, Verifier};
 use crate::crypto::provider::SystemRandom;
 use crate::metrics::{ConnectionState, Metrics};
@@ -395,23 +395,17 @@ async fn prove(
 ) -> Result<Proved, Rejection> {
     let most = rim.settings.listen.failures_per_minute;
     let from = origin.address();
-    if shared.throttle.holds_off(from, user, most, std::time::Instant::now()) {
-        tracing::warn!(user, address = origin.text(), "held off: too many failed log-ins");
-        // As a wrong password is told; only that the wait says nothing of the user.
-        return Err(startup::rejected(user, Failure::Proof));
-    }
+    let allowed = || {
+        let allowed = shared.throttle.guess(from, user, most, std::time::Instant::now());
+        if !allowed {
+            tracing::warn!(user, address = origin.text(), "held off: too many failed log-ins");
+        }
+        allowed
+    };
     let verifier = verifier(user, shared).await?;
-    match startup::prove(client, user, verifier, &shared.mock_secret).await {
-        Ok(proved) => {
-            shared.throttle.succeeded(from, user);
-            Ok(proved)
-        }
-        Err(rejection) => {
-            // A client that went away may have been guessing, too.
-            shared.throttle.failed(from, user, std::time::Instant::now());
-            Err(rejection)
-        }
-    }
+    let proved = startup::prove(client, user, verifier, &shared.mock_secret, &allowed).await?;
+    shared.throttle.succeeded(from, user);
+    Ok(proved)
 }
 
 fn uncatalogued(database: &str) -> Rejection {

@@ -116,6 +116,8 @@ pub enum SinkKind {
     /// A table, `pgveil.audit_record`, in the database of this URL.
     Postgres {
         url: Zeroizing<String>,
+        /// The authorities that may vouch for it; `None` speaks no TLS.
+        ca: Option<PathBuf>,
     },
 }
 

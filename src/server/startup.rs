@@ -219,7 +219,7 @@ async fn check(asking: &mut Asking, version: u32, needs_tls: bool) -> Result<(),
     Ok(())
 }
 
-/// Has the client prove its password. The reply that completes the exchange has been sent; AuthenticationOk has not.
+/// Has the client prove its password, if a proof is `allowed` when it has come. The reply that completes the exchange has been sent; AuthenticationOk has not.
 ///
 /// # Errors
 /// [`Rejection`]: the same for an unknown user and a wrong password.
@@ -228,6 +228,7 @@ pub async fn prove(
     user: &str,
     verifier: Option<Verifier>,
     mock_secret: &[u8; 32],
+    allowed: &(dyn Fn() -> bool + Send + Sync),
 ) -> Result<Proved, Rejection> {
     let plus = client.binding.as_ref().map(|_| scram::MECHANISM_PLUS);
     let mechanisms = plus.into_iter().chain([scram::MECHANISM]).map(str::to_owned).collect();
@@ -248,6 +249,9 @@ pub async fn prove(
         .map_err(failed)?;
     client.send(Authentication::SaslContinue(reply).encode().bytes()).await?;
     let last = password(client).await?;
+    if !allowed() {
+        return Err(failed(Failure::Proof));
+    }
     let (proved, reply) = next.finish(last.body()).map_err(failed)?;
     client.send(Authentication::SaslFinal(reply).encode().bytes()).await?;
     Ok(proved)

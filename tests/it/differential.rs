@@ -428,7 +428,7 @@ fn number(variable: &str, default: u64) -> u64 {
 
 #[test]
 fn generated_statements_mean_the_same_on_a_plain_twin() {
-    run(1, 2000);
+    run(1, 2400);
 }
 
 /// The statements of `tests/corpus/twin.sql`, each in every manner: none is refused. A heading may say from which version of

@@ -397,7 +397,8 @@ async fn failing_proof(verifier: Option<Verifier>) -> (Vec<(u8, usize)>, String)
         client.send(frontend::encode_password(proof.as_bytes()).bytes()).await.unwrap();
         seen
     };
-    let (proved, seen) = tokio::join!(startup::prove(&mut server, "ada", verifier, &[5; 32]), client);
+    let (proved, seen) =
+        tokio::join!(startup::prove(&mut server, "ada", verifier, &[5; 32], &|| true), client);
     (seen, proved.err().as_ref().map(told).unwrap_or_default())
 }
 
@@ -429,7 +430,7 @@ pub async fn prove(password: &str, verifier: Verifier) -> Result<pgveil::auth::s
         }
     };
     // The pipe closes with the server's end, so that a client whose proof failed does not wait.
-    let server = async move { startup::prove(&mut server, "ada", Some(verifier), &[5; 32]).await };
+    let server = async move { startup::prove(&mut server, "ada", Some(verifier), &[5; 32], &|| true).await };
     let (proved, ()) = tokio::join!(server, client);
     proved.map_err(|rejection| told(&rejection))
 }
@@ -440,7 +441,12 @@ async fn what_is_no_proof_is_a_violation() {
         let (ours, mut theirs) = duplex(64 * 1024);
         theirs.write_all(bytes).await.unwrap();
         let mut server = Peer::new(Box::new(ours));
-        startup::prove(&mut server, "ada", None, &[5; 32]).await.err().as_ref().map(told).unwrap_or_default()
+        startup::prove(&mut server, "ada", None, &[5; 32], &|| true)
+            .await
+            .err()
+            .as_ref()
+            .map(told)
+            .unwrap_or_default()
     };
     let initial = |mechanism: &str, data: &[u8]| frontend::encode_sasl_initial(mechanism, data).into_bytes();
     for (bytes, expected) in [

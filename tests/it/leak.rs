@@ -270,6 +270,22 @@ fn say_all(proxy: &Proxy, user: &str, canaries: &mut Canaries) -> Vec<u8> {
     raw.told
 }
 
+/// What was told, without the keys that unique violations quote, of which there must be some.
+fn without_taken_keys(told: &[u8]) -> Vec<u8> {
+    const BEGIN: &[u8] = b"DKey (email)=(";
+    const END: &[u8] = b") already exists.\0";
+    let find = |text: &[u8], what: &[u8]| text.windows(what.len()).position(|window| window == what);
+    let (mut out, mut rest) = (vec![], told);
+    while let Some(at) = find(rest, BEGIN) {
+        let end = find(&rest[at..], END).expect("a whole DETAIL");
+        out.extend_from_slice(&rest[..at]);
+        rest = &rest[at + end..];
+    }
+    assert!(out.len() < told.len() && !out.is_empty(), "no taken key was told");
+    out.extend_from_slice(rest);
+    out
+}
+
 #[test]
 fn no_value_is_found_where_it_should_not_be() {
     let proxy = talkative();
@@ -279,6 +295,8 @@ fn no_value_is_found_where_it_should_not_be() {
     for user in ["shop", "alice", "ada", "intern"] {
         let told = say_all(&proxy, user, &mut canaries);
         assert!(told.len() > 1000, "errors were told");
+        // Who reads in clear and without limits is told which key is taken.
+        let told = if user == "shop" { without_taken_keys(&told) } else { told };
         leaks.extend(found(&format!("errors told to {user}"), &told, &forbidden));
     }
     postgres::execute(proxy.direct(), "checkpoint");

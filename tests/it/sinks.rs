@@ -159,16 +159,16 @@ fn every_record_reaches_every_sink() {
     {
         assert!(!text.contains("a@x.org") && !text.contains("sesame"));
     }
-    restart_is_quiet(&mut proxy);
+    a_lost_place_is_told(&mut proxy);
 }
 
-/// A place that cannot be read is said, and nothing is sent from the beginning again.
-fn restart_is_quiet(proxy: &mut Proxy) {
-    let place = proxy.dir().join("audit/sink-table.line");
+/// A place that cannot be read is said, and all is sent again.
+fn a_lost_place_is_told(proxy: &mut Proxy) {
+    let place = proxy.dir().join("audit/sink-table.place");
     fs::write(&place, "nonsense").unwrap();
     let file = proxy.dir().join("proxy.toml");
     let text = fs::read_to_string(&file).unwrap().replace("Bearer ${SINK_TOKEN}", "Bearer none");
     fs::write(&file, text).unwrap();
     restart(proxy);
-    eventually("the lost place to be told", || proxy.log().contains("it holds no line's number"));
+    eventually("the lost place to be told", || proxy.log().contains("it gets all of it"));
 }

@@ -36,11 +36,13 @@ pub(super) struct FileDisk {
     path: PathBuf,
     /// What the file's length must be; `None` after an error, until it was cut.
     length: Option<u64>,
+    /// Its name may not be on disk yet.
+    unnamed: bool,
 }
 
 impl FileDisk {
     pub(super) fn new(file: File, path: PathBuf, length: u64) -> FileDisk {
-        FileDisk { file, path, length: Some(length) }
+        FileDisk { file, path, length: Some(length), unnamed: false }
     }
 
     /// Fails when what we write would not be where auditors look for it.
@@ -69,6 +71,10 @@ impl FileDisk {
 impl Disk for FileDisk {
     fn append(&mut self, length: u64, bytes: &[u8]) -> io::Result<()> {
         self.is_ours()?;
+        if self.unnamed {
+            segments::sync_folder(&self.path)?;
+            self.unnamed = false;
+        }
         self.length = None;
         self.file.write_all_at(bytes, length)?;
         self.length = Some(length + bytes.len() as u64);
@@ -98,8 +104,9 @@ impl Disk for FileDisk {
         if let Err(error) = fs::rename(&coming, &self.path) {
             return fs::rename(&sealed, &self.path).and(Err(error));
         }
-        segments::sync_folder(&self.path)?;
         (self.file, self.length) = (file, Some(content.len() as u64));
+        // Nothing is written to a file whose name a crash could take back.
+        self.unnamed = segments::sync_folder(&self.path).is_err();
         Ok(())
     }
 }

@@ -21,6 +21,9 @@ pub(super) enum Taken {
 /// How long a record that nobody waits for may wait for company. After a crash its statement shows as one without outcome.
 const LINGER: Duration = Duration::from_millis(50);
 
+/// How long the writer sleeps when nothing comes, before it looks after old segments.
+const NAP: Duration = Duration::from_secs(30);
+
 pub(super) struct Queue {
     state: Mutex<State>,
     filled: Condvar,
@@ -116,7 +119,13 @@ impl Queue {
             }
             state.asleep = true;
             while state.asleep && !state.closed {
-                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                let (after, waited) =
+                    self.filled.wait_timeout(state, NAP).unwrap_or_else(PoisonError::into_inner);
+                state = after;
+                if waited.timed_out() && state.asleep {
+                    state.asleep = false;
+                    return Taken::Quiet;
+                }
             }
         }
         std::mem::swap(group, &mut state.messages);

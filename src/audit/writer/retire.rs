@@ -26,12 +26,14 @@ pub(super) struct Housekeeper {
     looked: Option<Instant>,
     /// When sealing a segment last failed.
     failed: Option<Instant>,
+    /// The lines before this number are removed, says the log.
+    told: Option<u64>,
     compressing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Housekeeper {
     pub(super) fn new(folder: PathBuf, settings: SegmentSettings, clock: Clock) -> Housekeeper {
-        Housekeeper { folder, settings, clock, looked: None, failed: None, compressing: None }
+        Housekeeper { folder, settings, clock, looked: None, failed: None, told: None, compressing: None }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -71,7 +73,7 @@ impl Housekeeper {
         appender.rotate(None).map_err(|why| why.0)
     }
 
-    fn remove(&self, appender: &mut Appender) -> Result<(), String> {
+    fn remove(&mut self, appender: &mut Appender) -> Result<(), String> {
         let Some(retention) = self.settings.retention else { return Ok(()) };
         let sealed = segments::sealed_in(&self.folder).map_err(|error| error.to_string())?;
         let mut old = 0;
@@ -90,8 +92,12 @@ impl Housekeeper {
             return Ok(());
         }
         let before = sealed.get(old).map_or(appender.end().first, |(first, _)| *first);
-        let record = about_ourselves((self.clock)(), Event::Removed { before });
-        appender.append(&[&record], true).map_err(|why| why.0)?;
+        // Once is enough, where a file would not go the first time.
+        if self.told != Some(before) {
+            let record = about_ourselves((self.clock)(), Event::Removed { before });
+            appender.append(&[&record], true).map_err(|why| why.0)?;
+            self.told = Some(before);
+        }
         for (_, path) in &sealed[..old] {
             fs::remove_file(path).map_err(|error| format!("{}: {error}", path.display()))?;
         }

@@ -40,8 +40,12 @@ enum What {
 
 impl LastCheckpoint {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
-        let leaves = leaves(&self.log)?;
-        write_out(|out| write!(out, "{}", leaves.checkpoint().note().write()))?;
+        let path = self.log.path()?;
+        let mut segments = open(&path)?;
+        let last = Leaves::last_checkpoint(&mut segments);
+        let last = last.map_err(|failure| failed(failure, &path, &segments))?;
+        let last = last.ok_or_else(|| CliError::new(format!("{} has no checkpoint", path.display())))?;
+        write_out(|out| write!(out, "{}", last.note().write()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,9 +1,9 @@
 //! `pgveil audit report`: what is handed to an auditor.
 
-use super::{CliError, WhichLog, fault, folder_of, open, unread, write_out};
+use super::{CliError, WhichLog, open, unread, write_out};
 use crate::audit::report::{Report, Span};
+use crate::audit::show;
 use crate::audit::verify::{self, Against, Failure};
-use crate::audit::{keys, show};
 use crate::policy::Hours;
 use clap::Args;
 use std::fs;
@@ -40,8 +40,7 @@ pub struct WriteReport {
 impl WriteReport {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let path = self.log.path()?;
-        let key = self.public_key.unwrap_or_else(|| folder_of(&path).join(keys::PUBLIC_KEY_FILE));
-        let key = keys::public_key(&key).map_err(fault)?;
+        let key = super::verify::key_for(self.public_key.as_deref(), &path)?;
         let (result, _) =
             super::verify::verified(&path, &Against { key, known: vec![], part: !path.is_dir() })?;
         let (from, until) = (self.from.unwrap_or(i64::MIN), self.to.unwrap_or(i64::MAX));

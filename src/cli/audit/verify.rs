@@ -7,6 +7,7 @@ use crate::audit::tree::Head;
 use crate::audit::verify::{self, Against, Failure, Flaw, Kind, Verified};
 use crate::audit::{keys, segments, show};
 use clap::Args;
+use ed25519_dalek::VerifyingKey;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
@@ -36,6 +37,19 @@ pub struct VerifyLog {
     json: bool,
 }
 
+/// The key that was given; else, of those in the log's folder, the one that the log begins with.
+pub(super) fn key_for(given: Option<&Path>, path: &Path) -> Result<VerifyingKey, CliError> {
+    if let Some(file) = given {
+        return keys::public_key(file).map_err(fault);
+    }
+    let folder = folder_of(path);
+    match verify::header(open(path)?) {
+        Ok(header) => keys::public_key_of(&folder, &header.key).map_err(fault),
+        // What is wrong with the log, verifying says.
+        Err(_) => keys::public_key(&folder.join(keys::PUBLIC_KEY_FILE)).map_err(fault),
+    }
+}
+
 pub(super) fn parse_witness(text: &str) -> Result<Verifier, String> {
     Verifier::parse(text)
         .ok_or_else(|| "not a key: write name+id+key, as `audit witness` prints it".to_owned())
@@ -44,9 +58,7 @@ pub(super) fn parse_witness(text: &str) -> Result<Verifier, String> {
 impl VerifyLog {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let path = self.log.path()?;
-        let key = self.public_key.clone();
-        let key = key.unwrap_or_else(|| folder_of(&path).join(keys::PUBLIC_KEY_FILE));
-        let key = keys::public_key(&key).map_err(fault)?;
+        let key = key_for(self.public_key.as_deref(), &path)?;
         let known = self.known.iter().map(|file| self.checkpoint(file)).collect::<Result<Vec<_>, _>>()?;
         let heads = known.iter().map(|(_, head)| *head).collect();
         let against = Against { key, known: heads, part: !path.is_dir() };
@@ -187,6 +199,7 @@ fn json_of_flaw(flaw: &Flaw, place: &segments::Segments) -> Value {
         Kind::Unsigned { .. } => "unsigned",
         Kind::Forked => "forked",
         Kind::Truncated { .. } => "truncated",
+        Kind::Unknown { .. } => "not_compared",
     };
     let (file, offset) = place.place(flaw.offset).unzip();
     json!({

@@ -6,6 +6,7 @@ use crate::audit::writer::SegmentSettings;
 use crate::config::document::Section;
 use crate::server::settings::{AuditSettings, SinkAddress, SinkKind, SinkSettings};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -47,7 +48,7 @@ fn sink(mut section: Section<'_>, files: &Files<'_>, names: &mut BTreeSet<String
         "stdout" => Some(SinkKind::Stdout),
         "http" => http(&mut section, files),
         "syslog" => syslog(&mut section, files).map(SinkKind::Syslog),
-        "postgres" => postgres(&mut section),
+        "postgres" => postgres(&mut section, files),
         other => {
             section.mistake(format!("\"{other}\" is no kind of sink"), KINDS);
             None
@@ -155,8 +156,24 @@ fn address(
     }
 }
 
-fn postgres(section: &mut Section<'_>) -> Option<SinkKind> {
+fn postgres(section: &mut Section<'_>, files: &Files<'_>) -> Option<SinkKind> {
     let hint = "Say where: url = \"postgresql://audit:${AUDIT_PASSWORD}@db.example.org/audit\".";
-    let url = section.required("url", hint)?.value;
-    Some(SinkKind::Postgres { url: Zeroizing::new(url) })
+    let url = Zeroizing::new(section.required("url", hint)?.value);
+    let ca = files.existing(section, "ca");
+    let Some(address) = crate::server::service::address_of(&url) else {
+        section.mistake("the sink's url names no database server", hint);
+        return None;
+    };
+    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+    let near = host.starts_with('/')
+        || host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if ca.is_none() && !near && !url.contains("sslmode=disable") {
+        section.mistake(
+            "a sink in a database elsewhere needs ca, the file with the authorities' certificates",
+            "Its server is then verified in full. Or say in the url that it goes in clear: sslmode=disable.",
+        );
+        return None;
+    }
+    Some(SinkKind::Postgres { url, ca })
 }

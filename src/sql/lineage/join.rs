@@ -8,7 +8,7 @@
 use super::print::coalesce;
 use super::relation::quoted_ident;
 use super::scope::{Entry, Out, Scope};
-use super::{Analyst, Shape};
+use super::{Analyst, SealedShape, Shape};
 use crate::catalog::Action;
 use crate::sql::problem::{Problem, Trouble};
 use sqlparser::ast::{
@@ -50,13 +50,25 @@ impl Start {
 pub(super) struct Sides {
     /// The entry with which the right one begins.
     pub(super) right: usize,
-    /// Whether it keeps the right side whole and the left one not.
-    pub(super) outer: bool,
+    pub(super) takes: Takes,
 }
 
-/// Whether a join takes merged columns from its right side (`buildMergedJoinVar`).
-pub(super) fn outer_side(join: &JoinOperator) -> bool {
-    matches!(join, JoinOperator::Right(_) | JoinOperator::RightOuter(_))
+/// Where a join's merged columns come from (`buildMergedJoinVar`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    Left,
+    Right,
+    Either,
+}
+
+impl Takes {
+    pub(super) fn of(join: &JoinOperator) -> Takes {
+        match join {
+            JoinOperator::Right(_) | JoinOperator::RightOuter(_) => Takes::Right,
+            JoinOperator::FullOuter(_) => Takes::Either,
+            _ => Takes::Left,
+        }
+    }
 }
 
 /// A join that merged columns.
@@ -118,13 +130,13 @@ impl Visible {
         self.out.name.as_deref() == Some(name)
     }
 
-    fn merged_with(self, right: Visible, sides: Sides) -> Visible {
-        let both = match sides.outer {
-            false => [self.written, right.written],
-            true => [right.written, self.written],
+    fn merged_with(self, right: Visible, shape: Shape, takes: Takes) -> Visible {
+        let both = match takes {
+            Takes::Left | Takes::Either => [self.written, right.written],
+            Takes::Right => [right.written, self.written],
         };
         let written = both.into_iter().collect::<Option<Vec<_>>>().map(coalesce);
-        Visible { out: self.out, written, merged: true, among: None }
+        Visible { out: Out { shape, ..self.out }, written, merged: true, among: None }
     }
 
     /// It as an item of a select list.
@@ -255,7 +267,8 @@ impl Analyst<'_> {
                     self.note(column, Action::Read, true);
                 }
             }
-            columns.push(left.merged_with(right, sides));
+            let shape = self.merged_shape(&left.out.shape, &right.out.shape, sides.takes)?;
+            columns.push(left.merged_with(right, shape, sides.takes));
         }
         let merged = columns.iter().map(|column| column.out.clone()).collect();
         columns.extend(left);
@@ -263,5 +276,29 @@ impl Analyst<'_> {
         scope.merges.truncate(start.merge);
         scope.merges.push(Merge { entries: start.entry..scope.entries.len(), columns });
         Ok(merged)
+    }
+
+    /// What a merged column is: of the side that it comes from, in the type that both have in common. A constant of the client's on one
+    /// side does not make the other side's cells its own.
+    fn merged_shape(&mut self, left: &Shape, right: &Shape, takes: Takes) -> Result<Shape, Problem> {
+        let both = match (left, right) {
+            (Shape::Sealed(left), Shape::Sealed(right)) => {
+                Some(self.unite_sealed(left.clone(), right.clone(), "JOIN USING")?)
+            }
+            _ => None,
+        };
+        let as_both = |shape: &Shape| match (shape, &both) {
+            (Shape::Sealed(own), Some(both)) => {
+                Shape::Sealed(SealedShape { shown: both.shown, ..own.clone() })
+            }
+            (shape, _) => shape.clone(),
+        };
+        Ok(match (takes, left, right) {
+            (Takes::Left, left, _) => as_both(left),
+            (Takes::Right, _, right) => as_both(right),
+            (Takes::Either, _, _) if both.is_some() => both.map_or(Shape::Plain, Shape::Sealed),
+            (Takes::Either, Shape::Deferred(_), Shape::Sealed(_)) => right.clone(),
+            (Takes::Either, left, _) => left.clone(),
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! FROM: relations become entries of the scope, printed schema-qualified; joins compare what they join by.
 
-use super::join::{Sides, Start, outer_side};
+use super::join::{Sides, Start, Takes};
 use super::print::{cast, quoted};
 use super::scope::{Entry, Found, Out, Scope, fold, parts, span_of};
 use super::{Analyst, Shape};
@@ -67,7 +67,7 @@ impl Analyst<'_> {
         }
         let right_start = scope.entries.len();
         self.factor(relation, scope)?;
-        let sides = Sides { right: right_start, outer: outer_side(join_operator) };
+        let sides = Sides { right: right_start, takes: Takes::of(join_operator) };
         let constraint = match join_operator {
             JoinOperator::Join(constraint)
             | JoinOperator::Inner(constraint)
