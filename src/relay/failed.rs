@@ -101,7 +101,11 @@ impl Relay {
             self.settle.catalog_stale = true;
         }
         if !unseen && self.reaches_client() {
-            let told = self.cleaned(fields);
+            let told = if stale && errors::names_sealed_type(&fields) {
+                super::refuse::told(&crate::plan::Refusal::changed(), "")
+            } else {
+                self.cleaned(fields)
+            };
             self.out.client(told.encode(backend::ERROR_RESPONSE).into_bytes());
         }
         if let Some(Owed { expect: Expect::Query(query), .. }) = self.queue.head_mut() {
@@ -116,7 +120,8 @@ impl Relay {
         let stale = planned && errors::may_be_stale(&fields);
         let parsing = matches!(self.queue.head().map(|head| &head.expect), Some(Expect::Parse { .. }));
         self.settle.catalog_stale |= stale;
-        let cleaned = if stale && !parsing && self.conversion.is_none() {
+        let ours = !parsing || errors::names_sealed_type(&fields);
+        let cleaned = if stale && ours && self.conversion.is_none() {
             super::refuse::told(&crate::plan::Refusal::changed(), "")
         } else {
             self.cleaned(fields.clone())
