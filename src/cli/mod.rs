@@ -9,6 +9,7 @@ pub mod demo;
 pub mod explain;
 pub mod init;
 pub mod keys;
+pub mod reseal;
 pub mod serve;
 pub mod users;
 
@@ -38,6 +39,8 @@ enum Command {
     #[command(subcommand)]
     Keys(keys::Keys),
     #[command(subcommand)]
+    Reseal(reseal::Reseal),
+    #[command(subcommand)]
     Users(users::Users),
 }
 
@@ -51,6 +54,7 @@ impl Command {
             Command::Check(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::Keys(command) => command.run(),
+            Command::Reseal(command) => command.run(),
             Command::Users(command) => command.run(),
         }
     }

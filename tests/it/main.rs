@@ -49,6 +49,7 @@ mod recorded;
 mod regression;
 mod relay;
 mod reload;
+mod reseal;
 mod serve;
 mod shop;
 mod simulate;
