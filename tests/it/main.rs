@@ -50,6 +50,7 @@ mod regression;
 mod relay;
 mod reload;
 mod reseal;
+mod reseal_kinds;
 mod serve;
 mod shop;
 mod simulate;
