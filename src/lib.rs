@@ -31,4 +31,5 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod metrics;
+pub mod reseal;
 pub mod server;

@@ -174,6 +174,14 @@ pub const SIGNATURE: &str = "\
       (SELECT pg_catalog.sum(pg_catalog.hashint8extended(p.oid::int8, p.xmin::text::int8)) \
        FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.>=) 16384::oid))";
 
+/// Columns that are being converted, and the share of their rows that is.
+pub const PROGRESS: &str = "\
+    SELECT c.name, least(1.0::float8, (coalesce((SELECT pg_catalog.sum(t.rows_done) FROM pgveil.reseal_table t \
+             WHERE t.conversion OPERATOR(pg_catalog.=) r.id), 0)::float8 \
+           OPERATOR(pg_catalog./) greatest(r.rows_total, 1)::float8)) \
+    FROM pgveil.reseal r CROSS JOIN LATERAL pg_catalog.unnest(r.columns) AS c(name) \
+    WHERE r.phase OPERATOR(pg_catalog.=) 'filling'";
+
 /// The roles that a user ($1) is a member of, directly or not, itself left out; whether inherited or only settable.
 pub const ROLES_OF: &str = "\
     WITH RECURSIVE member(role) AS ( \

@@ -1,9 +1,11 @@
-//! `pgveil keys`: makes what is missing of the key files, and lists what the keyring holds.
+//! `pgveil keys`: makes what is missing of the key files, lists what the keyring holds, and changes it (`rotate`).
 //!
 //! Guarantees: a key that exists is never replaced, and none is ever printed; a keyring whose master key is missing stops
-//! the command instead of getting a new one. Deliberately absent: the database (`init` prepares that), rotation.
+//! the command instead of getting a new one. Deliberately absent: preparing the database (`init`), converting (`reseal`).
 
-use super::{CliError, ConfigDir};
+mod rotate;
+
+use super::{CliError, ConfigDir, block_on};
 use crate::catalog::Seal;
 use crate::config::keys::{KeySettings, KeysUnusable, MasterKeySource};
 use crate::config::{Config, PROXY};
@@ -11,6 +13,7 @@ use crate::crypto::Random;
 use crate::crypto::keyring::{DEFAULT_KEY, KeySummary, Keyring};
 use crate::crypto::provider::SystemRandom;
 use crate::crypto::provider::file::{self, FileError};
+use crate::reseal::in_use::InUse;
 use clap::{Args, Subcommand};
 use comfy_table::Table;
 use std::io::ErrorKind;
@@ -22,6 +25,9 @@ use zeroize::Zeroizing;
 pub enum Keys {
     Init(Init),
     List(List),
+    Rotate(rotate::Rotate),
+    Retire(rotate::Retire),
+    Rewrap(rotate::Rewrap),
 }
 
 /// Make what is missing: master key, keyring, and in it a key and an id for each domain of policy.toml
@@ -35,11 +41,17 @@ pub struct Init {
 }
 
 /// List the data keys: their versions, when each was made, and the domains that use them
+///
+/// With --database also the columns whose cells carry each version, and how many do: they are counted.
 #[derive(Args)]
 pub struct List {
     #[command(flatten)]
     config: ConfigDir,
-    /// Print a JSON array: name, versions (version, created), domains (name, id; null before `init` has given one)
+    /// The connection of the tables' owner or an administrator, whose database's cells are counted
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// Print a JSON array: name, versions (version, created; with --database also columns), domains (name, id; null
+    /// before `init` has given one)
     #[arg(long)]
     json: bool,
 }
@@ -49,6 +61,9 @@ impl Keys {
         match self {
             Keys::Init(command) => command.run(),
             Keys::List(command) => command.run(),
+            Keys::Rotate(command) => command.run(),
+            Keys::Retire(command) => command.run(),
+            Keys::Rewrap(command) => command.run(),
         }?;
         Ok(ExitCode::SUCCESS)
     }
@@ -78,16 +93,24 @@ impl List {
         }
         let keyring = config.keys.keyring().map_err(unusable)?;
         let keys = listed(&config, &keyring);
+        let counted = match &self.database {
+            None => None,
+            Some(url) => Some(block_on(rotate::counted(&config, &keyring, url, None))?),
+        };
         if self.json {
-            let list = keys.iter().map(Listed::json).collect();
+            let list = keys.iter().map(|key| key.json(counted.as_deref())).collect();
             println!("{}", serde_json::Value::Array(list));
             return Ok(());
         }
         let mut table = Table::new();
-        table.load_style(comfy_table::presets::NOTHING).set_header(["key", "version", "created", "domains"]);
+        table.load_style(comfy_table::presets::NOTHING);
+        let header = ["key", "version", "created", "domains", "columns"];
+        table.set_header(&header[..if counted.is_some() { 5 } else { 4 }]);
         for key in &keys {
             for version in &key.versions {
                 let row = [&key.name, &version.version.to_string(), &moment(version), &key.domains_text()];
+                let mut row: Vec<String> = row.into_iter().cloned().collect();
+                row.extend(counted.as_deref().map(|counted| key.columns_text(version.version, counted)));
                 table.add_row(row);
             }
         }
@@ -112,9 +135,28 @@ impl Listed<'_> {
         self.domains.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
-    fn json(&self) -> serde_json::Value {
-        let version =
-            |key: &KeySummary| serde_json::json!({ "version": key.version, "created": moment(key) });
+    /// The columns whose cells carry a version of this key.
+    fn columns<'c>(&self, version: u16, counted: &'c [InUse]) -> impl Iterator<Item = &'c InUse> {
+        counted.iter().filter(move |found| found.key == self.name && found.version == version)
+    }
+
+    fn columns_text(&self, version: u16, counted: &[InUse]) -> String {
+        let columns =
+            self.columns(version, counted).map(|found| format!("{} ({})", found.column, found.cells));
+        columns.collect::<Vec<_>>().join("\n")
+    }
+
+    fn json(&self, counted: Option<&[InUse]>) -> serde_json::Value {
+        let version = |key: &KeySummary| {
+            let mut one = serde_json::json!({ "version": key.version, "created": moment(key) });
+            if let Some(counted) = counted {
+                let columns = self.columns(key.version, counted);
+                let columns =
+                    columns.map(|found| serde_json::json!({ "column": found.column, "cells": found.cells }));
+                one["columns"] = columns.collect();
+            }
+            one
+        };
         let domain = |(name, id): &(&str, Option<u16>)| serde_json::json!({ "name": name, "id": id });
         serde_json::json!({
             "name": self.name,

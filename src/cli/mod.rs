@@ -11,6 +11,7 @@ pub mod init;
 pub mod keys;
 pub mod otp;
 pub mod policy;
+pub mod reseal;
 pub mod serve;
 pub mod users;
 
@@ -44,6 +45,8 @@ enum Command {
     #[command(subcommand)]
     Otp(otp::Otp),
     #[command(subcommand)]
+    Reseal(reseal::Reseal),
+    #[command(subcommand)]
     Users(users::Users),
 }
 
@@ -59,6 +62,7 @@ impl Command {
             Command::Policy(command) => command.run(),
             Command::Keys(command) => command.run(),
             Command::Otp(command) => command.run(),
+            Command::Reseal(command) => command.run(),
             Command::Users(command) => command.run(),
         }
     }

@@ -26,6 +26,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use keys::{KeySettings, KeysUnusable, MasterKeySource};
+pub use tags::column_of;
 
 /// The four files' names.
 pub const PROXY: &str = "proxy.toml";

@@ -143,6 +143,13 @@ fn column_name(document: &Document, key: &At<String>) -> Option<(String, String,
     }
 }
 
+/// A column's name as the file spells it: (schema, table, column).
+pub fn column_of(text: &str) -> Option<(String, String, String)> {
+    let parts: [String; 3] = names(text)?.try_into().ok()?;
+    let [schema, table, column] = parts;
+    Some((schema, table, column))
+}
+
 /// The parts of a dotted name; `None` when a part is empty or a quote stays open.
 fn names(text: &str) -> Option<Vec<String>> {
     let mut parts = vec![String::new()];

@@ -41,6 +41,14 @@ pub enum KeyringError {
     UnknownDomain(String),
     #[error("all domain ids are given out")]
     DomainsExhausted,
+    #[error("all versions of key \"{0}\" are given out")]
+    VersionsExhausted(String),
+    #[error("key \"{0}\" has no version {1}")]
+    UnknownVersion(String, u16),
+    #[error("version {1} of key \"{0}\" is the newest one: new cells are sealed with it")]
+    Newest(String, u16),
+    #[error("version {1} of key \"{0}\" makes the fingerprints of mask:hash, which must not change")]
+    Fingerprints(String, u16),
 }
 
 impl MasterKey {
@@ -248,6 +256,59 @@ impl Keyring {
         true
     }
 
+    /// Makes a new version of a data key: new randomized cells are sealed with it.
+    ///
+    /// # Errors
+    /// There is no key of that name, or it had every version.
+    pub fn rotate(
+        &mut self,
+        name: &str,
+        now: i64,
+        random: &mut dyn Random,
+    ) -> Result<KeyVersion, KeyringError> {
+        let versions = self.keys.get_mut(name).ok_or_else(|| KeyringError::UnknownKey(name.to_owned()))?;
+        let newest = versions.keys().next_back().map_or(0, |version| version.0);
+        let next = newest.checked_add(1).ok_or_else(|| KeyringError::VersionsExhausted(name.to_owned()))?;
+        let mut secret = Zeroizing::new([0; KEY_BYTES]);
+        random.fill(secret.as_mut());
+        versions.insert(KeyVersion(next), DataKey { created: now, secret });
+        Ok(KeyVersion(next))
+    }
+
+    /// Whether a version may be forgotten, as far as the keyring knows: what is sealed with it is lost then.
+    ///
+    /// # Errors
+    /// It is not there, or still in use by the keyring's own rules.
+    pub fn may_retire(&self, name: &str, version: KeyVersion) -> Result<(), KeyringError> {
+        let versions = self.keys.get(name).ok_or_else(|| KeyringError::UnknownKey(name.to_owned()))?;
+        let of = |make: fn(String, u16) -> KeyringError| Err(make(name.to_owned(), version.0));
+        if !versions.contains_key(&version) {
+            return of(KeyringError::UnknownVersion);
+        }
+        if versions.keys().next_back() == Some(&version) {
+            return of(KeyringError::Newest);
+        }
+        let fingerprints = name == DEFAULT_KEY
+            || (!self.keys.contains_key(DEFAULT_KEY)
+                && self.keys.keys().next().is_some_and(|first| first == name));
+        if fingerprints && versions.keys().next() == Some(&version) {
+            return of(KeyringError::Fingerprints);
+        }
+        Ok(())
+    }
+
+    /// Forgets a version of a data key.
+    ///
+    /// # Errors
+    /// As [`may_retire`](Self::may_retire).
+    pub fn retire(&mut self, name: &str, version: KeyVersion) -> Result<(), KeyringError> {
+        self.may_retire(name, version)?;
+        if let Some(versions) = self.keys.get_mut(name) {
+            versions.remove(&version);
+        }
+        Ok(())
+    }
+
     /// The newest version of a data key.
     pub fn current_version(&self, name: &str) -> Option<KeyVersion> {
         self.keys.get(name)?.keys().next_back().copied()
@@ -362,6 +423,30 @@ mod tests {
         assert_eq!(again.domain_id("card"), Some(DomainId(2)));
         assert_eq!(again.key_versions(), sample().key_versions());
         assert_eq!(again.wrap_json(&master), json);
+    }
+
+    #[test]
+    fn keys_rotate_and_old_versions_retire() {
+        let mut keyring = sample();
+        keyring.ensure_key("cards", 1, &mut Fixed(8));
+        assert_eq!(keyring.rotate("cards", 2, &mut Fixed(9)), Ok(KeyVersion(2)));
+        assert_eq!(keyring.current_version("cards"), Some(KeyVersion(2)));
+        assert_eq!(
+            keyring.rotate("nobody", 2, &mut Fixed(9)),
+            Err(KeyringError::UnknownKey("nobody".into()))
+        );
+        let retire = |keyring: &mut Keyring, name: &str, version| keyring.retire(name, KeyVersion(version));
+        assert_eq!(retire(&mut keyring, "cards", 2), Err(KeyringError::Newest("cards".into(), 2)));
+        assert_eq!(retire(&mut keyring, "cards", 3), Err(KeyringError::UnknownVersion("cards".into(), 3)));
+        assert_eq!(retire(&mut keyring, "cards", 1), Ok(()));
+        // A version is not given out twice.
+        assert_eq!(keyring.rotate("cards", 3, &mut Fixed(1)), Ok(KeyVersion(3)));
+        assert_eq!(keyring.rotate("default", 3, &mut Fixed(1)), Ok(KeyVersion(2)));
+        let fingerprints = retire(&mut keyring, "default", 1);
+        assert_eq!(fingerprints, Err(KeyringError::Fingerprints("default".into(), 1)));
+        let master = MasterKey::new([3; 32]);
+        let again = Keyring::unwrap_json(&keyring.wrap_json(&master), &master).expect("unwraps");
+        assert_eq!(again.key_versions(), keyring.key_versions());
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub use crate::sql::{
 };
 pub use refusal::{Reason, Refusal};
 
+use crate::catalog::build::SCHEMA;
 use crate::catalog::{Action, Catalog, ColumnId, Domain, SealedDefault};
 use crate::policy::{Circumstances, Decision, Disclosure, Form, Policy, Principal, RowLimits, RuleRef};
 use crate::sql::lineage::{Opened, OpenedDefault, OpenedDocument, Output};
@@ -361,7 +362,7 @@ fn guards(catalog: &Catalog, policy: &Policy, session: &Session<'_>) -> Result<G
     if !catalog.has_clear_tags() {
         return Ok(guards);
     }
-    for relation in catalog.relations.values() {
+    for relation in catalog.relations.values().filter(|relation| relation.schema != SCHEMA) {
         guards.any_hidden |= relation.unreadable.is_some();
         for column in &relation.columns {
             let Some(tag) =

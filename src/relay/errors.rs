@@ -122,6 +122,11 @@ pub(super) fn may_be_stale(fields: &ErrorFields) -> bool {
     }
 }
 
+/// Whether such an error speaks of a sealed type: no statement of a client's does by itself.
+pub(super) fn names_sealed_type(fields: &ErrorFields) -> bool {
+    fields.get(b'M').unwrap_or_default().contains("pgveil.")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -104,7 +104,12 @@ impl Relay {
             self.settle.catalog_stale = true;
         }
         if !unseen && self.reaches_client() {
-            self.out.client(cleaned.encode(backend::ERROR_RESPONSE).into_bytes());
+            let told = if stale && errors::names_sealed_type(&fields) {
+                super::refuse::told(&crate::plan::Refusal::changed(), "")
+            } else {
+                cleaned
+            };
+            self.out.client(told.encode(backend::ERROR_RESPONSE).into_bytes());
         }
         if let Some(Owed { expect: Expect::Query(query), .. }) = self.queue.head_mut() {
             query.ended = true;
@@ -118,7 +123,8 @@ impl Relay {
         let stale = planned && errors::may_be_stale(&fields);
         let parsing = matches!(self.queue.head().map(|head| &head.expect), Some(Expect::Parse { .. }));
         self.settle.catalog_stale |= stale;
-        let cleaned = if stale && !parsing && self.conversion.is_none() {
+        let ours = !parsing || errors::names_sealed_type(&fields);
+        let cleaned = if stale && ours && self.conversion.is_none() {
             super::refuse::told(&crate::plan::Refusal::changed(), "")
         } else {
             self.cleaned(fields.clone())

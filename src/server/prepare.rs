@@ -42,6 +42,12 @@ impl WantedType {
         faster_hex::hex_string(&self.header)
     }
 
+    /// The statements that make it, for everybody to use: whoever may use a table must be able to name the types of its
+    /// columns.
+    pub fn statements(&self) -> [String; 2] {
+        [self.create(), format!("GRANT USAGE ON DOMAIN {SCHEMA}.{} TO PUBLIC", quoted(&self.name))]
+    }
+
     /// The envelope's format, mode, domain id (and, for a deterministic domain, key version) and its least length.
     fn create(&self) -> String {
         format!(
@@ -56,8 +62,7 @@ impl WantedType {
     }
 }
 
-/// Makes schema and types in this database, with USAGE for everybody: whoever may use a table must be able to name the
-/// types of its columns. Returns what was done, in words; empty when all was there.
+/// Makes schema and types in this database, with USAGE for everybody. Returns what was done, in words; empty when all was there.
 ///
 /// # Errors
 /// The connection's user may not, or a type of that name is there with another CHECK (made under another keyring).
@@ -67,9 +72,9 @@ pub async fn types(client: &mut Client, wanted: &[WantedType]) -> Result<Vec<Str
     for wanted in wanted {
         match constraint(&transaction, &wanted.name).await? {
             None => {
-                transaction.batch_execute(&wanted.create()).await?;
-                let grant = format!("GRANT USAGE ON DOMAIN {SCHEMA}.{} TO PUBLIC", quoted(&wanted.name));
-                transaction.batch_execute(&grant).await?;
+                for statement in wanted.statements() {
+                    transaction.batch_execute(&statement).await?;
+                }
                 done.push(format!("created type {SCHEMA}.{}", wanted.name));
             }
             Some(check) if check.contains(&format!("'\\x{}'", wanted.prefix())) => {}

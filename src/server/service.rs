@@ -408,6 +408,18 @@ pub async fn signature(client: &Client) -> Result<String, ServiceError> {
     Ok(client.query_one(queries::SIGNATURE, &[]).await?.try_get(0)?)
 }
 
+/// The table of conversions in schema `pgveil`.
+pub const CONVERSIONS: &str = "reseal";
+
+/// (`schema.table.column`, share of its rows that have new cells) of what `pgveil reseal` is converting.
+///
+/// # Errors
+/// The connection is gone, or the table is, or may not be read.
+pub async fn progress(client: &Client) -> Result<Vec<(String, f64)>, ServiceError> {
+    let rows = client.query(queries::PROGRESS, &[]).await?;
+    rows.into_iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
 /// The databases that take connections, templates left out.
 ///
 /// # Errors

@@ -8,7 +8,7 @@
 
 use super::Prepared;
 use super::service::{self, ServiceError};
-use crate::catalog::build::build;
+use crate::catalog::build::{SCHEMA, build};
 use crate::catalog::queries::RawCatalog;
 use crate::catalog::{Catalog, Seal, State, Tags};
 use crate::relay::World;
@@ -43,6 +43,8 @@ pub struct Database {
     asked: AtomicU64,
     connections: AtomicUsize,
     generation: Arc<AtomicU64>,
+    /// (columns, share of rows) of the conversion that is under way, as last polled.
+    converting: Mutex<Vec<(String, f64)>>,
 }
 
 #[derive(Default)]
@@ -126,7 +128,7 @@ impl Worlds {
     }
 
     /// (`schema.table.column`, 1 when sealed) of every column that its tag would have sealed, of every database; one that
-    /// is to stay in clear has nothing to tell.
+    /// is to stay in clear has nothing to tell, and one that is being sealed tells how far it is.
     pub fn sealed_ratios(&self) -> Vec<(String, f64)> {
         let mut ratios: HashMap<String, f64> = HashMap::new();
         for database in self.all() {
@@ -135,8 +137,11 @@ impl Worlds {
                     let Some(tag) = column.tag.as_ref().filter(|tag| tag.domain.seal != Seal::None) else {
                         continue;
                     };
-                    let sealed = f64::from(u8::from(matches!(tag.state, State::Sealed { .. })));
                     let name = format!("{}.{}.{}", relation.schema, relation.name, column.name);
+                    let sealed = match tag.state {
+                        State::Sealed { .. } => 1.0,
+                        State::Clear | State::Broken(_) => database.progress_of(&name),
+                    };
                     let least = ratios.entry(name).or_insert(sealed);
                     *least = least.min(sealed);
                 }
@@ -162,6 +167,7 @@ impl Database {
             asked: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
             generation,
+            converting: Mutex::default(),
         }
     }
 
@@ -198,6 +204,25 @@ impl Database {
         Ok(())
     }
 
+    /// How far a column's conversion is.
+    fn progress_of(&self, column: &str) -> f64 {
+        let converting = self.converting.lock().unwrap_or_else(PoisonError::into_inner);
+        converting.iter().find(|(name, _)| name == column).map_or(0.0, |(_, ratio)| *ratio)
+    }
+
+    /// Looks how far a conversion is, where there ever was one. What cannot be read is no progress.
+    async fn look_at_conversion(&self, reading: &Reading) {
+        let known = self.world().catalog.find_in(SCHEMA, service::CONVERSIONS).is_some();
+        let client = reading.client.as_ref().filter(|_| known);
+        let progress = match client {
+            Some(client) => {
+                service::in_time(ANSWER_TIMEOUT, service::progress(client)).await.unwrap_or_default()
+            }
+            None => Vec::new(),
+        };
+        *self.converting.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
     /// Makes a new world when the catalog is no longer as it was last read, or never was read.
     async fn compare(&self, reading: &mut Reading) -> Result<(), ServiceError> {
         let unread = self.world().generation == 0;
@@ -209,6 +234,7 @@ impl Database {
             self.load(reading).await?;
             self.publish(reading);
         }
+        self.look_at_conversion(reading).await;
         reading.compared = Some(Instant::now());
         Ok(())
     }

@@ -57,6 +57,8 @@ mod recorded;
 mod regression;
 mod relay;
 mod reload;
+mod reseal;
+mod reseal_kinds;
 mod serve;
 mod several;
 mod shop;

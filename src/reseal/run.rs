@@ -1,0 +1,500 @@
+//! A conversion from its beginning, or from where it was left, to its end; cancelled, undone.
+//!
+//! Guarantees: one process works on a database's conversion at a time; each step begins by looking at the database's own
+//! state, so that it does not matter where the last process died. Deliberately absent: words for people (`cli`).
+
+use super::dependents::{Dependents, dependents};
+use super::fill::{Filler, fillers};
+use super::pace::Pace;
+use super::rehearse::{Rehearsal, rehearse};
+use super::spec::{Names, Spec};
+use super::state::{self, Conversion, Phase};
+use super::survey::{Target, survey};
+use super::swap::{Outcome, Swap};
+use super::verify::Verified;
+use super::{Failure, Progress, setup};
+use crate::config::{Config, column_of};
+use crate::crypto::keyring::Keyring;
+use std::time::Duration;
+use tokio_postgres::Client;
+
+/// How to go about it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Rows a second.
+    pub rate: Option<u64>,
+    pub batch_rows: usize,
+    /// Longest time for which the tables may be locked, as estimated.
+    pub lock_max: Duration,
+    /// Fill the shadow, and stop before the swap.
+    pub prepare: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub enum Done {
+    Converted(Box<Conversion>),
+    /// Ready for the swap.
+    Prepared(i64),
+}
+
+/// A database and what belongs to it.
+pub struct Work<'a> {
+    pub client: Client,
+    pub config: &'a Config,
+    pub keyring: &'a Keyring,
+}
+
+/// Notes below which the swap is tried: they are made up for under the lock.
+const NEAR: u64 = 1_000;
+const CATCH_UP_ROWS: usize = 5_000;
+/// Tries to get the locks.
+const ATTEMPTS_MAX: u32 = 200;
+const VERIFY_ROWS: u64 = 2_000;
+/// Proxies look at the catalog each second.
+const GUARDED_FOR: Duration = Duration::from_secs(5);
+
+/// Settings of a connection that converts: names are written whole, nothing of the database's or role's defaults counts.
+const SESSION: &str = "SET search_path = ''; SET default_transaction_isolation = 'read committed'; \
+     SET default_transaction_read_only = off; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+     SET lock_timeout = 0; SET row_security = off; SET DateStyle = 'ISO, MDY'";
+
+impl<'a> Work<'a> {
+    /// Makes `client`, an administrator's, ready.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn new(client: Client, config: &'a Config, keyring: &'a Keyring) -> Result<Work<'a>, Failure> {
+        client.batch_execute(SESSION).await?;
+        Ok(Work { client, config, keyring })
+    }
+
+    /// What would be converted into what, and what stands in the way.
+    ///
+    /// # Errors
+    /// A column that cannot be converted at all.
+    pub async fn plan(
+        &mut self,
+        names: &[String],
+        to: Option<Target>,
+    ) -> Result<(Spec, Dependents, Rehearsal), Failure> {
+        let spec = survey(&mut self.client, self.config, self.keyring, names, to).await?;
+        let (found, learnt) = self.rehearsed(&spec).await?;
+        Ok((spec, found, learnt))
+    }
+
+    async fn rehearsed(&mut self, spec: &Spec) -> Result<(Dependents, Rehearsal), Failure> {
+        let mut found = dependents(&self.client, spec).await?;
+        let learnt = rehearse(&mut self.client, spec, &mut found, self.keyring).await?;
+        Ok((found, learnt))
+    }
+
+    /// Converts the named columns, or goes on with the conversion that is under way.
+    ///
+    /// # Errors
+    /// Something stands in the way; what was done until then is kept for the next start.
+    pub async fn start(
+        &mut self,
+        names: &[String],
+        to: Option<Target>,
+        options: &Options,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<Done, Failure> {
+        state::claim(&self.client).await?;
+        match state::under_way(&self.client).await? {
+            Some(conversion) => {
+                is_the_same(&conversion, &as_stored(names))?;
+                self.go_on(conversion, options, report).await
+            }
+            None if names.is_empty() => Err(Failure::new("no conversion is under way")
+                .hint("Name the columns to convert: pgveil reseal start public.customers.email.")),
+            None => {
+                let spec = survey(&mut self.client, self.config, self.keyring, names, to).await?;
+                self.begin(&spec, options, report).await
+            }
+        }
+    }
+
+    /// The last conversion of these columns, the other way round.
+    ///
+    /// # Errors
+    /// There was none; or as [`start`](Self::start).
+    pub async fn undo(
+        &mut self,
+        names: &[String],
+        options: &Options,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<Done, Failure> {
+        state::claim(&self.client).await?;
+        let (known, names) = (state::all(&self.client).await?, as_stored(names));
+        match known.iter().find(|conversion| conversion.phase != Phase::Done) {
+            None => {}
+            Some(conversion) if conversion.phase == Phase::Swapped => drop(self.finish(conversion.id).await?),
+            Some(conversion) => {
+                return Err(Failure::new(format!("conversion {} is still under way", conversion.id))
+                    .hint("Take it back with: pgveil reseal cancel"));
+            }
+        }
+        let of = |conversion: &&Conversion| {
+            let columns = conversion.spec.column_names();
+            names.iter().all(|name| columns.contains(name))
+        };
+        let last = known.iter().rev().find(of).ok_or_else(|| {
+            Failure::new("no conversion of these columns is known").hint("See: pgveil reseal status")
+        })?;
+        let mut later = known.iter().filter(|other| other.id > last.id);
+        let columns = last.spec.column_names();
+        if let Some(other) =
+            later.find(|other| other.spec.column_names().iter().any(|name| columns.contains(name)))
+        {
+            return Err(Failure::new(format!("conversion {} came later and has columns of it", other.id))
+                .hint("Undo that one first."));
+        }
+        let spec = last.spec.reversed(last.restore.clone());
+        self.begin(&spec, options, report).await
+    }
+
+    async fn begin(
+        &mut self,
+        spec: &Spec,
+        options: &Options,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<Done, Failure> {
+        let (found, learnt) = self.rehearsed(spec).await?;
+        allowed(&found, &learnt, options)?;
+        let rows = learnt.rows.iter().sum();
+        let id = self.set_up(spec, rows, report).await?;
+        let conversion = state::under_way(&self.client).await?.filter(|conversion| conversion.id == id);
+        let conversion = conversion.ok_or_else(|| Failure::new("the conversion was cancelled meanwhile"))?;
+        self.go_on(conversion, options, report).await
+    }
+
+    /// State, shadows and triggers, in one transaction, tried until the locks are to be had.
+    async fn set_up(
+        &mut self,
+        spec: &Spec,
+        rows: u64,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<i64, Failure> {
+        let service_user = self.config.settings.database.service_user.clone();
+        for attempt in 1..=ATTEMPTS_MAX {
+            let tried = async {
+                let transaction = self.client.transaction().await?;
+                transaction.batch_execute("SET LOCAL lock_timeout = '700ms'").await?;
+                state::ensure(&transaction, &service_user).await?;
+                let id = state::enter(&transaction, spec, rows).await?;
+                for (number, table) in spec.tables.iter().enumerate() {
+                    transaction.batch_execute(&setup::create(table, &Names::new(id, number))).await?;
+                    setup::enable(&transaction, table).await?;
+                }
+                transaction.commit().await?;
+                Ok::<i64, Failure>(id)
+            };
+            match tried.await {
+                Err(failure) if failure.is(&["55P03", "40P01"]) && attempt < ATTEMPTS_MAX => {
+                    report(Progress::Locking { attempt });
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                result => return result,
+            }
+        }
+        Err(no_lock())
+    }
+
+    async fn go_on(
+        &mut self,
+        conversion: Conversion,
+        options: &Options,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<Done, Failure> {
+        if conversion.phase == Phase::Filling {
+            let fillers = fillers(&conversion.spec, conversion.id, self.keyring)?;
+            self.fill(&conversion, &fillers, options, report).await?;
+            self.ready(&fillers, options, report).await?;
+            if options.prepare {
+                return Ok(Done::Prepared(conversion.id));
+            }
+            self.swap(&conversion, &fillers, options, report).await?;
+        }
+        report(Progress::Finishing);
+        self.finish(conversion.id).await
+    }
+
+    async fn fill(
+        &mut self,
+        conversion: &Conversion,
+        fillers: &[Filler<'_>],
+        options: &Options,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<(), Failure> {
+        let mut pace = Pace::new(options.rate);
+        let (mut done, total) = (conversion.rows_done, conversion.rows_total);
+        for filler in fillers {
+            loop {
+                let batch = filler.fill(&mut self.client, options.batch_rows).await?;
+                if batch.rows == 0 {
+                    break;
+                }
+                done += batch.rows as u64;
+                report(Progress::Filling { done, total: total.max(done) });
+                pace.after(&self.client, batch.rows, report).await?;
+            }
+            self.client.batch_execute(&format!("ANALYZE {}", filler.names.shadow)).await?;
+        }
+        Ok(())
+    }
+
+    /// Little is left, every row has its cells, and a sample of them was compared.
+    async fn ready(
+        &mut self,
+        fillers: &[Filler<'_>],
+        options: &Options,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<(), Failure> {
+        self.catch_up(fillers, options, report).await?;
+        report(Progress::Verifying);
+        for filler in fillers {
+            filler.fill_gaps(&mut self.client, options.batch_rows).await?.refuse()?;
+            same(filler.verify(&mut self.client, Some(VERIFY_ROWS)).await?)?;
+        }
+        Ok(())
+    }
+
+    async fn catch_up(
+        &mut self,
+        fillers: &[Filler<'_>],
+        options: &Options,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<(), Failure> {
+        let mut pace = Pace::new(options.rate);
+        for filler in fillers {
+            loop {
+                let left = filler.waiting(&self.client).await?;
+                report(Progress::CatchingUp { left });
+                if left < NEAR {
+                    break;
+                }
+                for _ in 0..left.div_ceil(CATCH_UP_ROWS as u64) {
+                    let transaction = self.client.transaction().await?;
+                    let (notes, _) = filler.catch_up(&transaction, CATCH_UP_ROWS).await?;
+                    transaction.commit().await?;
+                    pace.after(&self.client, notes, report).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn swap(
+        &mut self,
+        conversion: &Conversion,
+        fillers: &[Filler<'_>],
+        options: &Options,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<(), Failure> {
+        let (found, learnt) = self.rehearsed(&conversion.spec).await?;
+        allowed(&found, &learnt, options)?;
+        let lost = found.indexes.iter().filter(|index| index.fate == super::indexes::Fate::Lost);
+        let lost: Vec<String> = lost.map(|index| index.sql.clone()).collect();
+        let swap = Swap {
+            conversion: conversion.id,
+            spec: &conversion.spec,
+            fillers,
+            keyring: self.keyring,
+            lost: &lost,
+            lock_max: options.lock_max,
+        };
+        for attempt in 1..=ATTEMPTS_MAX {
+            report(Progress::Locking { attempt });
+            match swap.attempt(&mut self.client).await? {
+                Outcome::Swapped => return Ok(()),
+                Outcome::Busy => {
+                    tokio::time::sleep(Duration::from_millis(u64::from(100 * attempt.min(20)))).await;
+                    self.catch_up(fillers, options, report).await?;
+                }
+                Outcome::Behind => self.catch_up(fillers, options, report).await?,
+                Outcome::Misfit => {
+                    // Caught up outside the swap, it is a gap, and named.
+                    for filler in fillers {
+                        let transaction = self.client.transaction().await?;
+                        filler.catch_up(&transaction, usize::MAX >> 1).await?;
+                        transaction.commit().await?;
+                    }
+                    self.ready(fillers, options, report).await?;
+                }
+            }
+        }
+        Err(no_lock())
+    }
+
+    /// What may be done while others work: foreign keys, dead rows, statistics.
+    async fn finish(&mut self, id: i64) -> Result<Done, Failure> {
+        let all = state::all(&self.client).await?;
+        let conversion = all.into_iter().find(|conversion| conversion.id == id);
+        let conversion = conversion.ok_or_else(|| Failure::new("the conversion is not known any more"))?;
+        self.unguard(&conversion).await?;
+        for statement in &conversion.validate {
+            self.client.batch_execute(statement).await?;
+        }
+        for table in &conversion.spec.tables {
+            self.client.batch_execute(&format!("VACUUM (ANALYZE) {}", table.sql())).await?;
+        }
+        state::enter_phase(&self.client, id, Phase::Done).await?;
+        Ok(Done::Converted(Box::new(conversion)))
+    }
+
+    /// Takes the guards away, once every proxy has had the time to see the columns' new types.
+    async fn unguard(&mut self, conversion: &Conversion) -> Result<(), Failure> {
+        for (number, table) in conversion.spec.tables.iter().enumerate() {
+            let names = Names::new(conversion.id, number);
+            if setup::guard(table, &names, self.keyring).is_none() {
+                continue;
+            }
+            let age = "SELECT pg_catalog.extract('epoch', pg_catalog.clock_timestamp() - r.changed)::float8 \
+                       FROM pgveil.reseal r WHERE r.id = $1";
+            let age: f64 = self.client.query_one(age, &[&conversion.id]).await?.try_get(0)?;
+            let age = Duration::try_from_secs_f64(age).unwrap_or_default();
+            tokio::time::sleep(GUARDED_FOR.saturating_sub(age)).await;
+            self.patiently(&setup::unguard(table, &names)).await?;
+        }
+        Ok(())
+    }
+
+    /// One transaction that asks for locks briefly, until it has them.
+    async fn patiently(&mut self, statements: &str) -> Result<(), Failure> {
+        for attempt in 1..=ATTEMPTS_MAX {
+            let tried = async {
+                let transaction = self.client.transaction().await?;
+                transaction.batch_execute("SET LOCAL lock_timeout = '700ms'").await?;
+                transaction.batch_execute(statements).await?;
+                transaction.commit().await?;
+                Ok::<(), Failure>(())
+            };
+            match tried.await {
+                Err(failure) if failure.is(&["55P03", "40P01"]) && attempt < ATTEMPTS_MAX => {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                result => return result,
+            }
+        }
+        Err(no_lock())
+    }
+
+    /// Takes back what is under way, and leaves no trace of it.
+    ///
+    /// # Errors
+    /// Nothing is under way, or it is past the swap.
+    pub async fn cancel(&mut self) -> Result<Conversion, Failure> {
+        let conversion = self.filling().await?;
+        for attempt in 1..=ATTEMPTS_MAX {
+            let tried = async {
+                let transaction = self.client.transaction().await?;
+                transaction.batch_execute("SET LOCAL lock_timeout = '700ms'").await?;
+                for (number, table) in conversion.spec.tables.iter().enumerate() {
+                    let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = $1)";
+                    if transaction.query_one(there, &[&table.oid]).await?.try_get::<_, bool>(0)? {
+                        transaction.batch_execute(&setup::unwatch(table)).await?;
+                    }
+                    transaction
+                        .batch_execute(&setup::remove(table, &Names::new(conversion.id, number)))
+                        .await?;
+                }
+                state::forget(&transaction, conversion.id).await?;
+                transaction.commit().await?;
+                Ok::<(), Failure>(())
+            };
+            match tried.await {
+                Err(failure) if failure.is(&["55P03", "40P01"]) && attempt < ATTEMPTS_MAX => {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                result => return result.map(|()| conversion),
+            }
+        }
+        Err(no_lock())
+    }
+
+    /// Compares old and new of what is under way: a sample, or all.
+    ///
+    /// # Errors
+    /// Nothing is under way, or a cell is not what its row has.
+    pub async fn verify(&mut self, all: bool) -> Result<Verified, Failure> {
+        let conversion = self.filling().await?;
+        let mut verified = Verified::default();
+        for filler in fillers(&conversion.spec, conversion.id, self.keyring)? {
+            let own = filler.verify(&mut self.client, (!all).then_some(VERIFY_ROWS)).await?;
+            verified.rows += own.rows;
+            verified.different += own.different;
+        }
+        same(verified)
+    }
+
+    async fn filling(&mut self) -> Result<Conversion, Failure> {
+        state::claim(&self.client).await?;
+        match state::under_way(&self.client).await? {
+            None => Err(Failure::new("no conversion is under way")),
+            Some(conversion) if conversion.phase == Phase::Filling => Ok(conversion),
+            Some(conversion) => {
+                Err(Failure::new(format!("conversion {} has swapped its columns already", conversion.id))
+                    .hint("Finish it with: pgveil reseal start; then, to go back: pgveil reseal undo."))
+            }
+        }
+    }
+}
+
+/// Names as a recipe has them; one that cannot be read is nobody's.
+fn as_stored(names: &[String]) -> Vec<String> {
+    let one = |name: &String| {
+        column_of(name)
+            .map_or_else(|| name.clone(), |(schema, table, column)| format!("{schema}.{table}.{column}"))
+    };
+    names.iter().map(one).collect()
+}
+
+fn no_lock() -> Failure {
+    Failure::new("the tables could not be locked: other sessions hold them all the time").hint(
+        "End long transactions (pg_stat_activity), then run pgveil reseal start again: it goes on from here.",
+    )
+}
+
+fn same(verified: Verified) -> Result<Verified, Failure> {
+    if verified.different == 0 {
+        return Ok(verified);
+    }
+    Err(Failure::new(format!(
+        "{} of {} rows that were compared have cells that are not theirs; nothing was converted",
+        verified.different, verified.rows
+    ))
+    .hint("Something wrote past the triggers, or into schema pgveil: cancel, find out what, and start anew."))
+}
+
+/// Nothing stands in the way, and the lock is short enough.
+fn allowed(found: &Dependents, learnt: &Rehearsal, options: &Options) -> Result<(), Failure> {
+    if let Some(first) = found.obstacles.first() {
+        let more = found.obstacles.len() - 1;
+        let more = if more == 0 { String::new() } else { format!(" (and {more} more: pgveil reseal plan)") };
+        return Err(Failure::new(format!("{}{more}", first.what)).hint(first.remedy.clone()));
+    }
+    learnt.misfits.refuse()?;
+    if learnt.lock > options.lock_max && !options.prepare {
+        return Err(Failure::new(format!(
+            "the swap would lock the tables for about {:.1} seconds, more than the {} that are allowed",
+            learnt.lock.as_secs_f64(),
+            options.lock_max.as_secs_f64()
+        ))
+        .hint("Allow more with --max-lock SECONDS, at a quiet hour. Copying a table online instead is not there yet."));
+    }
+    Ok(())
+}
+
+fn is_the_same(conversion: &Conversion, names: &[String]) -> Result<(), Failure> {
+    let columns = conversion.spec.column_names();
+    match names.iter().find(|name| !columns.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(Failure::new(format!(
+            "conversion {} of {} is under way, and {name} is not in it",
+            conversion.id,
+            columns.join(", ")
+        ))
+        .hint("Finish it with pgveil reseal start, or take it back with pgveil reseal cancel, first.")),
+    }
+}

@@ -1,0 +1,197 @@
+//! What is converted into what: the recipe of a conversion, as it is kept in the database.
+//!
+//! Guarantees: holds names, types and key versions, neither keys nor values; the same recipe read the other way round is
+//! the conversion back. Deliberately absent: whether it can be done (`survey`, `rehearse`).
+
+use crate::catalog::build::SCHEMA;
+use crate::server::prepare::quoted;
+use serde::{Deserialize, Serialize};
+
+/// Columns that change together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    pub tables: Vec<Table>,
+    /// Statements that make indexes again as they were before the conversion that this one takes back.
+    #[serde(default)]
+    pub restore: Vec<String>,
+}
+
+/// A table and those of its columns that change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    pub partitioned: bool,
+    /// What tells its rows apart: the columns of a unique index without NULLs.
+    pub key: Vec<KeyColumn>,
+    pub columns: Vec<Column>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyColumn {
+    pub name: String,
+    /// In the shadow: that of the column, or what its domain is over.
+    pub type_name: String,
+    /// Its values are nobody's to read: messages leave them out.
+    pub tagged: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    pub name: String,
+    pub number: i16,
+    pub from: Form,
+    pub to: Form,
+}
+
+/// How the cells of a column are stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Form {
+    Plain {
+        /// As `format_type` prints it.
+        type_name: String,
+        /// Qualified, where it is not the type's own.
+        collation: Option<String>,
+    },
+    Sealed {
+        /// Without the schema.
+        type_name: String,
+        domain: String,
+        deterministic: bool,
+        /// The key version of new cells; randomized ones that are there name their own.
+        version: u16,
+        /// The data key's name.
+        key: String,
+        /// The type of what is sealed.
+        data_type: String,
+    },
+}
+
+impl Form {
+    pub fn is_sealed(&self) -> bool {
+        matches!(self, Form::Sealed { .. })
+    }
+
+    /// The column's type in SQL.
+    pub fn sql_type(&self) -> String {
+        match self {
+            Form::Plain { type_name, .. } => type_name.clone(),
+            Form::Sealed { type_name, .. } => format!("{SCHEMA}.{}", quoted(type_name)),
+        }
+    }
+
+    /// What its cells are in the shadow, where no CHECK is needed twice.
+    pub fn shadow_type(&self) -> &str {
+        match self {
+            Form::Plain { type_name, .. } => type_name,
+            Form::Sealed { .. } => "pg_catalog.bytea",
+        }
+    }
+
+    /// For people: `text`, `pgveil.email_1 (deterministic, key default 1)`.
+    pub fn text(&self) -> String {
+        match self {
+            Form::Plain { type_name, .. } => type_name.clone(),
+            Form::Sealed { type_name, deterministic, version, key, .. } => {
+                let mode = if *deterministic { "deterministic" } else { "randomized" };
+                format!("{SCHEMA}.{type_name} ({mode}, key {key} version {version})")
+            }
+        }
+    }
+}
+
+impl Table {
+    /// `schema.table` in SQL.
+    pub fn sql(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+    }
+    /// For people.
+    pub fn text(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+    /// The key's columns in SQL, each with something before it.
+    pub fn key_list(&self, before: &str) -> String {
+        let columns = self.key.iter().map(|key| format!("{before}{}", quoted(&key.name)));
+        columns.collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Spec {
+    /// `schema.table.column` of every column, sorted.
+    pub fn column_names(&self) -> Vec<String> {
+        let of = |table: &Table| {
+            let text = table.text();
+            table.columns.iter().map(move |column| format!("{text}.{}", column.name)).collect::<Vec<_>>()
+        };
+        let mut names: Vec<String> = self.tables.iter().flat_map(of).collect();
+        names.sort();
+        names
+    }
+
+    /// The conversion back.
+    pub fn reversed(&self, restore: Vec<String>) -> Spec {
+        let mut spec = Spec { restore, ..self.clone() };
+        for table in &mut spec.tables {
+            for column in &mut table.columns {
+                std::mem::swap(&mut column.from, &mut column.to);
+                // A key that was converted itself has another type by now.
+                for key in table.key.iter_mut().filter(|key| key.name == column.name) {
+                    column.from.shadow_type().clone_into(&mut key.type_name);
+                }
+            }
+        }
+        spec
+    }
+
+    pub fn columns(&self) -> impl Iterator<Item = (&Table, &Column)> {
+        self.tables.iter().flat_map(|table| table.columns.iter().map(move |column| (table, column)))
+    }
+}
+
+/// The names of what stands in schema `pgveil` for one table of a conversion.
+pub struct Names {
+    /// Shadow of the table: its key, and the new cells `cell_1` …
+    pub shadow: String,
+    /// Keys of rows that were written since the shadow was begun.
+    pub written: String,
+    /// The triggers' function.
+    pub note: String,
+    /// Refuses sealed cells for a while, once the columns are plain.
+    pub guard: String,
+    take: String,
+}
+
+/// The trigger of the guard.
+pub const GUARD: &str = "pgveil_reseal_guard";
+
+/// Triggers on the table.
+pub const TRIGGERS: [&str; 2] = ["pgveil_reseal_insert", "pgveil_reseal_update"];
+
+impl Names {
+    pub fn new(conversion: i64, table: usize) -> Names {
+        let name = |kind: &str| format!("{SCHEMA}.{kind}_{conversion}_{table}");
+        Names {
+            shadow: name("shadow"),
+            written: name("written"),
+            note: name("note"),
+            guard: name("guard"),
+            take: name("take"),
+        }
+    }
+
+    /// The function that gives the new cell of a row, by its key.
+    pub fn take(&self, column: usize) -> String {
+        format!("{}_{column}", self.take)
+    }
+}
+
+/// The shadow's column for a table's column of this index.
+pub fn cell_column(index: usize) -> String {
+    format!("cell_{}", index + 1)
+}
+
+/// The shadow's column for the key column of this index: names of the table's could meet ours.
+pub fn key_column(index: usize) -> String {
+    format!("key_{}", index + 1)
+}
