@@ -207,7 +207,17 @@ fn recipes_and_key_versions_change() {
     proxy.reload("the new configuration holds");
     assert_eq!(one(proxy.direct(), types), "pgveil.email");
     let alone = "select id, email, card from customers order by id";
-    assert_eq!(postgres::query(&shop, alone), before);
+    // Until the catalog was read again, the column has a type that the new tag does not know: refused, never wrong.
+    proxy::eventually("the new recipe to hold", || match postgres::try_query(&shop, alone) {
+        Ok(rows) => {
+            assert_eq!(rows, before);
+            true
+        }
+        Err(error) => {
+            assert!(error.contains("cannot be used with its tag"), "{error}");
+            false
+        }
+    });
 }
 
 /// The master key changes, and nothing that is sealed does.
