@@ -88,12 +88,17 @@ pub fn parameter_description(
 /// The parameter types to declare upstream: the client's where a parameter passes, none where it is sealed. One whose first use is
 /// sealed has that use's type for the others, as it would for the server.
 pub fn declared_upstream(plan: &StatementPlan, declared: &[u32]) -> Vec<u32> {
-    let first_use = |client: usize| plan.parameters.iter().find(|slot| slot.client == client);
+    let mut first_uses = vec![None; plan.client_parameters];
+    for slot in &plan.parameters {
+        if let Some(first @ None) = first_uses.get_mut(slot.client) {
+            *first = Some(&slot.what);
+        }
+    }
     plan.parameters
         .iter()
         .map(|slot| match &slot.what {
             ParameterUse::Pass => match declared.get(slot.client).copied().unwrap_or(0) {
-                0 => match first_use(slot.client).map(|first| &first.what) {
+                0 => match first_uses.get(slot.client).copied().flatten() {
                     Some(ParameterUse::Seal(recipe)) => recipe.as_text.unwrap_or(recipe.untyped).oid(),
                     Some(ParameterUse::SealElements(recipe)) => recipe.untyped.array_oid(),
                     Some(ParameterUse::Pass) | None => 0,
