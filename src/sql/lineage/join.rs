@@ -15,6 +15,7 @@ use sqlparser::ast::{
     Expr, Ident, JoinOperator, ObjectName, ObjectNamePart, SelectItem, SelectItemQualifiedWildcardKind,
     WildcardAdditionalOptions,
 };
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Where an item of the FROM list begins in its scope.
@@ -99,12 +100,16 @@ pub(super) struct Visible {
 
 /// `*` or `alias.*` as a select list.
 pub(super) fn items(columns: &[Visible], scope: &Scope<'_>) -> Result<Vec<SelectItem>, Problem> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in columns.iter().filter_map(|column| column.out.name.as_deref()) {
+        *counts.entry(name).or_default() += 1;
+    }
     let mut items = vec![];
     let mut at = 0;
     while let Some(column) = columns.get(at) {
         match &column.among {
             None => {
-                items.push(column.item(scope)?);
+                items.push(column.item(|name| counts.get(name) == Some(&1))?);
                 at += 1;
             }
             Some((alias, count)) => {
@@ -139,8 +144,8 @@ impl Visible {
         Visible { out: Out { shape, ..self.out }, written, merged: true, among: None }
     }
 
-    /// It as an item of a select list.
-    fn item(&self, scope: &Scope<'_>) -> Result<SelectItem, Problem> {
+    /// It as an item of a select list. `alone`: no other column that `*` means has that name.
+    fn item(&self, alone: impl Fn(&str) -> bool) -> Result<SelectItem, Problem> {
         let Some(written) = &self.written else {
             return Err(Problem::not_understood("* over a function whose columns are not named")
                 .hint("Name the function's columns in its alias, or name the columns to select."));
@@ -152,9 +157,8 @@ impl Visible {
         if !self.merged {
             return Ok(SelectItem::UnnamedExpr(written.clone()));
         }
-        let bare = Ident::with_quote('"', name);
-        let one = scope.visible(0).iter().filter(|column| column.named(name)).count() == 1;
-        Ok(if one {
+        let bare = quoted_ident(name);
+        Ok(if alone(name) {
             SelectItem::UnnamedExpr(Expr::Identifier(bare))
         } else {
             SelectItem::ExprWithAlias { expr: written.clone(), alias: bare }
@@ -165,10 +169,9 @@ impl Visible {
 impl Entry {
     /// Whether two of its columns have one name, so that only `*` can name them all.
     fn repeats(&self) -> bool {
-        let names = || self.columns.iter().map(|out| &out.name);
-        let again =
-            |(at, name): (usize, &Option<String>)| name.is_some() && names().skip(at + 1).any(|n| n == name);
-        !self.table && self.complete && names().enumerate().any(again)
+        let mut seen = BTreeSet::new();
+        let mut names = self.columns.iter().filter_map(|out| out.name.as_deref());
+        !self.table && self.complete && names.any(|name| !seen.insert(name))
     }
 
     /// The columns of `alias.*` where it is not written out. How many they are is fixed by the relation's own text, or the
