@@ -7,9 +7,9 @@
 use super::canonical::Line;
 use super::lines::Lines;
 use super::segments::{self, LOG_FILE};
-use super::{AuditRecord, Fault};
+use super::{AuditRecord, Fault, files};
 use std::fs::{self, File};
-use std::io::{self, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// One record of a batch.
@@ -284,11 +284,7 @@ impl Place {
     }
 
     pub fn write(&self, next: u64) -> io::Result<()> {
-        let passing = self.path.with_extension("new");
-        let mut file = File::create(&passing)?;
-        writeln!(file, "{} {next}", self.log)?;
-        file.sync_data()?;
-        fs::rename(passing, &self.path)
+        files::replace(&self.path, 0o600, format!("{} {next}\n", self.log).as_bytes())
     }
 }
 

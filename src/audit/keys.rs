@@ -4,14 +4,14 @@
 //! A key that is to follow lies beside it until the log has gone over to it; then it takes its place, and the public key stays
 //! under the name of its id. Deliberately absent: when to change.
 
-use super::Fault;
 use super::checkpoint::KeyId;
+use super::{Fault, files};
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
 use ed25519_dalek::{SigningKey, VerifyingKey};
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -38,17 +38,10 @@ pub fn ensure_keys(folder: &Path) -> Result<KeyFiles, Fault> {
         created: !folder.join(SIGNING_KEY_FILE).exists(),
     };
     if files.created {
-        let mut secret = Zeroizing::new([0; 32]);
-        getrandom::fill(secret.as_mut())
-            .map_err(|error| Fault::new(format!("could not get random bytes for a key: {error}")))?;
-        let pem = SigningKey::from_bytes(&secret).to_pkcs8_pem(LineEnding::LF);
-        let pem = pem.map_err(|error| Fault::new(format!("could not encode a signing key: {error}")))?;
-        create(&files.signing_key, 0o600, pem.as_bytes())?;
+        write_signing_key(&files.signing_key, &generate()?)?;
     }
     if !files.public_key.exists() {
-        let public = signing_key(folder)?.verifying_key().to_public_key_pem(LineEnding::LF);
-        let pem = public.map_err(|error| Fault::new(format!("could not encode a public key: {error}")))?;
-        create(&files.public_key, 0o644, pem.as_bytes())?;
+        write_public_key(&files.public_key, &signing_key(folder)?.verifying_key())?;
     }
     Ok(files)
 }
@@ -90,18 +83,11 @@ pub fn prepare_next(folder: &Path) -> Result<VerifyingKey, Fault> {
     if let Some(key) = next_key(folder)? {
         return Ok(key.verifying_key());
     }
-    let mut secret = Zeroizing::new([0; 32]);
-    getrandom::fill(secret.as_mut())
-        .map_err(|error| Fault::new(format!("could not get random bytes for a key: {error}")))?;
-    let key = SigningKey::from_bytes(&secret);
-    let public = key.verifying_key().to_public_key_pem(LineEnding::LF);
-    let public = public.map_err(|error| Fault::new(format!("could not encode a public key: {error}")))?;
-    let pem = key.to_pkcs8_pem(LineEnding::LF);
-    let pem = pem.map_err(|error| Fault::new(format!("could not encode a signing key: {error}")))?;
+    let key = generate()?;
     let _ = fs::remove_file(folder.join(NEXT_PUBLIC_KEY_FILE));
-    create(&folder.join(NEXT_PUBLIC_KEY_FILE), 0o644, public.as_bytes())?;
+    write_public_key(&folder.join(NEXT_PUBLIC_KEY_FILE), &key.verifying_key())?;
     // Last: where it is, all is.
-    create(&folder.join(NEXT_SIGNING_KEY_FILE), 0o600, pem.as_bytes())?;
+    write_signing_key(&folder.join(NEXT_SIGNING_KEY_FILE), &key)?;
     Ok(key.verifying_key())
 }
 
@@ -144,7 +130,7 @@ pub(super) fn adopt_next(folder: &Path) -> Result<(), Fault> {
         rename(NEXT_PUBLIC_KEY_FILE, PUBLIC_KEY_FILE)?;
     }
     rename(NEXT_SIGNING_KEY_FILE, SIGNING_KEY_FILE)?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(cannot)
+    files::sync_folder(&folder.join(SIGNING_KEY_FILE)).map_err(cannot)
 }
 
 /// The public key in a PEM file.
@@ -169,23 +155,30 @@ pub(super) fn ensure_folder(folder: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Writes a new file durably: under a passing name first, so that a crash leaves no half of it.
+/// [`files::create`], and which file it was.
 pub(super) fn create(path: &Path, mode: u32, content: &[u8]) -> Result<(), Fault> {
-    let cannot = |error| Fault::new(format!("could not write {}: {error}", path.display()));
-    let mut passing = path.as_os_str().to_owned();
-    passing.push(".new");
-    let passing = PathBuf::from(passing);
-    match fs::remove_file(&passing) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(cannot(error)),
-        _ => {}
-    }
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(&passing).map_err(cannot)?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(cannot)?;
-    // A link, unlike a rename, never replaces what another process made meanwhile.
-    fs::hard_link(&passing, path).and_then(|()| fs::remove_file(&passing)).map_err(cannot)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(cannot)
+    files::create(path, mode, content)
+        .map_err(|error| Fault::new(format!("could not write {}: {error}", path.display())))
+}
+
+/// A new signing key.
+fn generate() -> Result<SigningKey, Fault> {
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::fill(secret.as_mut())
+        .map_err(|error| Fault::new(format!("could not get random bytes for a key: {error}")))?;
+    Ok(SigningKey::from_bytes(&secret))
+}
+
+fn write_signing_key(path: &Path, key: &SigningKey) -> Result<(), Fault> {
+    let pem = key.to_pkcs8_pem(LineEnding::LF);
+    let pem = pem.map_err(|error| Fault::new(format!("could not encode a signing key: {error}")))?;
+    create(path, 0o600, pem.as_bytes())
+}
+
+fn write_public_key(path: &Path, key: &VerifyingKey) -> Result<(), Fault> {
+    let pem = key.to_public_key_pem(LineEnding::LF);
+    let pem = pem.map_err(|error| Fault::new(format!("could not encode a public key: {error}")))?;
+    create(path, 0o644, pem.as_bytes())
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 //!
 //! Guarantees: a record is on disk before [`writer::Log`] gives a [`Ticket`] for it, and under a signed checkpoint a moment later; the
 //! log verifies with the public key alone. Deliberately absent: values, literals, SQL other than shapes. Only [`writer`]
-//! (which owns the newest segment), [`resume`] (which reads it at the start), [`segments`] and [`keys`] touch the disk; the rest is
-//! pure.
+//! (which owns the newest segment), [`resume`] (which reads it at the start), [`segments`], [`follow`], [`witness`] and [`keys`] touch the
+//! disk; the rest is pure.
 
 pub mod canonical;
 pub mod chain;
 pub mod checkpoint;
+mod files;
 pub mod follow;
 pub mod keys;
 mod lines;

@@ -151,11 +151,6 @@ pub fn cosign(text: &str, name: &str, key: &SigningKey, time: u64) -> NoteSignat
     NoteSignature { name: name.to_owned(), id: verifier.id(), bytes }
 }
 
-/// When a cosignature was made, in Unix seconds.
-pub fn cosigned_at(signature: &NoteSignature) -> Option<u64> {
-    signature.bytes.first_chunk::<8>().map(|time| u64::from_be_bytes(*time))
-}
-
 /// The first three lines of a checkpoint's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tip {
@@ -214,7 +209,7 @@ mod tests {
             Verifier { name: "w.example/1".to_owned(), kind: Kind::Cosignature, key: key.verifying_key() };
         let text = "pgveil/x\n3\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n".to_owned();
         let signature = cosign(&text, "w.example/1", &key, 1_679_315_147);
-        assert_eq!(cosigned_at(&signature), Some(1_679_315_147));
+        assert_eq!(signature.bytes.first_chunk(), Some(&1_679_315_147u64.to_be_bytes()));
         let mut note = Note { text, signatures: vec![signature] };
         let read = Note::parse(&note.write()).unwrap();
         assert_eq!(read, note);

@@ -68,6 +68,18 @@ impl Event {
 }
 
 impl AuditRecord {
+    /// A record of the proxy itself, not of a connection; `time` in Unix microseconds.
+    pub fn of_the_proxy(time: i64, event: Event) -> AuditRecord {
+        AuditRecord {
+            time,
+            connection: 0,
+            user: String::new(),
+            database: String::new(),
+            application: String::new(),
+            address: String::new(),
+            event,
+        }
+    }
     /// The same record with a shape of at most [`SHAPE_BYTES_MAX`] bytes; a cut shape ends with `…`.
     pub fn bounded(mut self) -> AuditRecord {
         if let Event::Intent { shape, .. } | Event::Refused { shape, .. } = &mut self.event

@@ -3,6 +3,7 @@
 //! Guarantees: [`list`] gives the segments in the log's order, each once; [`Segments`] reads them as one stream, compressed ones
 //! too, and knows which file a byte came from. Deliberately absent: what the bytes mean, and writing (but [`compress`]).
 
+use super::files::{beside, sync_folder};
 use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
@@ -72,12 +73,7 @@ pub fn open(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
 
 /// Replaces a sealed segment by its compressed form; after a crash one of them is whole.
 pub fn compress(path: &Path) -> io::Result<()> {
-    let named = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    let (passing, compressed) = (named(".gz.new"), named(".gz"));
+    let (passing, compressed) = (beside(path, ".gz.new"), beside(path, ".gz"));
     let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&passing)?;
     let mut encoder = GzEncoder::new(file, Compression::default());
     io::copy(&mut File::open(path)?, &mut encoder)?;
@@ -86,11 +82,6 @@ pub fn compress(path: &Path) -> io::Result<()> {
     fs::rename(&passing, &compressed)?;
     sync_folder(path)?;
     fs::remove_file(path)
-}
-
-/// Makes the names in a file's folder durable.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Segments as one stream.

@@ -3,15 +3,15 @@
 //! Guarantees: what was seen is on disk before a cosignature is given, and requests of one log go one after the other. Deliberately
 //! absent: the network; a request may come by any road.
 
-use super::Fault;
 use super::checkpoint::LogId;
 use super::note::Note;
 use super::note::{NoteSignature, Tip, Verifier, base64_of, cosign, hash_from_base64};
 use super::tree::{Head, is_consistent};
+use super::{Fault, files};
 use crate::audit::chain::Hash;
 use ed25519_dalek::SigningKey;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -117,18 +117,9 @@ impl Seen {
     fn keep(&mut self, head: Head) -> Result<(), Fault> {
         let cannot =
             |error: std::io::Error| Fault::new(format!("could not write {}: {error}", self.path.display()));
-        let passing = self.path.with_extension("new");
         let text = format!("{}\n{}\n{}\n", self.log.origin(), head.size, base64_of(&head.root));
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&passing)
-            .map_err(cannot)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(cannot)?;
-        fs::rename(&passing, &self.path).map_err(cannot)?;
-        super::segments::sync_folder(&self.path).map_err(cannot)?;
+        files::replace(&self.path, 0o600, text.as_bytes()).map_err(cannot)?;
+        files::sync_folder(&self.path).map_err(cannot)?;
         self.head = head;
         Ok(())
     }

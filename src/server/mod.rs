@@ -249,17 +249,9 @@ fn open_log(settings: &Settings, metrics: &Metrics, readiness: &Readiness) -> Re
     Ok(log)
 }
 
-/// A record of the proxy itself.
+/// A record of the proxy itself, now.
 fn about_ourselves(event: Event) -> AuditRecord {
-    AuditRecord {
-        time: unix_micros(),
-        connection: 0,
-        user: String::new(),
-        database: String::new(),
-        application: String::new(),
-        address: String::new(),
-        event,
-    }
+    AuditRecord::of_the_proxy(unix_micros(), event)
 }
 
 /// A socket that nobody listens on any more is taken over.

@@ -3,7 +3,7 @@
 //! Guarantees: [`FileDisk`] notices that its file was removed, renamed, shortened or lengthened behind its back, or that
 //! another stands in its place, and then does not write. Deliberately absent: what the bytes mean.
 
-use super::super::segments;
+use super::super::{files, segments};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -11,9 +11,7 @@ use std::{fs, io};
 
 /// The name that a new segment has until the one before it is sealed.
 pub(super) fn coming(log: &Path) -> PathBuf {
-    let mut name = log.as_os_str().to_owned();
-    name.push(".next");
-    PathBuf::from(name)
+    files::beside(log, ".next")
 }
 
 /// A file that grows at its end.
@@ -72,7 +70,7 @@ impl Disk for FileDisk {
     fn append(&mut self, length: u64, bytes: &[u8]) -> io::Result<()> {
         self.is_ours()?;
         if self.unnamed {
-            segments::sync_folder(&self.path)?;
+            files::sync_folder(&self.path)?;
             self.unnamed = false;
         }
         self.length = None;
@@ -106,7 +104,7 @@ impl Disk for FileDisk {
         }
         (self.file, self.length) = (file, Some(content.len() as u64));
         // Nothing is written to a file whose name a crash could take back.
-        self.unnamed = segments::sync_folder(&self.path).is_err();
+        self.unnamed = files::sync_folder(&self.path).is_err();
         Ok(())
     }
 }

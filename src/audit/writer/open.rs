@@ -6,7 +6,7 @@
 use super::super::checkpoint::{KeyId, LogId};
 use super::super::resume::{Resumed, resume};
 use super::super::segments::{self, LOG_FILE};
-use super::super::{AuditRecord, Event, Fault, keys};
+use super::super::{AuditRecord, Event, Fault, files, keys};
 use super::appender::{self, Appender, End};
 use super::disk::{FileDisk, coming};
 use super::{Clock, Repair};
@@ -66,7 +66,7 @@ pub(super) fn open(folder: &Path, clock: Clock) -> Result<Opened, Fault> {
     };
     let mut appender = Appender::new(disk, end, key, clock.clone());
     if let Some(Repair { unsigned, cut }) = repair {
-        let record = about_ourselves(clock(), Event::Recovered { unsigned, cut });
+        let record = AuditRecord::of_the_proxy(clock(), Event::Recovered { unsigned, cut });
         appender.cut_back().map_err(|why| unusable(&path, why.0))?;
         appender.append(&[&record], true).map_err(|why| unusable(&path, why.0))?;
     }
@@ -80,7 +80,7 @@ pub(super) fn change_key(appender: &mut Appender, folder: &Path) -> Result<bool,
     let Some(next) = keys::next_key(folder)? else { return Ok(false) };
     let told = |why: super::Unrecorded| unusable(&folder.join(LOG_FILE), why.0);
     let key = faster_hex::hex_string(next.verifying_key().as_bytes());
-    let record = about_ourselves(appender.now(), Event::KeyChanged { key });
+    let record = AuditRecord::of_the_proxy(appender.now(), Event::KeyChanged { key });
     appender.append(&[&record], true).map_err(told)?;
     appender.rotate(Some(next)).map_err(told)?;
     keys::adopt_next(folder)?;
@@ -102,7 +102,7 @@ fn find_newest(folder: &Path, path: &Path, key: &SigningKey, time: i64) -> Resul
     }
     if exists(&coming(path))? {
         fs::rename(coming(path), path).map_err(cannot)?;
-        return segments::sync_folder(path).map_err(cannot);
+        return files::sync_folder(path).map_err(cannot);
     }
     Err(unusable(path, "it is missing, though older segments of the log are there".to_owned())
         .hint("Someone removed it. Put it back, or begin a new log in another folder and keep this one as evidence."))
@@ -114,19 +114,6 @@ fn exists(path: &Path) -> Result<bool, Fault> {
 
 fn unusable(path: &Path, why: String) -> Fault {
     Fault::new(format!("the audit log {} cannot be used: {why}", path.display()))
-}
-
-/// A record of the log itself, not of a connection.
-pub(super) fn about_ourselves(time: i64, event: Event) -> AuditRecord {
-    AuditRecord {
-        time,
-        connection: 0,
-        user: String::new(),
-        database: String::new(),
-        application: String::new(),
-        address: String::new(),
-        event,
-    }
 }
 
 fn lock(folder: &Path) -> Result<File, Fault> {

@@ -5,9 +5,8 @@
 
 use super::super::canonical::Line;
 use super::super::lines::Lines;
-use super::super::{Event, segments};
+use super::super::{AuditRecord, Event, segments};
 use super::appender::{Appender, End};
-use super::open::about_ourselves;
 use super::{Clock, SegmentSettings};
 use std::fs;
 use std::io;
@@ -94,7 +93,7 @@ impl Housekeeper {
         let before = sealed.get(old).map_or(appender.end().first, |(first, _)| *first);
         // Once is enough, where a file would not go the first time.
         if self.told != Some(before) {
-            let record = about_ourselves((self.clock)(), Event::Removed { before });
+            let record = AuditRecord::of_the_proxy((self.clock)(), Event::Removed { before });
             appender.append(&[&record], true).map_err(|why| why.0)?;
             self.told = Some(before);
         }
