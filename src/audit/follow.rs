@@ -49,8 +49,8 @@ struct Reading {
 }
 
 enum Source {
-    /// Plain: what is not whole yet is read again later.
-    File(File, u64),
+    /// Plain, and where its next line begins: what is not whole yet is read again later.
+    File(BufReader<File>, u64),
     /// Compressed, so sealed: read to its end.
     Compressed(Lines<Box<dyn io::BufRead + Send>>),
 }
@@ -130,7 +130,7 @@ impl Follower {
             self.next = oldest;
         }
         let (first, source) = if self.next >= newest_first {
-            (newest_first, Source::File(newest, 0))
+            (newest_first, Source::plain(newest)?)
         } else {
             let older = sealed.iter().rev().find(|(first, _)| *first <= self.next);
             let Some((first, path)) = older else { return Err(missing(self.next)) };
@@ -216,23 +216,29 @@ impl Source {
         if path.extension().is_some_and(|extension| extension == "gz") {
             return Ok(Source::Compressed(Lines::new(segments::open(path)?)));
         }
-        Ok(Source::File(File::open(path)?, 0))
+        Source::plain(File::open(path)?)
+    }
+
+    /// A file from its beginning on.
+    fn plain(mut file: File) -> io::Result<Source> {
+        file.rewind()?;
+        Ok(Source::File(BufReader::with_capacity(64 * 1024, file), 0))
     }
 
     /// The next whole line.
     fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
         match self {
-            Source::File(file, at) => {
-                file.seek(SeekFrom::Start(*at))?;
-                let Some(line) = Lines::new(BufReader::with_capacity(8192, &mut *file)).next()? else {
-                    return Ok(None);
-                };
-                if !line.whole {
-                    return Ok(None);
+            Source::File(file, at) => match Lines::new(&mut *file).next()? {
+                Some(line) if line.whole => {
+                    *at += line.end();
+                    Ok(Some(line.bytes))
                 }
-                *at += line.end();
-                Ok(Some(line.bytes))
-            }
+                Some(_) => {
+                    file.seek(SeekFrom::Start(*at))?;
+                    Ok(None)
+                }
+                None => Ok(None),
+            },
             Source::Compressed(lines) => Ok(lines.next()?.filter(|line| line.whole).map(|line| line.bytes)),
         }
     }
@@ -246,7 +252,10 @@ impl Source {
 
     /// Back to a mark. A compressed segment ends in a checkpoint, so there is nothing to go back over.
     fn rewind(&mut self, mark: u64) -> io::Result<()> {
-        if let Source::File(_, at) = self {
+        if let Source::File(file, at) = self
+            && *at != mark
+        {
+            file.seek(SeekFrom::Start(mark))?;
             *at = mark;
         }
         Ok(())
