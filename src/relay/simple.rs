@@ -128,7 +128,7 @@ impl Relay {
         Ok(())
     }
 
-    fn rewrite(&mut self, mut held: Held, script: &Script, text: &str) {
+    fn rewrite(&mut self, held: Held, script: &Script, text: &str) {
         let plans = || {
             script.statements.iter().filter_map(|planned| match planned {
                 Planned::Plan(plan) => Some(plan),
@@ -153,17 +153,7 @@ impl Relay {
                 return;
             }
         };
-        match self.paid_for(&sent, held.answer.take()) {
-            Ok(true) => {}
-            Ok(false) => {
-                self.held = Some(held);
-                return;
-            }
-            Err(refusal) => {
-                self.refuse_query(&refusal, text);
-                return;
-            }
-        }
+        let Some(held) = self.once_paid(&sent, held, text) else { return };
         if fallible && commits {
             self.statements.forget("");
             let again = (idle && !held.retried && !held.stepped_up).then_some(held.frame);
@@ -174,7 +164,7 @@ impl Relay {
     }
 
     /// A text whose statements from `at` on depend on earlier ones: these go first.
-    fn query_in_turn(&mut self, mut held: Held, script: &Script, at: usize, text: &str) {
+    fn query_in_turn(&mut self, held: Held, script: &Script, at: usize, text: &str) {
         if !self.queue.is_empty() {
             self.flush();
             self.held = Some(held);
@@ -182,17 +172,7 @@ impl Relay {
         }
         match self.all_sent(script, 0..at, text) {
             Ok(sent) => {
-                match self.paid_for(&sent, held.answer.take()) {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        self.held = Some(held);
-                        return;
-                    }
-                    Err(refusal) => {
-                        self.refuse_query(&refusal, text);
-                        return;
-                    }
-                }
+                let Some(held) = self.once_paid(&sent, held, text) else { return };
                 self.statements.forget("");
                 let rest = Rest { frame: held.frame, at, resolved: false, answer: None };
                 self.conversion = Some(Conversion::new(sent, Some(rest), None));
@@ -203,6 +183,16 @@ impl Relay {
             }
             Err(unsent) => self.refuse_query(&unsent.refusal, text),
         }
+    }
+
+    /// The text when what its statements compare is counted; else it waits, or was refused.
+    fn once_paid(&mut self, sent: &[Sent], mut held: Held, text: &str) -> Option<Held> {
+        match self.paid_for(sent, held.answer.take()) {
+            Ok(true) => return Some(held),
+            Ok(false) => self.held = Some(held),
+            Err(refusal) => self.refuse_query(&refusal, text),
+        }
+        None
     }
 
     /// Counts what statements compare before they are sent; as `paid`.

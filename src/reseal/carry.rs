@@ -195,28 +195,37 @@ impl Carrier {
             return plain;
         }
         let style = Style::default();
-        let mut out = Carried { misfits: plain.misfits, ..Carried::default() };
-        for (at, place) in plain.places.iter().enumerate() {
+        plain.map(2, |cell, out| {
+            let mut wire = zeroize::Zeroizing::new(Vec::with_capacity(cell.len() + 16));
+            from.write(cell, Format::Binary, &style, &mut wire).map_err(|_| "it is malformed".to_owned())?;
+            to.read(&from, Format::Binary, &wire, &style, out).map_err(|error| error.message)
+        })
+    }
+
+    fn write(&self, plain: Carried) -> Carried {
+        let style = Style::default();
+        plain.map(4, |cell, out| {
+            let written = self.to.data_type.write(cell, Format::Binary, &style, out);
+            written.map_err(|_| "its cell holds no value of the column's type".to_owned())
+        })
+    }
+}
+
+impl Carried {
+    /// Each cell as `make` writes it, or why there is none. `room`: how many times as long it may become.
+    fn map(self, room: usize, make: impl Fn(&[u8], &mut Vec<u8>) -> Result<(), String>) -> Carried {
+        let mut out = Carried { misfits: self.misfits, ..Carried::default() };
+        for (at, place) in self.places.iter().enumerate() {
             let Some(place) = place else {
                 out.places.push(None);
                 continue;
             };
-            let cell = plain.cells.get(*place);
-            let mut wire = zeroize::Zeroizing::new(Vec::with_capacity(cell.len() + 16));
-            out.cells.reserve(2 * cell.len());
-            let read =
-                from.write(cell, Format::Binary, &style, &mut wire).map_err(|_| "it is malformed".to_owned());
-            let read = read.and_then(|()| {
-                out.cells.push_with(|bytes| to.read(&from, Format::Binary, &wire, &style, bytes)).map_err(
-                    |error| {
-                        out.cells.truncate(out.cells.len() - 1);
-                        error.message
-                    },
-                )
-            });
-            match read {
+            let cell = self.cells.get(*place);
+            out.cells.reserve(room * cell.len());
+            match out.cells.push_with(|bytes| make(cell, bytes)) {
                 Ok(()) => out.places.push(Some(out.cells.len() - 1)),
                 Err(why) => {
+                    out.cells.truncate(out.cells.len() - 1);
                     out.places.push(None);
                     out.misfits.push((at, why));
                 }
@@ -225,31 +234,6 @@ impl Carrier {
         out
     }
 
-    fn write(&self, plain: Carried) -> Carried {
-        let style = Style::default();
-        let mut out = Carried { misfits: plain.misfits, ..Carried::default() };
-        for (at, place) in plain.places.iter().enumerate() {
-            let Some(place) = place else {
-                out.places.push(None);
-                continue;
-            };
-            let cell = plain.cells.get(*place);
-            out.cells.reserve(4 * cell.len());
-            let written =
-                out.cells.push_with(|bytes| self.to.data_type.write(cell, Format::Binary, &style, bytes));
-            if written.is_ok() {
-                out.places.push(Some(out.cells.len() - 1));
-            } else {
-                out.cells.truncate(out.cells.len() - 1);
-                out.places.push(None);
-                out.misfits.push((at, "its cell holds no value of the column's type".to_owned()));
-            }
-        }
-        out
-    }
-}
-
-impl Carried {
     fn refuse(&mut self, wrong: impl Fn(&[u8]) -> bool, why: impl Fn() -> String) {
         for (at, place) in self.places.iter_mut().enumerate() {
             if place.is_some_and(|cell| wrong(self.cells.get(cell))) {
