@@ -9,7 +9,7 @@ use super::queue::{Class, Expect, Owed, Part, Role};
 use super::renew::Told;
 use super::run::{Run, check_comparisons};
 use super::statement::{self, Bound, Decided, Judged, Portal, Prepared, Undo};
-use super::{Held, Relay, kinds};
+use super::{Held, Relay, fence, kinds};
 use crate::cell::describe::declared_upstream;
 use crate::plan::{Effects, Judgement, Local, Pass, Planned, Reason, Refusal, Script, StatementPlan};
 use crate::wire::backend::{BIND_COMPLETE, CLOSE_COMPLETE, TransactionStatus};
@@ -58,6 +58,14 @@ impl Relay {
         let frame = held.frame.clone();
         let parse = Parse::view(&frame)?;
         let script = self.plan(parse.sql, &parse.types);
+        let held = match self.past_fence(held, fence::uses(&script)) {
+            Ok(Some(held)) => held,
+            Ok(None) => return Ok(()),
+            Err(refusal) => {
+                self.refuse_extended(&refusal, parse.sql);
+                return Ok(());
+            }
+        };
         let decided = match verdict(&script) {
             Verdict::Prepare(decided) => decided,
             Verdict::Refuse(refusal) => {

@@ -6,7 +6,7 @@
 //! was accepted; an untouched frame leaves as the same bytes. Deliberately absent: sockets, tasks, tracing, keys' files.
 //!
 //! Reading order: `queue` (what is owed), `client` (what must wait), `simple`, `convert`, `extended` (what is sent),
-//! `reply`, `rows`, `failed` (what comes back), `copy` (both ways), `ledger` (what all proxies share), `refuse`, `run` (records, gates), `spending` (limits over time), `settle` (what later plans
+//! `reply`, `rows`, `failed` (what comes back), `copy` (both ways), `ledger` (what all proxies share), `fence` (conversions), `refuse`, `run` (records, gates), `spending` (limits over time), `settle` (what later plans
 //! depend on), `purpose`, `renew`, `again` (plans out of date), `statement` (names), `cells` (the seam to `cell`).
 
 mod again;
@@ -18,6 +18,7 @@ mod copy;
 mod errors;
 mod extended;
 mod failed;
+mod fence;
 mod kinds;
 pub mod ledger;
 mod named;
@@ -137,6 +138,8 @@ struct Held {
     silent: bool,
     /// The one-time code that it gives was tried, and counts.
     stepped_up: bool,
+    /// It waited for a conversion's end already.
+    fenced: bool,
     /// What the ledger said to what was asked for it.
     answer: Option<ledger::Answer>,
 }
@@ -150,6 +153,7 @@ impl Held {
             renewed: false,
             silent: false,
             stepped_up: false,
+            fenced: false,
             answer: None,
         }
     }
@@ -187,6 +191,7 @@ pub struct Relay {
     /// The client's message that waits; no other is read meanwhile.
     held: Option<Held>,
     asking: ledger::Asking,
+    fence: fence::Fence,
     /// The newest pipeline, for where it must be sent again.
     again: again::Again,
     /// A simple query will be planned again: nothing else may come before it.
@@ -237,6 +242,7 @@ impl Relay {
             backlog: Messages::default(),
             held: None,
             asking: ledger::Asking::default(),
+            fence: fence::Fence::default(),
             again: again::Again::default(),
             replanning: false,
             skipping: false,

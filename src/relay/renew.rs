@@ -66,6 +66,13 @@ impl Relay {
     /// be taken now. `outdated` when it is known to hold no longer.
     pub(super) fn in_this_world(&mut self, held: Held, name: &str, outdated: bool) -> Option<Held> {
         let Some(prepared) = self.statements.get(name).cloned() else { return Some(held) };
+        let held = match self.past_fence(held, prepared.plan().is_some()) {
+            Ok(held) => held?,
+            Err(refusal) => {
+                self.refuse_extended(&refusal, &prepared.text);
+                return None;
+            }
+        };
         let refusal = match self.decided_now(&prepared, outdated) {
             Ok(None) => return Some(held),
             Ok(Some(decided)) if !held.renewed && !takes_types_for_granted(&held.frame, &prepared) => {

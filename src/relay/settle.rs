@@ -104,7 +104,7 @@ impl Relay {
     }
 
     /// Whether what is sent now stands in a transaction: one that was begun, or that of a pipeline before its Sync.
-    fn in_transaction(&self) -> bool {
+    pub(super) fn in_transaction(&self) -> bool {
         self.session.status == TransactionStatus::InTransaction || self.segment_open
     }
 
@@ -221,6 +221,7 @@ impl Relay {
             self.settle.path_stale = true;
             self.settle.path_in_transaction = true;
             // ROLLBACK TO is among these.
+            self.gave_locks_up();
             self.settle.amend_stale = self.settle.catalog_in_transaction;
         }
         if effects.catalog {

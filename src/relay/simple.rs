@@ -10,7 +10,7 @@ use super::errors::{Piece, Positions};
 use super::ledger::Answer;
 use super::queue::{Class, Expect, Owed, Part, QueryReply, Role};
 use super::run::check_comparisons;
-use super::{Held, Relay, kinds};
+use super::{Held, Relay, fence, kinds};
 use crate::plan::{Effects, Judgement, Local, Planned, Reason, Refusal, Script};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::{Violation, frontend};
@@ -87,7 +87,12 @@ impl Relay {
         let frame = held.frame.clone();
         let text = frontend::query_text(&frame)?;
         let script = self.plan(text, &[]);
-        let held = match self.try_code(held, &script) {
+        let passed = self.past_fence(held, fence::uses(&script));
+        let tried = match passed {
+            Ok(Some(held)) => self.try_code(held, &script),
+            waits_or_fails => waits_or_fails,
+        };
+        let held = match tried {
             Ok(Some(held)) => held,
             Ok(None) => return Ok(()),
             Err(refusal) => {

@@ -51,8 +51,6 @@ const CATCH_UP_ROWS: usize = 5_000;
 /// Tries to get the locks.
 const ATTEMPTS_MAX: u32 = 200;
 const VERIFY_ROWS: u64 = 2_000;
-/// Proxies look at the catalog each second.
-const GUARDED_FOR: Duration = Duration::from_secs(5);
 
 /// Settings of a connection that converts: names are written whole, nothing of the database's or role's defaults counts.
 const SESSION: &str = "SET search_path = ''; SET default_transaction_isolation = 'read committed'; \
@@ -332,7 +330,6 @@ impl<'a> Work<'a> {
         let all = state::all(&self.client).await?;
         let conversion = all.into_iter().find(|conversion| conversion.id == id);
         let conversion = conversion.ok_or_else(|| Failure::new("the conversion is not known any more"))?;
-        self.unguard(&conversion).await?;
         for statement in &conversion.validate {
             self.client.batch_execute(statement).await?;
         }
@@ -341,43 +338,6 @@ impl<'a> Work<'a> {
         }
         state::enter_phase(&self.client, id, Phase::Done).await?;
         Ok(Done::Converted(Box::new(conversion)))
-    }
-
-    /// Takes the guards away, once every proxy has had the time to see the columns' new types.
-    async fn unguard(&mut self, conversion: &Conversion) -> Result<(), Failure> {
-        for (number, table) in conversion.spec.tables.iter().enumerate() {
-            let names = Names::new(conversion.id, number);
-            if setup::guard(table, &names, self.keyring).is_none() {
-                continue;
-            }
-            let age = "SELECT pg_catalog.extract('epoch', pg_catalog.clock_timestamp() - r.changed)::float8 \
-                       FROM pgveil.reseal r WHERE r.id = $1";
-            let age: f64 = self.client.query_one(age, &[&conversion.id]).await?.try_get(0)?;
-            let age = Duration::try_from_secs_f64(age).unwrap_or_default();
-            tokio::time::sleep(GUARDED_FOR.saturating_sub(age)).await;
-            self.patiently(&setup::unguard(table, &names)).await?;
-        }
-        Ok(())
-    }
-
-    /// One transaction that asks for locks briefly, until it has them.
-    async fn patiently(&mut self, statements: &str) -> Result<(), Failure> {
-        for attempt in 1..=ATTEMPTS_MAX {
-            let tried = async {
-                let transaction = self.client.transaction().await?;
-                transaction.batch_execute("SET LOCAL lock_timeout = '700ms'").await?;
-                transaction.batch_execute(statements).await?;
-                transaction.commit().await?;
-                Ok::<(), Failure>(())
-            };
-            match tried.await {
-                Err(failure) if failure.is(&["55P03", "40P01"]) && attempt < ATTEMPTS_MAX => {
-                    tokio::time::sleep(Duration::from_millis(300)).await;
-                }
-                result => return result,
-            }
-        }
-        Err(no_lock())
     }
 
     /// Takes back what is under way, and leaves no trace of it.

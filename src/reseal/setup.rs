@@ -4,9 +4,7 @@
 //! while replicas apply changes (ENABLE ALWAYS); clients may add to the notes and read nothing. Deliberately absent: rows.
 
 use super::Failure;
-use super::spec::{Form, GUARD, Names, TRIGGERS, Table, cell_column, key_column};
-use crate::crypto::keyring::Keyring;
-use crate::crypto::{Mode, envelope};
+use super::spec::{Names, TRIGGERS, Table, cell_column, key_column};
 use crate::server::prepare::quoted;
 use std::fmt::Write as _;
 use tokio_postgres::GenericClient;
@@ -137,40 +135,4 @@ pub(super) fn remove(table: &Table, names: &Names) -> String {
     }
     let _ = write!(sql, "DROP TABLE IF EXISTS {}, {}; ", names.shadow, names.written);
     sql
-}
-
-/// For columns that are plain again: a COPY that a proxy planned before is not cast, and would store its cells as texts.
-/// They are refused as a type that is gone is. `None` where no cell could be taken for a value.
-pub(super) fn guard(table: &Table, names: &Names, keyring: &Keyring) -> Option<String> {
-    let conditions: Vec<String> = table
-        .columns
-        .iter()
-        .filter_map(|column| {
-            let Form::Sealed { domain, deterministic, .. } = &column.from else { return None };
-            let Form::Plain { type_name, .. } = &column.to else { return None };
-            let text =
-                type_name == "text" || type_name == "bytea" || type_name.starts_with("character varying");
-            let mode = if *deterministic { Mode::Deterministic } else { Mode::Randomized };
-            let [d0, d1] = keyring.domain_id(domain).filter(|_| text)?.0.to_be_bytes();
-            let begins = faster_hex::hex_string(&[envelope::mode_byte(mode), d0, d1]);
-            let name = quoted(&column.name);
-            Some(format!("pg_catalog.starts_with(NEW.{name}::pg_catalog.text, E'\\\\x{begins}')"))
-        })
-        .collect();
-    if conditions.is_empty() {
-        return None;
-    }
-    Some(format!(
-        "CREATE FUNCTION {guard}() RETURNS trigger LANGUAGE plpgsql AS $guard$ BEGIN \
-           IF {} THEN RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = 'a sealed cell for a column that is stored in clear'; END IF; \
-           RETURN NEW; END $guard$; \
-         CREATE TRIGGER {GUARD} BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {guard}(); ",
-        conditions.join(" OR "),
-        table.sql(),
-        guard = names.guard,
-    ))
-}
-
-pub(super) fn unguard(table: &Table, names: &Names) -> String {
-    format!("DROP TRIGGER IF EXISTS {GUARD} ON {}; DROP FUNCTION IF EXISTS {}(); ", table.sql(), names.guard)
 }

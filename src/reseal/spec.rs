@@ -157,13 +157,8 @@ pub struct Names {
     pub written: String,
     /// The triggers' function.
     pub note: String,
-    /// Refuses sealed cells for a while, once the columns are plain.
-    pub guard: String,
     take: String,
 }
-
-/// The trigger of the guard.
-pub const GUARD: &str = "pgveil_reseal_guard";
 
 /// Triggers on the table.
 pub const TRIGGERS: [&str; 2] = ["pgveil_reseal_insert", "pgveil_reseal_update"];
@@ -171,13 +166,7 @@ pub const TRIGGERS: [&str; 2] = ["pgveil_reseal_insert", "pgveil_reseal_update"]
 impl Names {
     pub fn new(conversion: i64, table: usize) -> Names {
         let name = |kind: &str| format!("{SCHEMA}.{kind}_{conversion}_{table}");
-        Names {
-            shadow: name("shadow"),
-            written: name("written"),
-            note: name("note"),
-            guard: name("guard"),
-            take: name("take"),
-        }
+        Names { shadow: name("shadow"), written: name("written"), note: name("note"), take: name("take") }
     }
 
     /// The function that gives the new cell of a row, by its key.

@@ -1,7 +1,8 @@
 //! The swap: one transaction in which the columns get their new type and the shadow's cells.
 //!
 //! Guarantees: all or nothing, and the state says which; what was written until the lock was held is made up for; the old
-//! type goes with it, so that plans made for it fail; the lock is asked for briefly, so that nobody waits long behind it.
+//! type goes with it, so that plans made for it fail; the lock is asked for briefly, so that nobody waits long behind it;
+//! no statement that a proxy planned by the old types is read by the server after it (`server::fence`).
 //! Deliberately absent: trying again (`run`).
 
 use super::Failure;
@@ -14,6 +15,7 @@ use super::spec::{Column, Form, Names, Spec, Table};
 use crate::catalog::build::SCHEMA;
 use crate::crypto::keyring::Keyring;
 use crate::crypto::{KeyVersion, Mode, envelope};
+use crate::server::fence::LOCK;
 use crate::server::prepare::{WantedType, literal, quoted};
 use std::time::{Duration, Instant};
 use tokio_postgres::types::ToSql;
@@ -43,6 +45,8 @@ pub(super) struct Swap<'a> {
 
 /// Longest wait for the locks, shorter than `deadlock_timeout`: of two that wait for each other it is we who give way.
 const LOCK_TIMEOUT: &str = "700ms";
+/// Longest wait for every proxy to stand aside: they look each second, and give what is under way two.
+const FENCE_TIMEOUT: &str = "6s";
 /// Notes made up for under the lock.
 const BEHIND_MAX: usize = 20_000;
 const CATCH_UP_ROWS: usize = 5_000;
@@ -82,6 +86,11 @@ impl Swap<'_> {
 
     async fn run(&self, transaction: &Transaction<'_>) -> Result<Outcome, Failure> {
         let limit = (2 * self.lock_max).as_millis().max(2_000);
+        // Proxies see it when they next look, and first let what is under way come to its end.
+        let fence = format!(
+            "SET LOCAL lock_timeout = '{FENCE_TIMEOUT}'; SELECT pg_catalog.pg_advisory_xact_lock({LOCK})"
+        );
+        transaction.batch_execute(&fence).await?;
         let session =
             format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; SET LOCAL statement_timeout = {limit}");
         transaction.batch_execute(&session).await?;
@@ -224,11 +233,8 @@ impl Swap<'_> {
         }
         self.make_again(transaction, found).await?;
         self.drop_types(transaction).await?;
-        let mut rest: Vec<String> =
+        let rest: Vec<String> =
             self.fillers.iter().map(|filler| setup::remove(filler.table, &filler.names)).collect();
-        rest.extend(
-            self.fillers.iter().filter_map(|filler| setup::guard(filler.table, &filler.names, self.keyring)),
-        );
         transaction.batch_execute(&rest.concat()).await?;
         Ok(())
     }

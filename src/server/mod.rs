@@ -7,6 +7,7 @@ pub mod admin;
 pub mod cancel;
 mod certificate;
 pub mod fault;
+pub mod fence;
 pub mod ledger;
 pub mod listener;
 mod notice;

@@ -5,6 +5,7 @@
 //! knowledge of what the bytes mean.
 
 use super::fault;
+use super::fence::Passage;
 use super::ledger;
 use super::listener::Shared;
 use super::notice::Notice;
@@ -56,6 +57,7 @@ pub struct Pump {
     relay: Relay,
     shared: Arc<Shared>,
     database: Arc<Database>,
+    passage: Passage,
     worlds: watch::Receiver<Arc<World>>,
     phase: watch::Receiver<Phase>,
     /// Wakes this task when one of them changes.
@@ -99,6 +101,7 @@ impl Pump {
             server: Side::new(server),
             asked: Messages::default(),
             relay,
+            passage: database.passage(),
             worlds: database.watch(),
             phase: shared.shutdown.subscribe(),
             notice: Notice::default(),
@@ -131,9 +134,18 @@ impl Pump {
     /// `None`: it panicked, the client is told, and the connection ends.
     fn work<R>(&mut self, work: impl FnOnce(&mut Relay, Now, &mut Vec<Step>) -> R) -> Option<R> {
         let now = self.now();
+        let fenced = self.passage.enter();
+        // Whoever lowered the fence left a new world before.
+        if !fenced && self.worlds.has_changed().unwrap_or(false) {
+            self.change_world();
+        }
         let (relay, steps) = (&mut self.relay, &mut self.steps);
+        relay.fence(fenced);
         let result = match fault::caught(self.number, || work(relay, now, steps)) {
-            Ok(result) => result,
+            Ok(result) => {
+                self.passage.leave(self.relay.uses_under_way());
+                result
+            }
             Err(fields) => {
                 // Steps that lack the one after them.
                 self.steps.clear();

@@ -3,6 +3,7 @@
 //! Guarantees: errors name the server and the user, never a password; the catalog's rows come from one snapshot.
 //! Deliberately absent: clients' traffic (that is upstream's), and any decision about what was read.
 
+use super::fence::LOCK;
 use super::service_tls::ServiceTls;
 use super::settings::{DatabaseAddress, DatabaseSettings, DatabaseTls};
 use super::tls::{DatabaseConnector, TlsError};
@@ -144,9 +145,22 @@ pub async fn in_time<T>(
 /// # Errors
 /// The server is not there, or does not let the service user in.
 pub async fn service(settings: &DatabaseSettings, database: &str) -> Result<Client, ServiceError> {
+    watched(settings, database, || ()).await
+}
+
+/// As [`service`]; `ended` is called when the connection is no more.
+///
+/// # Errors
+/// As [`service`].
+pub async fn watched(
+    settings: &DatabaseSettings,
+    database: &str,
+    ended: impl FnOnce() + Send + 'static,
+) -> Result<Client, ServiceError> {
     let password = settings.service_password.as_ref().map(|password| password.as_str());
     in_time(CONNECT_TIMEOUT, async {
-        let client = connect(settings, database, &settings.service_user, password).await?;
+        let config = config(settings, database, &settings.service_user, password);
+        let client = open(config, settings, ended).await?;
         client.batch_execute(queries::SESSION).await?;
         Ok(client)
     })
@@ -183,6 +197,10 @@ pub async fn connect(
     user: &str,
     password: Option<&str>,
 ) -> Result<Client, ServiceError> {
+    open(config(settings, database, user, password), settings, || ()).await
+}
+
+fn config(settings: &DatabaseSettings, database: &str, user: &str, password: Option<&str>) -> Config {
     let mut config = Config::new();
     match &settings.address {
         DatabaseAddress::Tcp(host, port) => config.host(host).port(*port),
@@ -192,7 +210,7 @@ pub async fn connect(
     if let Some(password) = password {
         config.password(password);
     }
-    open(config, settings).await
+    config
 }
 
 /// An administrator's connection. `[database] tls` says how far the server is checked, unless the URL turns TLS off;
@@ -219,7 +237,7 @@ pub async fn connect_url(
     if let (None, Ok(password)) = (config.get_password(), std::env::var("PGPASSWORD")) {
         config.password(password);
     }
-    open(config, settings).await
+    open(config, settings, || ()).await
 }
 
 /// `host:port` of a database URL, as `[database] address` spells it; `None` when the URL has none or cannot be read.
@@ -233,7 +251,11 @@ pub fn address_of(url: &str) -> Option<String> {
     }
 }
 
-async fn open(mut config: Config, settings: &DatabaseSettings) -> Result<Client, ServiceError> {
+async fn open(
+    mut config: Config,
+    settings: &DatabaseSettings,
+    ended: impl FnOnce() + Send + 'static,
+) -> Result<Client, ServiceError> {
     config.connect_timeout(CONNECT_TIMEOUT).application_name("pgveil");
     let address = address(&config);
     let user = config.get_user().unwrap_or("the operating system's user").to_owned();
@@ -254,7 +276,10 @@ async fn open(mut config: Config, settings: &DatabaseSettings) -> Result<Client,
         .map_err(ServiceError::from)
         .map_err(|error| fault(error.sqlstate, error.message))?;
     // Ends when the client is dropped; what goes wrong, the client's next call says.
-    tokio::spawn(connection);
+    tokio::spawn(async {
+        let _ = connection.await;
+        ended();
+    });
     Ok(client)
 }
 
@@ -406,6 +431,39 @@ pub async fn distinct(
 /// The connection is gone or the database refuses.
 pub async fn signature(client: &Client) -> Result<String, ServiceError> {
     Ok(client.query_one(queries::SIGNATURE, &[]).await?.try_get(0)?)
+}
+
+/// Takes the fence's lock, shared: waits while a conversion has it.
+///
+/// # Errors
+/// The connection is gone.
+pub async fn lock_fence(client: &Client) -> Result<(), ServiceError> {
+    client.query(&format!("SELECT pg_catalog.pg_advisory_lock_shared({LOCK})"), &[]).await?;
+    Ok(())
+}
+
+/// Gives the fence's lock up.
+///
+/// # Errors
+/// The connection is gone.
+pub async fn unlock_fence(client: &Client) -> Result<(), ServiceError> {
+    client.query(&format!("SELECT pg_catalog.pg_advisory_unlock_shared({LOCK})"), &[]).await?;
+    Ok(())
+}
+
+/// Whether a conversion waits for the fence's lock.
+///
+/// # Errors
+/// The connection is gone.
+pub async fn is_fence_awaited(client: &Client) -> Result<bool, ServiceError> {
+    // A lock's number is shown in halves: `pg_locks` in the documentation.
+    let (high, low) = (LOCK >> 32, LOCK & 0xffff_ffff);
+    let query = format!(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'advisory' AND NOT l.granted \
+           AND l.mode = 'ExclusiveLock' AND l.classid = {high}::pg_catalog.oid AND l.objid = {low}::pg_catalog.oid AND l.objsubid = 1 \
+           AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))"
+    );
+    Ok(client.query_one(&query, &[]).await?.try_get(0)?)
 }
 
 /// The table of conversions in schema `pgveil`.

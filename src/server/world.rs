@@ -7,6 +7,7 @@
 //! new configuration holds, no world is made from an older one. Deliberately absent: deciding what tags mean (`catalog`).
 
 use super::Prepared;
+use super::fence::{Fence, Passage};
 use super::service::{self, ServiceError};
 use crate::catalog::build::{SCHEMA, build};
 use crate::catalog::queries::RawCatalog;
@@ -24,6 +25,10 @@ use tokio_postgres::Client;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// A comparison with the database that is younger need not be repeated at log-in: twice the time between polls.
 const CURRENT_FOR: Duration = Duration::from_secs(2);
+/// How long statements are held while those before them come to their end, for a conversion's sake. It will ask again.
+const DRAINED_WITHIN: Duration = Duration::from_secs(2);
+/// Longest wait of a statement before the fence.
+const HELD_FOR: Duration = Duration::from_secs(30);
 
 /// All databases that someone logged in to.
 pub struct Worlds {
@@ -38,6 +43,7 @@ pub struct Database {
     /// The configuration that holds, as [`Worlds`] has it.
     prepared: Arc<ArcSwap<Prepared>>,
     current: watch::Sender<Arc<World>>,
+    fence: Arc<Fence>,
     reading: tokio::sync::Mutex<Reading>,
     /// Requests for a reading so far.
     asked: AtomicU64,
@@ -49,7 +55,9 @@ pub struct Database {
 
 #[derive(Default)]
 struct Reading {
+    /// Holds the fence's lock; and its number there.
     client: Option<Client>,
+    number: u64,
     raw: Option<RawCatalog>,
     signature: String,
     /// When the signature was last compared with the database's.
@@ -63,7 +71,7 @@ pub struct Attached(Arc<Database>);
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.connections.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -91,7 +99,7 @@ impl Worlds {
             let make = || Arc::new(Database::new(name, self.prepared.clone(), self.generation.clone()));
             databases.entry(name.to_owned()).or_insert_with(make).clone()
         };
-        database.connections.fetch_add(1, Ordering::Relaxed);
+        database.connections.fetch_add(1, Ordering::SeqCst);
         let attached = Attached(database.clone());
         let mut reading = database.reading.lock().await;
         if reading.compared.is_none_or(|at| at.elapsed() > CURRENT_FOR) {
@@ -115,9 +123,11 @@ impl Worlds {
     pub async fn poll(&self) -> Result<(), ServiceError> {
         let mut result = Ok(());
         for database in self.all() {
-            if database.connections.load(Ordering::Relaxed) > 0 {
-                let mut reading = database.reading.lock().await;
+            let mut reading = database.reading.lock().await;
+            if database.connections.load(Ordering::SeqCst) > 0 {
                 result = result.and(database.compare(&mut reading).await);
+            } else {
+                database.leave(&mut reading);
             }
         }
         result
@@ -163,6 +173,7 @@ impl Database {
             name: name.to_owned(),
             current: watch::Sender::new(Arc::new(world_of(0, catalog, &prepared.load()))),
             prepared,
+            fence: Arc::default(),
             reading: tokio::sync::Mutex::default(),
             asked: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
@@ -180,8 +191,15 @@ impl Database {
         self.current.subscribe()
     }
 
-    /// Reads the catalog again for a statement that needs it. The world now: the old one when that failed.
+    /// A connection's way through the fence.
+    pub fn passage(&self) -> Passage {
+        self.fence.passage()
+    }
+
+    /// Reads the catalog again for a statement that needs it, once the fence is down. The world now: the old one when that
+    /// failed.
     pub async fn refresh(&self) -> Arc<World> {
+        self.fence.lowered(HELD_FOR).await;
         if let Err(error) = self.read(true).await {
             tracing::warn!(database = self.name, %error, "the catalog could not be read again");
         }
@@ -204,6 +222,14 @@ impl Database {
         Ok(())
     }
 
+    /// Nobody is connected: conversions need not wait for this proxy, which looks again when somebody comes.
+    fn leave(&self, reading: &mut Reading) {
+        if reading.client.take().is_some() {
+            self.fence.raise();
+            reading.compared = None;
+        }
+    }
+
     /// How far a column's conversion is.
     fn progress_of(&self, column: &str) -> f64 {
         let converting = self.converting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -223,19 +249,42 @@ impl Database {
         *self.converting.lock().unwrap_or_else(PoisonError::into_inner) = progress;
     }
 
-    /// Makes a new world when the catalog is no longer as it was last read, or never was read.
+    /// Makes a new world when the catalog is no longer as it was last read, or never was read; stands aside for who waits to
+    /// change it.
     async fn compare(&self, reading: &mut Reading) -> Result<(), ServiceError> {
         let unread = self.world().generation == 0;
         if !could_be_tagged(&self.prepared.load().tags, &self.name) {
             if unread {
                 self.publish(reading);
             }
-        } else if reading.raw.is_none() || !is_as_read(reading).await {
-            self.load(reading).await?;
-            self.publish(reading);
+        } else {
+            match seen(reading).await {
+                Some(seen) if reading.raw.is_some() && !seen.changed && !seen.awaited => {}
+                Some(seen) if seen.awaited => self.stand_aside(reading).await?,
+                _ => {
+                    self.load(reading).await?;
+                    self.publish(reading);
+                }
+            }
         }
         self.look_at_conversion(reading).await;
         reading.compared = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Lets a conversion have the lock, once no statement is under way that it would change; then sees what it did.
+    async fn stand_aside(&self, reading: &mut Reading) -> Result<(), ServiceError> {
+        self.fence.raise();
+        if self.fence.drained(DRAINED_WITHIN).await
+            && let Some(client) = reading.client.take()
+        {
+            let given = async { service::unlock_fence(&client).await };
+            service::in_time(ANSWER_TIMEOUT, given).await?;
+            service::in_time(ANSWER_TIMEOUT, service::lock_fence(&client)).await?;
+            reading.client = Some(client);
+        }
+        self.load(reading).await?;
+        self.publish(reading);
         Ok(())
     }
 
@@ -243,8 +292,9 @@ impl Database {
     fn publish(&self, reading: &mut Reading) {
         let prepared = self.prepared.load_full();
         let generation = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
-        if !could_be_tagged(&prepared.tags, &self.name) {
-            reading.raw = None;
+        let taggable = could_be_tagged(&prepared.tags, &self.name);
+        if !taggable {
+            (reading.raw, reading.client) = (None, None);
         }
         let catalog = match &reading.raw {
             Some(raw) => {
@@ -253,16 +303,32 @@ impl Database {
             None => Catalog { generation, database: self.name.clone(), ..Catalog::default() },
         };
         self.current.send_replace(Arc::new(world_of(generation, catalog, &prepared)));
+        if !taggable {
+            self.fence.not_needed();
+        } else if reading.client.as_ref().is_some_and(|client| !client.is_closed()) {
+            self.fence.lower(reading.number);
+            // It may have ended before it was known to hold the lock.
+            if reading.client.as_ref().is_none_or(Client::is_closed) {
+                self.fence.ended(reading.number);
+            }
+        }
     }
 
     /// One reading, over the kept connection or a new one. A connection that failed is not kept.
     async fn load(&self, reading: &mut Reading) -> Result<(), ServiceError> {
         let kept = reading.client.take().filter(|client| !client.is_closed());
         let prepared = self.prepared.load_full();
+        let number = if kept.is_some() { reading.number } else { self.fence.number() };
         let read = async {
             let mut client = match kept {
                 Some(client) => client,
-                None => service::service(&prepared.settings.database, &self.name).await?,
+                None => {
+                    let fence = self.fence.clone();
+                    let ended = move || fence.ended(number);
+                    let client = service::watched(&prepared.settings.database, &self.name, ended).await?;
+                    service::lock_fence(&client).await?;
+                    client
+                }
             };
             let signature = service::signature(&client).await?;
             let raw = service::read_catalog(&mut client).await?;
@@ -270,18 +336,28 @@ impl Database {
         };
         let (signature, raw, client) = service::in_time(ANSWER_TIMEOUT, read).await?;
         (reading.signature, reading.raw, reading.client) = (signature, Some(raw), Some(client));
+        reading.number = number;
         Ok(())
     }
 }
 
-/// Whether the catalog is as it was last read; not so when that cannot be asked.
-async fn is_as_read(reading: &mut Reading) -> bool {
-    let Some(client) = reading.client.as_ref().filter(|client| !client.is_closed()) else { return false };
-    match service::in_time(ANSWER_TIMEOUT, service::signature(client)).await {
-        Ok(signature) => signature == reading.signature,
+/// What the database says of its catalog.
+struct Seen {
+    /// It is no longer as it was last read.
+    changed: bool,
+    /// Someone waits for the fence's lock.
+    awaited: bool,
+}
+
+/// `None` when it cannot be asked.
+async fn seen(reading: &mut Reading) -> Option<Seen> {
+    let client = reading.client.as_ref().filter(|client| !client.is_closed())?;
+    let answers = async { tokio::try_join!(service::signature(client), service::is_fence_awaited(client)) };
+    match service::in_time(ANSWER_TIMEOUT, answers).await {
+        Ok((signature, awaited)) => Some(Seen { changed: signature != reading.signature, awaited }),
         Err(_) => {
             reading.client = None;
-            false
+            None
         }
     }
 }

@@ -59,6 +59,7 @@ mod relay;
 mod reload;
 mod reseal;
 mod reseal_kinds;
+mod reseal_load;
 mod serve;
 mod several;
 mod shop;

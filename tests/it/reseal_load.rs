@@ -1,0 +1,231 @@
+//! `pgveil reseal` under a load through three proxies: every answer is right, before, during and after, and all that a
+//! client may be told of a conversion is the 0A000 with which PostgreSQL itself asks to prepare again.
+
+use crate::postgres;
+use crate::proxy::{self, Proxy};
+use crate::reseal::{self, one};
+use crate::several::Sibling;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio_postgres::{Client, NoTls};
+
+/// What all workers did.
+#[derive(Default)]
+struct Load {
+    stop: AtomicBool,
+    statements: AtomicU64,
+    /// 0A000 that a client was told.
+    told: AtomicU64,
+}
+
+/// One client that has rows of its own, and knows what is in them.
+struct Worker {
+    client: Client,
+    load: Arc<Load>,
+    first: i32,
+    rows: HashMap<i32, String>,
+    random: u64,
+    written: u64,
+}
+
+const OWN_ROWS: i32 = 200;
+
+impl Worker {
+    async fn connect(url: &str, load: Arc<Load>, first: i32) -> Worker {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let rows = (first..first + OWN_ROWS).map(|id| (id, format!("ann{id}@example.com"))).collect();
+        Worker { client, load, first, rows, random: u64::try_from(first).unwrap(), written: 0 }
+    }
+
+    fn next(&mut self, below: i32) -> i32 {
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        i32::try_from((self.random >> 33) % u64::try_from(below).unwrap()).unwrap()
+    }
+
+    /// The answer, or that it is to be asked again.
+    fn judged<T>(&self, what: &str, answer: Result<T, tokio_postgres::Error>) -> Option<T> {
+        self.load.statements.fetch_add(1, Ordering::Relaxed);
+        match answer {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                let state = error.code().map(|code| code.code().to_owned());
+                assert_eq!(state.as_deref(), Some("0A000"), "{what}: {error:?}");
+                self.load.told.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    async fn work(mut self) {
+        let mut by_email = self.client.prepare("select id from customers where email = $1").await.unwrap();
+        while !self.load.stop.load(Ordering::Relaxed) {
+            let id = self.first + self.next(OWN_ROWS);
+            let now = self.rows[&id].clone();
+            match self.next(7) {
+                0 => {
+                    let new = self.fresh(id);
+                    let done = self
+                        .client
+                        .execute("update customers set email = $2 where id = $1", &[&id, &new])
+                        .await;
+                    self.wrote("update", done, id, new);
+                }
+                1 => {
+                    let new = self.fresh(id);
+                    let sql =
+                        format!("update customers set email = '{new}', card = '{new}' where email = '{now}'");
+                    let done = self.client.simple_query(&sql).await.map(|messages| match messages.last() {
+                        Some(tokio_postgres::SimpleQueryMessage::CommandComplete(count)) => *count,
+                        _ => 0,
+                    });
+                    self.wrote("simple update", done, id, new);
+                }
+                2 => {
+                    let found = self.client.query(&by_email, &[&now]).await;
+                    if let Some(rows) = self.judged("prepared select", found) {
+                        let ids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+                        assert_eq!(ids, [id], "{now}");
+                    } else {
+                        by_email =
+                            self.client.prepare("select id from customers where email = $1").await.unwrap();
+                    }
+                }
+                3 => {
+                    let found = self.client.query("select email from customers where id = $1", &[&id]).await;
+                    if let Some(rows) = self.judged("select", found) {
+                        assert_eq!(rows[0].get::<_, String>(0), now);
+                    }
+                }
+                4 => self.in_transaction(id).await,
+                5 => {
+                    // Over ciphertext it would be another length, without an error.
+                    let sql = format!(
+                        "select count(*) from customers where id = {id} and length(email) = {}",
+                        now.len()
+                    );
+                    let found = self.client.query(&sql, &[]).await;
+                    if let Some(rows) = self.judged("length", found) {
+                        assert_eq!(rows[0].get::<_, i64>(0), 1, "{now}");
+                    }
+                }
+                _ => self.replace(id).await,
+            }
+        }
+        for (id, email) in &self.rows {
+            let row =
+                self.client.query_one("select email from customers where id = $1", &[id]).await.unwrap();
+            assert_eq!(&row.get::<_, String>(0), email, "{id}");
+        }
+    }
+
+    fn fresh(&mut self, id: i32) -> String {
+        self.written += 1;
+        format!("ann{id}w{}@example.com", self.written)
+    }
+
+    fn wrote(&mut self, what: &str, done: Result<u64, tokio_postgres::Error>, id: i32, new: String) {
+        if let Some(count) = self.judged(what, done) {
+            assert_eq!(count, 1, "{what} of {id}");
+            self.rows.insert(id, new);
+        }
+    }
+
+    /// An update between two selects, as texts, in one transaction: what fails in it cannot be done again unseen.
+    async fn in_transaction(&mut self, id: i32) {
+        let (now, new) = (self.rows[&id].clone(), self.fresh(id));
+        let statements = [
+            "begin".to_owned(),
+            format!("select id from customers where email = '{now}'"),
+            format!("update customers set email = '{new}' where email = '{now}'"),
+            format!("select id from customers where email = '{new}'"),
+            "commit".to_owned(),
+        ];
+        for statement in statements {
+            let done = self.client.simple_query(&statement).await;
+            if self.judged(&statement, done).is_none() {
+                self.client.simple_query("rollback").await.unwrap();
+                return;
+            }
+        }
+        self.rows.insert(id, new);
+    }
+
+    /// Deletes the row and inserts it anew, in one transaction.
+    async fn replace(&mut self, id: i32) {
+        let new = self.fresh(id);
+        let transaction = self.client.transaction().await.unwrap();
+        let done = async {
+            transaction.execute("delete from customers where id = $1", &[&id]).await?;
+            transaction
+                .execute("insert into customers (id, email, card) values ($1, $2, $2)", &[&id, &new])
+                .await?;
+            transaction.commit().await
+        };
+        let done = done.await;
+        if self.judged("replace", done).is_some() {
+            self.rows.insert(id, new);
+        }
+    }
+}
+
+#[test]
+fn three_proxies_answer_rightly_through_conversions() {
+    let proxy = Proxy::start(proxy::POLICY, proxy::TAGS);
+    postgres::execute(
+        proxy.direct(),
+        "create table customers (id int primary key, email text unique, card text, joined date); \
+         insert into customers select n, 'ann' || n || '@example.com', 'c' || n, '2020-01-01' from generate_series(1, 20000) n; \
+         grant all on customers to shop",
+    );
+    let siblings = [Sibling::of(&proxy), Sibling::of(&proxy)];
+    let urls = [proxy.url("shop"), siblings[0].url("shop"), siblings[1].url("shop")];
+    let load = Arc::new(Load::default());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let workers: Vec<_> = (0..6_i32)
+        .map(|number| {
+            let (url, load) = (urls[usize::try_from(number).unwrap() % 3].clone(), load.clone());
+            runtime.spawn(async move { Worker::connect(&url, load, 1 + number * 1000).await.work().await })
+        })
+        .collect();
+    let is_sealed = || one(proxy.direct(), "select pg_typeof(email)::text from customers limit 1") != "text";
+    for round in 0..1 {
+        std::thread::sleep(Duration::from_millis(500));
+        reseal::must(
+            &proxy,
+            &[
+                "start",
+                "public.customers.email",
+                "public.customers.card",
+                "--batch",
+                "1000",
+                "--max-lock",
+                "60",
+            ],
+        );
+        assert!(is_sealed());
+        std::thread::sleep(Duration::from_millis(1500));
+        let clear = "select count(*) from customers where encode(email::bytea, 'escape') like '%example%'";
+        assert_eq!(one(proxy.direct(), clear), "0");
+        reseal::must(&proxy, &["undo", "public.customers.email", "--max-lock", "60"]);
+        assert!(!is_sealed());
+        let sealed = "select count(*) from customers where email like '\\\\x11%' or card like '\\\\x12%'";
+        assert_eq!(one(proxy.direct(), sealed), "0", "round {round}");
+    }
+    load.stop.store(true, Ordering::Relaxed);
+    for worker in workers {
+        runtime.block_on(worker).unwrap();
+    }
+    let rows = "select id, email from customers order by id";
+    let all = postgres::query(&urls[0], rows);
+    assert_eq!(all.len(), 20_000);
+    for url in &urls {
+        assert_eq!(postgres::query(url, rows), all);
+    }
+    let (statements, told) = (load.statements.load(Ordering::Relaxed), load.told.load(Ordering::Relaxed));
+    assert!(statements > 500, "{statements} statements are no load");
+    eprintln!("{statements} statements, {told} told to prepare again");
+}
