@@ -151,6 +151,7 @@ fn members(named: &Named<'_>) -> Option<BTreeSet<String>> {
     Some(named.texts()?.into_iter().map(|text| text.value).collect())
 }
 
+// Its helpers are never inlined: with all of them in it, it keeps the optimiser busy for a quarter of an hour.
 fn rule(mut section: Section<'_>, policy: &Policy) -> Option<Rule> {
     let document = section.document;
     let name = section.required("name", "Give the rule a name: records and plans speak of it.");
@@ -217,6 +218,7 @@ fn rule(mut section: Section<'_>, policy: &Policy) -> Option<Rule> {
 }
 
 /// An array that a rule cannot do without.
+#[inline(never)]
 fn some_texts(section: &mut Section<'_>, key: &str, hint: &str) -> Vec<Text> {
     let found = section.texts(key);
     if found.as_ref().is_none_or(Vec::is_empty) {
@@ -226,6 +228,7 @@ fn some_texts(section: &mut Section<'_>, key: &str, hint: &str) -> Vec<Text> {
 }
 
 /// An array that narrows a rule: empty, it would be unclear whether everyone or nobody is meant.
+#[inline(never)]
 fn conditions(section: &mut Section<'_>, key: &str, hint: &str) -> Vec<Text> {
     let found = section.texts(key);
     if found.as_ref().is_some_and(Vec::is_empty) {
@@ -234,6 +237,7 @@ fn conditions(section: &mut Section<'_>, key: &str, hint: &str) -> Vec<Text> {
     found.unwrap_or_default()
 }
 
+#[inline(never)]
 fn check_label(document: &Document, label: &Text, policy: &Policy) {
     let stem = label.value.strip_suffix(".*").unwrap_or(&label.value);
     if label.value != "*" && !is_label(stem) {
@@ -252,6 +256,7 @@ fn check_label(document: &Document, label: &Text, policy: &Policy) {
     }
 }
 
+#[inline(never)]
 fn actions(section: &mut Section<'_>) -> Vec<Action> {
     let texts =
         some_texts(section, "allow", "Write: allow = [\"read\"]; read, compare and write may stand there.");
@@ -260,6 +265,7 @@ fn actions(section: &mut Section<'_>) -> Vec<Action> {
 }
 
 /// `None` when it is missing or wrong; then a mistake was noted.
+#[inline(never)]
 fn show(
     section: &mut Section<'_>,
     allow: &[Action],
@@ -294,12 +300,13 @@ fn show(
     Some(form)
 }
 
+#[inline(never)]
 fn form(section: &Section<'_>, text: &Text) -> Option<Form> {
     let hint = match Form::read(&text.value) {
         Ok(form) => return Some(form),
         Err(Misspelled::Numbers(right)) => format!("Write {right}."),
         Err(Misspelled::Unknown) => {
-            let words = Form::ALL.map(|form| form.name());
+            let words: Vec<_> = Form::ALL.iter().map(Form::name).collect();
             format!("One of: {}.", words.join(", "))
         }
     };
@@ -331,6 +338,7 @@ fn meant(labels: &[Text], domain: &Domain) -> bool {
 }
 
 /// A CIDR network; a bare address is a network of one.
+#[inline(never)]
 fn network(document: &Document, text: &Text) -> Option<ipnet::IpNet> {
     let bare = || text.value.parse::<IpAddr>().ok().map(ipnet::IpNet::from);
     let found = text.value.parse().ok().or_else(bare);
