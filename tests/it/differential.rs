@@ -64,7 +64,8 @@ struct Tally {
     /// Statements without anything that ciphertext cannot serve, and the refused among them.
     servable: (u64, u64),
     constructs: BTreeMap<&'static str, (u64, u64)>,
-    reasons: BTreeMap<String, u64>,
+    /// How often, and the shortest statement that was refused so.
+    reasons: BTreeMap<String, (u64, String)>,
 }
 
 impl Tally {
@@ -82,7 +83,11 @@ impl Tally {
             counts.1 += u64::from(refused.is_some());
         }
         if let Some(message) = refused {
-            *self.reasons.entry(general(message)).or_default() += 1;
+            let (count, example) = self.reasons.entry(general(message)).or_default();
+            *count += 1;
+            if example.is_empty() || statement.sql.len() < example.len() {
+                example.clone_from(&statement.sql);
+            }
         }
     }
 
@@ -105,9 +110,9 @@ impl Tally {
             println!("{:6.1} %  of {:6}  {construct}", share(*counts), counts.0);
         }
         let mut reasons: Vec<_> = self.reasons.iter().collect();
-        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        for (reason, count) in reasons.iter().take(60) {
-            println!("{count:8}  {reason}");
+        reasons.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+        for (reason, (count, example)) in reasons.iter().take(60) {
+            println!("{count:8}  {reason}\n          {example}");
         }
     }
 }
