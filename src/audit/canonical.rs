@@ -120,12 +120,21 @@ pub fn write_record(chain: Chain, record: &AuditRecord, out: &mut Vec<u8>) {
 
 fn write_event(event: &Event, object: &mut Object<'_>) {
     match event {
-        Event::Started { version, configuration } => {
+        Event::Started { version, configuration, files } => {
             object.text("version", version);
             object.text("configuration", configuration);
+            object.list("files", files, write_file);
         }
         Event::Stopped | Event::LoggedIn => {}
-        Event::Reloaded { configuration } => object.text("configuration", configuration),
+        Event::Reloaded { configuration, files } => {
+            object.text("configuration", configuration);
+            object.list("files", files, write_file);
+        }
+        Event::ColumnChanged { column, from, to } => {
+            object.text("column", column);
+            object.text("from", from);
+            object.text("to", to);
+        }
         Event::LogInFailed { reason } => object.text("reason", reason),
         Event::SecondFactor { outcome } => object.text("outcome", outcome),
         Event::BreakGlass { reason } => object.text("reason", reason),
@@ -165,6 +174,11 @@ fn write_event(event: &Event, object: &mut Object<'_>) {
         Event::Removed { before } => object.unsigned("before", *before),
         Event::KeyChanged { key } => object.text("key", key),
     }
+}
+
+fn write_file((file, digest): &(String, String), object: &mut Object<'_>) {
+    object.text("file", file);
+    object.text("digest", digest);
 }
 
 fn write_use(used: &UsedColumn, object: &mut Object<'_>) {
@@ -324,11 +338,21 @@ fn read_line(map: Map<String, Value>) -> Option<Line> {
 
 fn read_event(fields: &mut Fields) -> Option<Event> {
     Some(match fields.text("event")?.as_str() {
-        "started" => {
-            Event::Started { version: fields.text("version")?, configuration: fields.text("configuration")? }
-        }
+        "started" => Event::Started {
+            version: fields.text("version")?,
+            configuration: fields.text("configuration")?,
+            files: fields.list("files", read_file)?,
+        },
         "stopped" => Event::Stopped,
-        "reloaded" => Event::Reloaded { configuration: fields.text("configuration")? },
+        "reloaded" => Event::Reloaded {
+            configuration: fields.text("configuration")?,
+            files: fields.list("files", read_file)?,
+        },
+        "column_changed" => Event::ColumnChanged {
+            column: fields.text("column")?,
+            from: fields.text("from")?,
+            to: fields.text("to")?,
+        },
         "logged_in" => Event::LoggedIn,
         "log_in_failed" => Event::LogInFailed { reason: fields.text("reason")? },
         "second_factor" => Event::SecondFactor { outcome: fields.text("outcome")? },
@@ -364,6 +388,10 @@ fn read_event(fields: &mut Fields) -> Option<Event> {
         "key_changed" => Event::KeyChanged { key: fields.text("key")? },
         _ => return None,
     })
+}
+
+fn read_file(fields: &mut Fields) -> Option<(String, String)> {
+    Some((fields.text("file")?, fields.text("digest")?))
 }
 
 fn read_use(fields: &mut Fields) -> Option<UsedColumn> {

@@ -49,10 +49,23 @@ pub enum Event {
     Started {
         version: String,
         configuration: String,
+        /// (name, SHA-256 in hexadecimal) of each file that it was read from.
+        files: Vec<(String, String)>,
     },
     Stopped,
     Reloaded {
         configuration: String,
+        /// As in `Started`.
+        files: Vec<(String, String)>,
+    },
+    /// The database stores a tagged column otherwise than before: it was converted, made, dropped, or something that its tag
+    /// does not say was done to it.
+    ColumnChanged {
+        /// `schema.table.column`.
+        column: String,
+        /// `absent`, `clear`, `sealed`, `sealed with version 1` or `unreadable`.
+        from: String,
+        to: String,
     },
     LoggedIn,
     LogInFailed {

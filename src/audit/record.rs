@@ -15,6 +15,7 @@ impl Event {
             Event::Started { .. } => "started",
             Event::Stopped => "stopped",
             Event::Reloaded { .. } => "reloaded",
+            Event::ColumnChanged { .. } => "column_changed",
             Event::LoggedIn => "logged_in",
             Event::LogInFailed { .. } => "log_in_failed",
             Event::SecondFactor { .. } => "second_factor",

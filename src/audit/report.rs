@@ -75,6 +75,8 @@ pub struct Report {
     incidents: Vec<Incident>,
     /// Configurations, keys, removed segments.
     changes: Vec<Incident>,
+    /// (name, digest), as of the last start or reload.
+    last_files: BTreeMap<String, String>,
     /// Statements of this run of the proxy that have begun and not ended, by connection and number.
     open: BTreeSet<(u64, u64)>,
 }
@@ -96,6 +98,7 @@ impl Report {
             hours: [0; 24],
             incidents: vec![],
             changes: vec![],
+            last_files: BTreeMap::new(),
             open: BTreeSet::new(),
         }
     }
@@ -132,13 +135,19 @@ impl Report {
                 let host = record.address.rsplit_once(':').map_or(record.address.as_str(), |(host, _)| host);
                 *self.failed_log_ins.entry((record.user.clone(), host.to_owned())).or_default() += 1;
             }
-            Event::Started { version, configuration } => {
+            Event::Started { version, configuration, files } => {
                 self.ended_at_once(record.time);
                 self.change(record, format!("started, version {version}, configuration {configuration}"));
+                self.files(record, files);
             }
             Event::Stopped => self.change(record, "stopped".to_owned()),
-            Event::Reloaded { configuration } => {
+            Event::Reloaded { configuration, files } => {
                 self.change(record, format!("configuration {configuration} holds"));
+                self.files(record, files);
+            }
+            Event::ColumnChanged { column, from, to } => {
+                let database = &record.database;
+                self.change(record, format!("column {column} of database {database}: {from} → {to}"));
             }
             Event::Removed { before } => {
                 self.change(record, format!("the first {before} lines of the log were removed: retention"));
@@ -151,6 +160,22 @@ impl Report {
             Event::SecondFactor { outcome } => self.incident(record, format!("second factor: {outcome}")),
             Event::BreakGlass { reason } => self.incident(record, format!("broke the glass: {reason}")),
             Event::LoggedIn => {}
+        }
+    }
+
+    /// Which files are not what they were at the last start or reload.
+    fn files(&mut self, record: &AuditRecord, files: &[(String, String)]) {
+        let before = std::mem::replace(&mut self.last_files, files.iter().cloned().collect());
+        if before.is_empty() {
+            return;
+        }
+        for (file, digest) in files {
+            if before.get(file) != Some(digest) {
+                self.change(record, format!("{file} became {digest}"));
+            }
+        }
+        for file in before.keys().filter(|file| files.iter().all(|(name, _)| name != *file)) {
+            self.change(record, format!("{file} is read no more"));
         }
     }
 

@@ -128,12 +128,15 @@ fn statement_and_result(event: &Event) -> (String, String) {
         format!("{statement}{start}")
     };
     match event {
-        Event::Started { version, configuration } => {
+        Event::Started { version, configuration, files: _ } => {
             (String::new(), format!("version {}, configuration {}", printable(version), short(configuration)))
         }
         Event::Stopped | Event::LoggedIn => (String::new(), String::new()),
-        Event::Reloaded { configuration } => {
+        Event::Reloaded { configuration, files: _ } => {
             (String::new(), format!("configuration {}", short(configuration)))
+        }
+        Event::ColumnChanged { column, from, to } => {
+            (printable(column), format!("{} → {}", printable(from), printable(to)))
         }
         Event::LogInFailed { reason } => (String::new(), printable(reason)),
         Event::SecondFactor { outcome } => (String::new(), printable(outcome)),

@@ -40,6 +40,7 @@ fn class_of(event: &Event) -> (u64, u64, u64, &'static str) {
         Event::Started { .. } => (6002, 6, 3, "Start"),
         Event::Stopped => (6002, 6, 4, "Stop"),
         Event::Reloaded { .. }
+        | Event::ColumnChanged { .. }
         | Event::Recovered { .. }
         | Event::Removed { .. }
         | Event::KeyChanged { .. } => (6002, 6, 99, "Other"),

@@ -10,7 +10,7 @@ pub mod clear;
 pub mod queries;
 
 use crate::value::DataType;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 /// How the cells of a domain are stored.
@@ -217,6 +217,24 @@ impl Catalog {
     /// Looks an unqualified name up along `path` (as `current_schemas(true)` gives it).
     pub fn find(&self, path: &[String], name: &str) -> Option<&Arc<Relation>> {
         path.iter().find_map(|schema| self.find_in(schema, name))
+    }
+    /// How each tagged column of a table is stored, in words, by `schema.table.column`.
+    pub fn storage(&self) -> BTreeMap<String, String> {
+        let mut storage = BTreeMap::new();
+        for relation in self.relations.values() {
+            for column in &relation.columns {
+                let Some(tag) = &column.tag else { continue };
+                let stored = match &tag.state {
+                    _ if relation.unreadable.is_some() => "unreadable".to_owned(),
+                    State::Sealed { version: Some(version) } => format!("sealed with version {version}"),
+                    State::Sealed { version: None } => "sealed".to_owned(),
+                    State::Clear => "clear".to_owned(),
+                    State::Broken(_) => "unreadable".to_owned(),
+                };
+                storage.insert(format!("{}.{}.{}", relation.schema, relation.name, column.name), stored);
+            }
+        }
+        storage
     }
     /// Whether anything here is tagged, or could be when its table is created.
     pub fn has_tags(&self) -> bool {

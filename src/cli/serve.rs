@@ -71,6 +71,7 @@ pub fn prepared(config: Config) -> Result<Prepared, CliError> {
         users: Arc::new(config.users),
         factors: Arc::new(factors),
         digest: config.digest,
+        files: config.files,
     })
 }
 

@@ -49,6 +49,8 @@ pub struct Config {
     pub remarks: Vec<Mistake>,
     /// SHA-256 over the four files, hexadecimal: what the audit log calls this configuration.
     pub digest: String,
+    /// (name, SHA-256 in hexadecimal) of each file that there is, the keyring last.
+    pub files: Vec<(String, String)>,
 }
 
 /// Where the files say what, for messages about it.
@@ -153,6 +155,11 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
     let [proxy, tags, policy] = [PROXY, TAGS, POLICY].map(|name| Document::read(dir, name, false));
     let users = Document::read(dir, USERS, true);
     let digest = digest(&[&proxy, &tags, &policy, &users]);
+    let mut files: Vec<(String, String)> = [&proxy, &tags, &policy, &users]
+        .into_iter()
+        .filter(|document| !document.text.is_empty())
+        .filter_map(|document| named_digest(&document.path, document.text.as_bytes()))
+        .collect();
 
     let read = proxy::read(&proxy, dir, missing);
     let rules = policy::read(&policy);
@@ -176,6 +183,11 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
     remarks.sort_by(|one, other| one.file.cmp(&other.file).then(one.line.cmp(&other.line)));
     match read.settings {
         Some(settings) if remarks.iter().all(|remark| remark.weight != Weight::Mistake) => Ok(Config {
+            files: {
+                let keyring = std::fs::read(&read.keys.path).ok();
+                files.extend(keyring.and_then(|bytes| named_digest(&read.keys.path, &bytes)));
+                files
+            },
             dir: dir.to_owned(),
             settings,
             keys: read.keys,
@@ -193,6 +205,11 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
 
 fn place(document: &Document, offset: usize) -> Place {
     Place { file: document.path.clone(), line: document.line(offset) }
+}
+
+fn named_digest(path: &Path, bytes: &[u8]) -> Option<(String, String)> {
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    Some((name, faster_hex::hex_string(Sha256::digest(bytes).as_slice())))
 }
 
 /// Lengths go in too, so that moving a line from one file to the next is another configuration.

@@ -58,7 +58,7 @@ pub struct Shared {
     pub ledger: Ledger,
     pub worlds: Worlds,
     pub plans: Arc<PlanCache>,
-    pub log: Log,
+    pub log: Arc<Log>,
     pub metrics: Metrics,
     pub readiness: Readiness,
     pub cancel_keys: CancelKeys,

@@ -70,6 +70,8 @@ pub struct Prepared {
     pub factors: Arc<SecondFactors>,
     /// What the audit log calls this configuration.
     pub digest: String,
+    /// (name, digest) of each file that it was read from.
+    pub files: Vec<(String, String)>,
 }
 
 /// Reads the configuration again; the mistakes, one a line, when it does not hold.
@@ -110,10 +112,11 @@ impl Server {
         let readiness = Readiness::new();
         let rim = Rim::new(prepared.settings.clone()).map_err(|error| StartError::new(error.0))?;
         let listen = &rim.settings.listen;
-        let log = open_log(&rim.settings, &metrics, &readiness)?;
+        let log = Arc::new(open_log(&rim.settings, &metrics, &readiness)?);
         let started = Event::Started {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             configuration: prepared.digest.clone(),
+            files: prepared.files.clone(),
         };
         if log.record(about_ourselves(started)).await.is_err() {
             return Err(StartError::new("the audit log cannot be written"));
@@ -134,7 +137,10 @@ impl Server {
             rim: ArcSwap::from_pointee(rim),
             service: service::Kept::default(),
             ledger: ledger::Ledger::default(),
-            worlds: world::Worlds::new(Arc::new(prepared)),
+            worlds: {
+                let log = log.clone();
+                world::Worlds::new(Arc::new(prepared), Arc::new(move |record| log.note(record)))
+            },
             cancel_keys: cancel::CancelKeys::default(),
             connections: AtomicU64::new(0),
             workers: Workers::start()

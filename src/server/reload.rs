@@ -58,7 +58,7 @@ async fn replace(shared: &Shared, mut prepared: Prepared, generation: u64) -> Re
     for setting in kept {
         tracing::warn!(setting, "this setting changed, which takes effect at a restart");
     }
-    let digest = prepared.digest.clone();
+    let (digest, files) = (prepared.digest.clone(), prepared.files.clone());
     shared.rim.store(Arc::new(rim));
     shared.service.forget().await;
     shared.ledger.forget().await;
@@ -70,7 +70,7 @@ async fn replace(shared: &Shared, mut prepared: Prepared, generation: u64) -> Re
         Ok(false) => {}
         Err(fault) => tracing::error!(reason = %fault, "the audit log's key could not be changed"),
     }
-    shared.log.note(about_ourselves(Event::Reloaded { configuration: digest.clone() }));
+    shared.log.note(about_ourselves(Event::Reloaded { configuration: digest.clone(), files }));
     tracing::info!(configuration = digest, generation, "the new configuration holds");
     Ok(())
 }

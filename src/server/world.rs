@@ -8,13 +8,15 @@
 
 use super::Prepared;
 use super::fence::{Fence, Passage};
+use super::pump::unix_micros;
 use super::service::{self, ServiceError};
+use crate::audit::{AuditRecord, Event};
 use crate::catalog::build::{SCHEMA, build};
 use crate::catalog::queries::RawCatalog;
 use crate::catalog::{Catalog, Seal, State, Tags};
 use crate::relay::World;
 use arc_swap::ArcSwap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,8 +32,12 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(2);
 /// Longest wait of a statement before the fence.
 const HELD_FOR: Duration = Duration::from_secs(30);
 
+/// Who is told of a column that is stored otherwise than before.
+pub type Tell = Arc<dyn Fn(AuditRecord) + Send + Sync>;
+
 /// All databases that someone logged in to.
 pub struct Worlds {
+    tell: Tell,
     prepared: Arc<ArcSwap<Prepared>>,
     databases: Mutex<HashMap<String, Arc<Database>>>,
     generation: Arc<AtomicU64>,
@@ -49,6 +55,7 @@ pub struct Database {
     asked: AtomicU64,
     connections: AtomicUsize,
     generation: Arc<AtomicU64>,
+    tell: Tell,
     /// (columns, share of rows) of the conversion that is under way, as last polled.
     converting: Mutex<Vec<(String, f64)>>,
 }
@@ -76,8 +83,9 @@ impl Drop for Attached {
 }
 
 impl Worlds {
-    pub fn new(prepared: Arc<Prepared>) -> Worlds {
+    pub fn new(prepared: Arc<Prepared>, tell: Tell) -> Worlds {
         Worlds {
+            tell,
             prepared: Arc::new(ArcSwap::new(prepared)),
             databases: Mutex::default(),
             generation: Arc::new(AtomicU64::new(1)),
@@ -96,7 +104,10 @@ impl Worlds {
     pub async fn open(&self, name: &str) -> Result<(Arc<Database>, Attached), ServiceError> {
         let database = {
             let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
-            let make = || Arc::new(Database::new(name, self.prepared.clone(), self.generation.clone()));
+            let make = || {
+                let (prepared, generation) = (self.prepared.clone(), self.generation.clone());
+                Arc::new(Database::new(name, prepared, generation, self.tell.clone()))
+            };
             databases.entry(name.to_owned()).or_insert_with(make).clone()
         };
         database.connections.fetch_add(1, Ordering::SeqCst);
@@ -167,7 +178,7 @@ fn could_be_tagged(tags: &Tags, database: &str) -> bool {
 }
 
 impl Database {
-    fn new(name: &str, prepared: Arc<ArcSwap<Prepared>>, generation: Arc<AtomicU64>) -> Database {
+    fn new(name: &str, prepared: Arc<ArcSwap<Prepared>>, generation: Arc<AtomicU64>, tell: Tell) -> Database {
         let catalog = Catalog { database: name.to_owned(), ..Catalog::default() };
         Database {
             name: name.to_owned(),
@@ -178,6 +189,7 @@ impl Database {
             asked: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
             generation,
+            tell,
             converting: Mutex::default(),
         }
     }
@@ -302,7 +314,10 @@ impl Database {
             }
             None => Catalog { generation, database: self.name.clone(), ..Catalog::default() },
         };
-        self.current.send_replace(Arc::new(world_of(generation, catalog, &prepared)));
+        let before = self.current.send_replace(Arc::new(world_of(generation, catalog, &prepared)));
+        if before.generation != 0 {
+            self.tell_changes(&before.catalog, &self.world().catalog);
+        }
         if !taggable {
             self.fence.not_needed();
         } else if reading.client.as_ref().is_some_and(|client| !client.is_closed()) {
@@ -310,6 +325,22 @@ impl Database {
             // It may have ended before it was known to hold the lock.
             if reading.client.as_ref().is_none_or(Client::is_closed) {
                 self.fence.ended(reading.number);
+            }
+        }
+    }
+
+    /// Records which tagged columns are stored otherwise than before.
+    fn tell_changes(&self, before: &Catalog, now: &Catalog) {
+        let (before, now) = (before.storage(), now.storage());
+        for column in before.keys().chain(now.keys().filter(|column| !before.contains_key(*column))) {
+            let stored = |storage: &BTreeMap<String, String>| {
+                storage.get(column).map_or_else(|| "absent".to_owned(), String::clone)
+            };
+            let (from, to) = (stored(&before), stored(&now));
+            if from != to {
+                let event = Event::ColumnChanged { column: column.clone(), from, to };
+                let record = AuditRecord::of_the_proxy(unix_micros(), event);
+                (self.tell)(AuditRecord { database: self.name.clone(), ..record });
             }
         }
     }

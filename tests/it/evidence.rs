@@ -182,3 +182,55 @@ fn a_report_says_who_took_what_and_whether_the_log_holds() {
     let (text, _, code) = report(&[]);
     assert!(code == 1 && text.contains("**NOT VERIFIED**"), "{text}");
 }
+
+/// Files by the digest that anybody can compute of them, columns by how the database stores them, whoever changed it.
+#[test]
+fn what_changed_is_recorded() {
+    use crate::proxy::{self, Proxy};
+    let proxy = Proxy::start(proxy::POLICY, proxy::TAGS);
+    let audit = proxy.dir().join("audit").display().to_string();
+    crate::postgres::execute(
+        proxy.direct(),
+        "create table customers (id int primary key, email text, card text, joined date); \
+         insert into customers values (1, 'ann@example.com', 'c', '2020-01-01'); grant all on customers to shop",
+    );
+    // A connection keeps the catalog watched.
+    let mut shop = crate::raw::Raw::log_in(&proxy.url("shop"));
+    shop.query("select 1");
+    let shown = |event: &str| {
+        let shown = proxy.must(&["audit", "show", &audit, "--json"]);
+        shown.lines().filter(|line| line.contains(event)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    crate::reseal::must(&proxy, &["start", "public.customers.email"]);
+    crate::postgres::execute(proxy.direct(), "alter table customers drop column card");
+    let expected = [
+        "\"column\":\"public.customers.email\",\"from\":\"clear\",\"to\":\"sealed with version 1\"",
+        "\"column\":\"public.customers.card\",\"from\":\"clear\",\"to\":\"absent\"",
+    ];
+    proxy::eventually("both columns' changes are recorded", || {
+        let changes = shown("column_changed").join("\n");
+        expected.iter().all(|change| changes.contains(change))
+    });
+    assert!(shown("column_changed").iter().all(|line| line.contains("\"database\":\"shop")));
+
+    let policy = proxy.dir().join("policy.toml");
+    let text = fs::read_to_string(&policy).unwrap() + "# a remark\n";
+    fs::write(&policy, text).unwrap();
+    proxy.reload("the new configuration holds");
+    let digest = Command::new("sha256sum").arg(&policy).output().unwrap().stdout;
+    let digest = String::from_utf8(digest).unwrap();
+    let digest = digest.split(' ').next().unwrap();
+    proxy::eventually("the reload is recorded", || !shown("reloaded").is_empty());
+    let reloaded = shown("reloaded").pop().unwrap();
+    assert!(
+        reloaded.contains(&format!("{{\"file\":\"policy.toml\",\"digest\":\"{digest}\"}}")),
+        "{reloaded}"
+    );
+    for file in ["proxy.toml", "tags.toml", "users.toml", "keyring.json"] {
+        assert!(reloaded.contains(&format!("\"file\":\"{file}\"")), "{reloaded}");
+    }
+    let report = proxy.must(&["audit", "report", &audit]);
+    assert!(report.contains(&format!("policy.toml became {digest}")), "{report}");
+    assert!(!report.contains("tags.toml became"), "{report}");
+    assert!(report.contains("public.customers.email"), "{report}");
+}

@@ -14,8 +14,18 @@ pub(in crate::audit) fn samples() -> Vec<AuditRecord> {
     };
     let uses = vec![used("public.customers.email", "mask:partial"), used("public.\"we\\ird\".e", "clear")];
     let events = vec![
-        Event::Started { version: "0.1.0".to_owned(), configuration: "9f86d081".to_owned() },
-        Event::Reloaded { configuration: "60303ae2".to_owned() },
+        Event::Started {
+            version: "0.1.0".to_owned(),
+            configuration: "9f86d081".to_owned(),
+            files: vec![("policy.toml".to_owned(), "9f86".to_owned())],
+        },
+        Event::Reloaded {
+            configuration: "60303ae2".to_owned(),
+            files: vec![
+                ("policy.toml".to_owned(), "6030".to_owned()),
+                ("tags.toml".to_owned(), "11aa".to_owned()),
+            ],
+        },
         Event::LoggedIn,
         Event::LogInFailed { reason: "password".to_owned() },
         Event::Intent {
@@ -46,6 +56,11 @@ pub(in crate::audit) fn samples() -> Vec<AuditRecord> {
         Event::Stopped,
         Event::Removed { before: 12 },
         Event::KeyChanged { key: "ab".repeat(32) },
+        Event::ColumnChanged {
+            column: "public.customers.email".to_owned(),
+            from: "clear".to_owned(),
+            to: "sealed with version 1".to_owned(),
+        },
     ];
     let numbered = events.into_iter().zip(0..);
     numbered

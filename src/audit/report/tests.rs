@@ -19,7 +19,7 @@ fn it_counts_what_the_records_say() {
     let text = report.markdown();
     for line in [
         "**NOT VERIFIED**: The log was not verified.",
-        "13 records: 1 statements by 1 users; 0 cells shown in clear, 2 otherwise; 1 statements refused.",
+        "14 records: 1 statements by 1 users; 0 cells shown in clear, 2 otherwise; 1 statements refused.",
         "| pii.email | mask:partial | 2 | 1 | alice |",
         "| alice | 0 | 2 | 2 | 1 | 0 | 0 |",
         "| alice | 42501 | denied | 1 |",
@@ -29,7 +29,14 @@ fn it_counts_what_the_records_say() {
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
-    assert!(text.contains("configuration 60303ae2 holds"), "{text}");
+    for change in [
+        "configuration 60303ae2 holds",
+        "policy.toml became 6030 ",
+        "tags.toml became 11aa ",
+        "column public.customers.email of database shop \"ö\": clear → sealed with version 1 ",
+    ] {
+        assert!(text.contains(change), "{change}\n{text}");
+    }
 }
 
 #[test]

@@ -34,18 +34,22 @@ async fn shared(audit: &Path) -> Arc<Shared> {
         ),
         service: service::Kept::default(),
         ledger: ledger::Ledger::default(),
-        worlds: Worlds::new(Arc::new(Prepared {
-            settings: config.settings,
-            policy: Arc::new(config.policy),
-            // Without tags no database is asked for its catalog.
-            tags: Arc::default(),
-            ciphers: Arc::new(Ciphers::default()),
-            users: Arc::default(),
-            factors: Arc::default(),
-            digest: String::new(),
-        })),
+        worlds: Worlds::new(
+            Arc::new(Prepared {
+                settings: config.settings,
+                policy: Arc::new(config.policy),
+                // Without tags no database is asked for its catalog.
+                tags: Arc::default(),
+                ciphers: Arc::new(Ciphers::default()),
+                users: Arc::default(),
+                factors: Arc::default(),
+                digest: String::new(),
+                files: Vec::new(),
+            }),
+            Arc::new(|_| ()),
+        ),
         plans: Arc::new(PlanCache::new(0, [0; 16])),
-        log: Log::open(LogSettings::new(audit), Arc::new(unix_micros)).unwrap(),
+        log: Arc::new(Log::open(LogSettings::new(audit), Arc::new(unix_micros)).unwrap()),
         metrics: Metrics::new(),
         readiness: Readiness::new(),
         cancel_keys: CancelKeys::default(),

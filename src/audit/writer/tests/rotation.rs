@@ -65,7 +65,7 @@ impl Place {
 const SMALL: SegmentSettings =
     SegmentSettings { bytes: 4096, age: Duration::from_secs(3600), compress: false, retention: None };
 
-const TINY: SegmentSettings = SegmentSettings { bytes: 1024, ..SMALL };
+const TINY: SegmentSettings = SegmentSettings { bytes: 1200, ..SMALL };
 
 #[test]
 fn full_segments_are_sealed_and_the_log_goes_on() {
