@@ -6,6 +6,7 @@ use crate::proxy::{self, Proxy};
 use crate::reseal::{self, one};
 use crate::several::Sibling;
 use std::collections::HashMap;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -228,4 +229,89 @@ fn three_proxies_answer_rightly_through_conversions() {
     let (statements, told) = (load.statements.load(Ordering::Relaxed), load.told.load(Ordering::Relaxed));
     assert!(statements > 500, "{statements} statements are no load");
     eprintln!("{statements} statements, {told} told to prepare again");
+}
+
+/// The database, the proxy and the conversion itself die at random moments, again and again: no row is lost or converted
+/// twice, and another start completes it.
+#[test]
+fn a_conversion_outlives_the_death_of_everything_around_it() {
+    let mut proxy = Proxy::start(proxy::POLICY, proxy::TAGS);
+    postgres::execute(
+        proxy.direct(),
+        "create table customers (id int primary key, email text unique, card text, joined date); \
+         insert into customers select n, 'ann' || n || '@example.com', 'c' || n, '2020-01-01' from generate_series(1, 30000) n; \
+         grant all on customers to shop",
+    );
+    let rows = "select id, email, card from customers order by id";
+    let mut expected = postgres::query(&proxy.url("shop"), rows);
+    let mut random = 11_u64;
+    let mut next = move |below: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    let is_done = |proxy: &Proxy, sealed: bool| {
+        let types = "select atttypid >= 16384 from pg_attribute where attrelid = 'customers'::regclass and attname = 'email'";
+        let under_way = "select count(*) from pgveil.reseal where phase <> 'done'";
+        one(proxy.direct(), types) == if sealed { "t" } else { "f" } && one(proxy.direct(), under_way) == "0"
+    };
+    let mut deaths = [0; 3];
+    for direction in ["sealed", "plain"] {
+        let sealed = direction == "sealed";
+        for round in 0.. {
+            assert!(round < 40, "it does not get on");
+            let mut conversion = Command::new(env!("CARGO_BIN_EXE_pgveil"));
+            conversion.args([
+                "reseal",
+                "start",
+                "public.customers.email",
+                "public.customers.card",
+                "--to",
+                direction,
+            ]);
+            conversion.args(["--batch", "500", "--max-lock", "60", "--database", proxy.direct(), "--config"]);
+            conversion.arg(proxy.dir()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut conversion = conversion.spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(200 + next(1300)));
+            // After a few rounds it is let through.
+            let death = if round < 6 { round % 3 } else { 3 };
+            match death {
+                0 => {
+                    proxy.postgres.stop();
+                    assert!(
+                        !conversion.wait().unwrap().success() || round > 0,
+                        "the database had died under it"
+                    );
+                    proxy.postgres.start();
+                }
+                1 => {
+                    proxy.signal("KILL");
+                    proxy.wait();
+                    proxy.serve();
+                }
+                2 => conversion.kill().unwrap(),
+                _ => assert!(conversion.wait().unwrap().success()),
+            }
+            if let Some(count) = deaths.get_mut(usize::try_from(death).unwrap()) {
+                *count += 1;
+            }
+            let _ = conversion.kill();
+            conversion.wait().unwrap();
+            // Life goes on between, through whatever is there.
+            let id = 1 + usize::try_from(next(30_000)).unwrap();
+            let email = format!("moved{id}r{round}@example.com");
+            let update = format!("update customers set email = '{email}' where id = {id}");
+            proxy::eventually("an update after a death", || {
+                postgres::try_query(&proxy.url("shop"), &update).is_ok()
+            });
+            expected[id - 1][1] = Some(email);
+            if round > 0 && is_done(&proxy, sealed) {
+                break;
+            }
+        }
+        assert_eq!(postgres::query(&proxy.url("shop"), rows), expected, "{direction}");
+    }
+    assert_eq!(postgres::query(proxy.direct(), rows), expected);
+    let left = "select count(*) from pg_class where relnamespace = 'pgveil'::regnamespace and relname ~ '^(shadow|written)'";
+    assert_eq!(one(proxy.direct(), left), "0");
+    assert!(deaths.iter().all(|count| *count > 0), "{deaths:?}");
 }
