@@ -9,6 +9,7 @@ pub mod demo;
 pub mod explain;
 pub mod init;
 pub mod keys;
+mod memory;
 pub mod otp;
 pub mod policy;
 pub mod reseal;
@@ -153,7 +154,8 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T,
 
 /// Parses the command line, runs the command, and reports its error as `error: …` with a `hint:` line.
 pub fn run() -> ExitCode {
-    match Cli::parse().command.run() {
+    let command = Cli::parse().command;
+    match memory::protect().and_then(|()| command.run()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("{error}");

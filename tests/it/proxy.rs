@@ -191,6 +191,11 @@ impl Proxy {
         self.serve.take().and_then(|mut child| child.wait().expect("our child").code())
     }
 
+    /// As [`Proxy::wait`], with what else is known of its end.
+    pub fn wait_status(&mut self) -> std::process::ExitStatus {
+        self.serve.take().expect("it is running").wait().expect("our child")
+    }
+
     /// A URL through the proxy.
     pub fn url(&self, user: &str) -> String {
         let database = postgres::database_name(&self.direct);

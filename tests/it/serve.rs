@@ -213,3 +213,18 @@ fn only_columns_that_are_to_be_sealed_have_a_ratio() {
     let (_, metrics) = proxy.get("/metrics").unwrap();
     assert!(metrics.contains(&ratio("card")) && !metrics.contains("customers.note"), "{metrics}");
 }
+
+/// A core file would hold every key.
+#[test]
+fn no_core_is_dumped() {
+    use std::os::unix::process::ExitStatusExt;
+    let mut proxy = Proxy::start(POLICY, TAGS);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", proxy.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
+    assert!(proxy.log().contains("memory is"), "it says whether memory is locked: {}", proxy.log());
+    proxy.signal("ABRT");
+    let status = proxy.wait_status();
+    assert_eq!(status.signal(), Some(6));
+    assert!(!status.core_dumped());
+}
