@@ -203,6 +203,14 @@ need_promtool() {
     export PGVEIL_PROMTOOL
 }
 
+# PgBouncer, which stands behind the proxy in a test. Debian keeps it where only administrators look.
+need_pgbouncer() {
+    if have pgbouncer || [ -x /usr/sbin/pgbouncer ]; then return; fi
+    install_packages "apt:pgbouncer" "dnf:pgbouncer" "brew:pgbouncer" || true
+    have pgbouncer || [ -x /usr/sbin/pgbouncer ] || fail "pgbouncer not found, and it could not be installed" \
+        "apt install pgbouncer, dnf install pgbouncer or brew install pgbouncer"
+}
+
 # valgrind, and the runner of gungraun in the version of Cargo.toml, which count instructions (benches/counts).
 need_valgrind() {
     if have valgrind; then return; fi

@@ -254,6 +254,9 @@ fn database(mut section: Section<'_>, files: &Files<'_>) -> Option<DatabaseSetti
     };
     let service_database =
         section.text("service_database").map_or_else(|| "postgres".to_owned(), |text| text.value);
+    let pooler = section
+        .text("pooler")
+        .and_then(|text| choice(&section, "pooler", &text, &[("none", false), ("session", true)]));
     section.finish();
     Some(DatabaseSettings {
         address: address?,
@@ -263,6 +266,7 @@ fn database(mut section: Section<'_>, files: &Files<'_>) -> Option<DatabaseSetti
         service_password,
         service_password_file,
         service_database,
+        session_pooler: pooler.unwrap_or(false),
     })
 }
 

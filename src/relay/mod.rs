@@ -78,6 +78,8 @@ pub struct Opening {
     pub budgets: Arc<Budgets>,
     /// The longest row of a COPY that is held until it is whole, in bytes.
     pub row_bytes_max: usize,
+    /// The server's process, where nothing may stand between it and us.
+    pub server_process: Option<i32>,
     /// ParameterStatus values the server reported during start-up.
     pub parameters: Vec<(String, String)>,
 }

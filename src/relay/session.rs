@@ -26,6 +26,8 @@ pub(super) struct Session {
     pub(super) purpose: Purpose,
     pub(super) second_factor_at: Option<i64>,
     pub(super) glass_broken_at: Option<i64>,
+    /// The one process that answers in this session, as far as it is known.
+    pub(super) server_process: Option<i32>,
     /// `current_schemas(true)` when last asked.
     pub(super) path: Vec<String>,
     /// A setting of the server's that makes tagged columns unsafe to read through us.
@@ -52,6 +54,7 @@ impl Session {
             purpose: Purpose::default(),
             second_factor_at: None,
             glass_broken_at: None,
+            server_process: opening.server_process,
             path: Vec::new(),
             status: TransactionStatus::Idle,
             unsafe_at_start: None,

@@ -17,8 +17,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Pins `bytea_output`, and gives the path one schema a row.
-const QUESTION: &str = "SELECT 0, pg_catalog.set_config('bytea_output', 'hex', false) \
+/// Pins `bytea_output`, says which process answers, and gives the path one schema a row.
+const QUESTION: &str = "SELECT 0, pg_catalog.concat_ws(' ', pg_catalog.set_config('bytea_output', 'hex', false), pg_catalog.pg_backend_pid()) \
     UNION ALL SELECT 1, schema::pg_catalog.text FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) AS schema";
 const QUESTION_NAME: &str = "pgveil_path";
 /// Adds what this transaction changed of the catalog, which no other connection sees before it commits: relations,
@@ -160,6 +160,7 @@ impl Relay {
         let mut row = DataRow::view(frame)?;
         let (kind, value) = (row.next()?, row.next()?);
         match (kind, value) {
+            (Some(b"0"), Some(answer)) => return self.answered_by(answer),
             (Some(b"1"), Some(schema)) => {
                 self.settle.answer.push(String::from_utf8_lossy(schema).into_owned())
             }
@@ -170,6 +171,20 @@ impl Relay {
                     .ok_or_else(|| Violation("the server does not say what changed of its catalog".into()))?;
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Which process answered. Behind a pooler that gives each transaction another one, what we pinned and asked holds for a
+    /// process that the next statement need not meet.
+    fn answered_by(&mut self, answer: &[u8]) -> Result<(), Violation> {
+        let process = std::str::from_utf8(answer).ok().and_then(|answer| answer.strip_prefix("hex "));
+        let Some(process) = process.and_then(|process| process.parse().ok()) else { return Ok(()) };
+        let known = *self.session.server_process.get_or_insert(process);
+        if known != process && self.world.catalog.has_tags() {
+            return Err(Violation(
+                "a pooler between pgveil and the server gives out other server processes: connect to the server itself, or announce a pooler in session mode by [database] pooler".into(),
+            ));
         }
         Ok(())
     }

@@ -333,8 +333,10 @@ async fn admit(
     greeted.extend_from_slice(backend::encode_backend_key_data(process_id, &own_secret).bytes());
     greeted.extend_from_slice(&ready);
     client.send(&greeted).await?;
+    let pooled = rim.settings.database.session_pooler;
     let opening = Opening {
         principal,
+        server_process: (!pooled).then_some(process_id),
         connection: number,
         database: database_name.clone(),
         application,

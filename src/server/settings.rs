@@ -73,6 +73,8 @@ pub struct DatabaseSettings {
     pub service_password_file: Option<PathBuf>,
     /// Where `init`, `check` and `users` connect by default: `postgres` unless set.
     pub service_database: String,
+    /// A pooler in session mode may stand between.
+    pub session_pooler: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

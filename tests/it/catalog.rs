@@ -19,6 +19,7 @@ pub fn settings(server: &Postgres, user: &str, password: &str) -> DatabaseSettin
         service_password: Some(zeroize::Zeroizing::new(password.into())),
         service_password_file: None,
         service_database: "postgres".into(),
+        session_pooler: false,
     }
 }
 

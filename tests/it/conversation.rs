@@ -490,6 +490,7 @@ impl Pump {
             address_text: "unix".into(),
             budgets: Arc::default(),
             row_bytes_max: 1 << 16,
+            server_process: None,
             parameters: vec![("client_encoding".into(), "UTF8".into())],
         };
         let planner = Arc::new(PlanCache::new(100, [0; 16]));

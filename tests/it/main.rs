@@ -47,6 +47,7 @@ mod masked;
 mod metrics;
 mod plan_cache;
 mod policy;
+mod pooler;
 mod postgres;
 mod postgres_test;
 mod proxy;

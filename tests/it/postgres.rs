@@ -308,6 +308,12 @@ pub fn tool(name: &str) -> PathBuf {
         })
 }
 
+/// As [`tool`], of a program that may be where only administrators look.
+pub fn tool_or_daemon(name: &str) -> PathBuf {
+    let daemon = Path::new("/usr/sbin").join(name);
+    if daemon.is_file() { daemon } else { tool(name) }
+}
+
 /// Runs a batch of SQL by the simple protocol; panics with the server's message when it fails.
 pub fn execute(url: &str, sql: &str) {
     query(url, sql);
@@ -429,7 +435,7 @@ fn server_user() -> Option<(u32, u32)> {
     })
 }
 
-fn as_server_user(program: &Path) -> Command {
+pub fn as_server_user(program: &Path) -> Command {
     let mut command = Command::new(program);
     if let Some((uid, gid)) = server_user() {
         command.uid(uid).gid(gid);

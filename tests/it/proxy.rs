@@ -176,6 +176,10 @@ impl Proxy {
         }
     }
 
+    pub fn is_serving(&self) -> bool {
+        self.serve.is_some()
+    }
+
     /// The process of `serve`.
     pub fn pid(&self) -> u32 {
         self.serve.as_ref().expect("it is running").id()

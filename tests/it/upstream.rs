@@ -24,6 +24,7 @@ fn settings(address: DatabaseAddress, tls: DatabaseTls, ca: Option<PathBuf>) -> 
         service_password: None,
         service_password_file: None,
         service_database: "postgres".to_owned(),
+        session_pooler: false,
     }
 }
 

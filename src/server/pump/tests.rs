@@ -76,6 +76,7 @@ async fn pump(audit: &Path) -> (Pump, DuplexStream, DuplexStream) {
         address_text: "unix".to_owned(),
         budgets: shared.budgets.clone(),
         row_bytes_max: usize::MAX,
+        server_process: None,
         parameters: Vec::new(),
     };
     let (plans, metrics) = (shared.plans.clone(), shared.metrics.clone());
