@@ -11,8 +11,9 @@ use crate::wire::backend::TransactionStatus;
 #[derive(Default)]
 pub(super) struct Fence {
     up: bool,
-    /// Something that uses tagged columns was sent since the last moment without a transaction and without anything owed.
-    used: bool,
+    /// The newest segment of what was sent that uses tagged columns, until the server is through with it and no transaction is
+    /// open.
+    used: Option<u64>,
     /// Locks may have been given up since: a savepoint was rolled back to.
     unlocked: bool,
 }
@@ -25,7 +26,8 @@ impl Relay {
 
     /// Whether a statement that uses tagged columns may not yet have been read by the server.
     pub fn uses_under_way(&self) -> bool {
-        self.fence.used && !(self.queue.is_empty() && self.conversion.is_none() && self.copy_in.is_none())
+        self.fence.used.is_some()
+            && !(self.queue.is_empty() && self.conversion.is_none() && self.copy_in.is_none())
     }
 
     /// Gives the message back when what it sends may be sent now; else it is held. `uses`: tagged columns.
@@ -36,9 +38,9 @@ impl Relay {
         if !uses {
             return Ok(Some(held));
         }
-        let locked = self.fence.used && !self.fence.unlocked && self.in_transaction();
+        let locked = self.fence.used.is_some() && !self.fence.unlocked && self.in_transaction();
         if !self.fence.up || locked {
-            self.fence.used = true;
+            self.fence.used = Some(self.queue.segment());
             return Ok(Some(held));
         }
         if held.fenced {
@@ -55,16 +57,18 @@ impl Relay {
         self.fence.unlocked = true;
     }
 
-    /// The server is ready, in this state.
-    pub(super) fn at_rest(&mut self, status: TransactionStatus) {
-        if status != TransactionStatus::InTransaction && self.queue.is_empty() {
-            (self.fence.used, self.fence.unlocked) = (false, false);
+    /// The server is through with a segment, and in this state.
+    pub(super) fn at_rest(&mut self, segment: u64, status: TransactionStatus) {
+        if status == TransactionStatus::InTransaction {
+            return;
         }
+        self.fence.used = self.fence.used.filter(|used| *used > segment);
+        self.fence.unlocked &= self.fence.used.is_some();
     }
 }
 
 pub(super) fn uses(script: &Script) -> bool {
-    script.statements.iter().any(|planned| matches!(planned, Planned::Plan(_)))
+    script.statements.iter().any(|planned| matches!(planned, Planned::Plan(plan) if !plan.uses.is_empty()))
 }
 
 fn unseen() -> Refusal {

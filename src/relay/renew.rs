@@ -66,7 +66,7 @@ impl Relay {
     /// be taken now. `outdated` when it is known to hold no longer.
     pub(super) fn in_this_world(&mut self, held: Held, name: &str, outdated: bool) -> Option<Held> {
         let Some(prepared) = self.statements.get(name).cloned() else { return Some(held) };
-        let held = match self.past_fence(held, prepared.plan().is_some()) {
+        let held = match self.past_fence(held, prepared.plan().is_some_and(|plan| !plan.uses.is_empty())) {
             Ok(held) => held?,
             Err(refusal) => {
                 self.refuse_extended(&refusal, &prepared.text);

@@ -425,7 +425,7 @@ impl Relay {
             self.transaction_ended();
         }
         let Some(owed) = self.queue.pop() else { return Ok(()) };
-        self.at_rest(status);
+        self.at_rest(segment, status);
         if self.take_pipeline_again(&owed) {
             return Ok(());
         }

@@ -265,10 +265,15 @@ impl Pump {
         }
         moved |= self.poll_ledger(context);
         if let Some(refreshing) = &mut self.refreshing
-            && let Poll::Ready(world) = refreshing.as_mut().poll(context)
+            && let Poll::Ready(_) = refreshing.as_mut().poll(context)
         {
             self.refreshing = None;
-            let result = self.work(|relay, now, steps| relay.refreshed(world, now, steps));
+            // The newest there is: another may have come since that one was read.
+            let worlds = self.worlds.clone();
+            let result = self.work(|relay, now, steps| {
+                let world = worlds.borrow().clone();
+                relay.refreshed(world, now, steps)
+            });
             self.settle(result);
             moved = true;
         }

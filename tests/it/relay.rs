@@ -82,6 +82,12 @@ fn played(script: &str) -> String {
                 "ledger locked" => pump.ledger(Tried::Locked(61)),
                 "log ok" => pump.log(true),
                 "log fails" => pump.log(false),
+                "fence up" => pump.relay.fence(true),
+                "fence down" => pump.relay.fence(false),
+                "under way?" => {
+                    writeln!(out, "    ({})", if pump.relay.uses_under_way() { "yes" } else { "no" })
+                        .unwrap();
+                }
                 "catalog read" => pump.refreshed(pump.world.clone()),
                 line => match (line.strip_prefix("catalog read "), line.strip_prefix("catalog polled ")) {
                     (Some(retype), _) => pump.refreshed(retyped(&pump.world, retype)),
