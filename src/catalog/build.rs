@@ -4,7 +4,7 @@
 //! broken or unreadable, never untagged. Partitions and children have their parents' tags, columns of a sealed type that
 //! domain's.
 
-use super::queries::{RawCatalog, RawColumn, RawDefault, RawFunction, RawRelation};
+use super::queries::{RawCast, RawCatalog, RawColumn, RawDefault, RawFunction, RawRelation};
 use super::{
     Catalog, Column, ColumnId, ColumnTag, Domain, Function, Relation, RelationKind, Seal, SealedDefault,
     SealedType, State, Tag, Tags,
@@ -46,6 +46,7 @@ pub fn build(
         ..Catalog::default()
     };
     enter_functions(&mut catalog, std::mem::take(&mut raw.functions));
+    enter_hidden_calls(&mut catalog, std::mem::take(&mut raw.operators), std::mem::take(&mut raw.casts));
     enter(&mut catalog, raw);
     let Catalog { clear, relations, .. } = &mut catalog;
     clear.retain(|relation| relations.contains_key(&relation));
@@ -75,9 +76,23 @@ fn sealed_default(raw: RawDefault) -> Option<SealedDefault> {
 }
 
 fn enter_functions(catalog: &mut Catalog, functions: Vec<RawFunction>) {
-    for RawFunction { schema, name, language } in functions {
-        let row = Function { schema, name: name.clone(), language };
+    for RawFunction { schema, name, language, takes_row } in functions {
+        let row = Function { schema, name: name.clone(), language, takes_row };
         catalog.functions.entry(name).or_default().push(row);
+    }
+}
+
+/// OIDs below are those of objects that come with the server (`FirstNormalObjectId`).
+const FIRST_OWN_OID: u32 = 16_384;
+
+fn enter_hidden_calls(catalog: &mut Catalog, operators: Vec<String>, casts: Vec<RawCast>) {
+    catalog.operators = operators.into_iter().collect();
+    for RawCast { types, function } in casts {
+        let own: Vec<_> = types.into_iter().filter(|(oid, _)| *oid >= FIRST_OWN_OID).collect();
+        if own.is_empty() {
+            catalog.built_in_cast = Some(function);
+        }
+        catalog.cast_types.extend(own);
     }
 }
 
@@ -226,6 +241,11 @@ fn relation(
     catalog: &Catalog,
 ) -> Relation {
     let mut unreadable = missing_column(&raw_columns, tags, &catalog.sealed_types);
+    if kind == RelationKind::View && !tags.is_empty() {
+        unreadable.get_or_insert_with(|| {
+            "a tag names a column of a view, which holds no values of its own".to_owned()
+        });
+    }
     if row.schema == SCHEMA && is_shadow(&row.name) {
         unreadable.get_or_insert_with(|| "a conversion keeps cells in it (pgveil reseal)".to_owned());
     }

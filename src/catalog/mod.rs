@@ -165,6 +165,8 @@ pub struct Function {
     pub name: String,
     /// `sql`, `plpgsql`, `c`, `internal`, …
     pub language: String,
+    /// It can be called as a row's attribute: `r.f` is `f(r)`.
+    pub takes_row: bool,
 }
 
 /// One database, as it was at `generation`.
@@ -187,6 +189,12 @@ pub struct Catalog {
     pub defaults: Vec<SealedDefault>,
     /// User-defined functions by name (any schema).
     pub functions: HashMap<String, Vec<Function>>,
+    /// Operators that call a function which may read anything (any schema).
+    pub operators: HashSet<String>,
+    /// Types of users' that such a function casts from or to, by OID.
+    pub cast_types: HashMap<u32, String>,
+    /// A function which may read anything, and which casts between two built-in types: any statement may call it.
+    pub built_in_cast: Option<String>,
     /// Tags that apply to this database, by (schema, table): also those whose table does not exist yet.
     pub tags: HashMap<(String, String), Vec<Tag>>,
     /// What was seen to hold a tag's values in clear.
@@ -264,11 +272,16 @@ impl Catalog {
         })
     }
     /// The unqualified names of views (and views of views) whose definition mentions a user-defined function, which may
-    /// read anything.
+    /// read anything; of types that such a function casts, and of relations that have columns of these.
     pub fn calling_views(&self) -> &HashSet<String> {
         self.calling.get_or_init(|| {
-            let functions: HashSet<String> = self.functions.keys().cloned().collect();
-            let mut names = self.with_views_over(functions);
+            let mut called: HashSet<String> = self.functions.keys().cloned().collect();
+            called.extend(self.cast_types.values().cloned());
+            let has_cast = |relation: &&Arc<Relation>| {
+                relation.columns.iter().any(|column| self.cast_types.contains_key(&column.type_oid))
+            };
+            called.extend(self.relations.values().filter(has_cast).map(|relation| relation.name.clone()));
+            let mut names = self.with_views_over(called);
             names.retain(|name| !self.functions.contains_key(name));
             names
         })

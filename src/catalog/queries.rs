@@ -15,6 +15,9 @@ pub struct RawCatalog {
     pub keys: Vec<(u32, Vec<i16>)>,
     pub sealed_types: Vec<RawType>,
     pub functions: Vec<RawFunction>,
+    /// User-defined operators whose function is written in SQL or a procedural language.
+    pub operators: Vec<String>,
+    pub casts: Vec<RawCast>,
     pub defaults: Vec<RawDefault>,
     /// (view, definition); `None` when it could not be had (its tables were locked for long).
     pub definitions: Vec<(u32, Option<String>)>,
@@ -63,12 +66,22 @@ pub struct RawDefault {
     pub texts: [String; 2],
 }
 
+/// One row of [`CASTS`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawCast {
+    /// (OID, name) of the types that it is from and to.
+    pub types: [(u32, String); 2],
+    pub function: String,
+}
+
 /// One row of [`FUNCTIONS`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawFunction {
     pub schema: String,
     pub name: String,
     pub language: String,
+    /// It can be called as a row's attribute: `r.f` is `f(r)`.
+    pub takes_row: bool,
 }
 
 /// Run once on a new connection: names print qualified, and a lock held for long fails the query, not the proxy.
@@ -126,11 +139,35 @@ pub const SEALED_TYPES: &str = "\
     WHERE n.nspname OPERATOR(pg_catalog.=) 'pgveil' AND t.typtype OPERATOR(pg_catalog.=) 'd'";
 
 pub const FUNCTIONS: &str = "\
-    SELECT DISTINCT n.nspname::text, p.proname::text, l.lanname::text \
+    SELECT n.nspname::text, p.proname::text, l.lanname::text, \
+      pg_catalog.bool_or(p.pronargs OPERATOR(pg_catalog.-) p.pronargdefaults OPERATOR(pg_catalog.<=) 1 \
+        AND (t.typtype OPERATOR(pg_catalog.=) 'c' OR t.typtype OPERATOR(pg_catalog.=) 'p')) IS TRUE \
     FROM pg_catalog.pg_proc p \
     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace \
     JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
-    WHERE n.nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog','information_schema']::name[])";
+    LEFT JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) p.proargtypes[0] \
+    WHERE n.nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog','information_schema']::name[]) \
+    GROUP BY n.nspname, p.proname, l.lanname";
+
+/// Operators that call what may read anything: functions in C do not run SQL of their own choice.
+pub const OPERATORS: &str = "\
+    SELECT DISTINCT o.oprname::text \
+    FROM pg_catalog.pg_operator o \
+    JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) o.oprcode::oid \
+    JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
+    WHERE o.oid OPERATOR(pg_catalog.>=) 16384::oid \
+      AND l.lanname OPERATOR(pg_catalog.<>) ALL (ARRAY['c','internal']::name[])";
+
+/// Casts that do, as [`OPERATORS`].
+pub const CASTS: &str = "\
+    SELECT s.oid, s.typname::text, t.oid, t.typname::text, p.proname::text \
+    FROM pg_catalog.pg_cast c \
+    JOIN pg_catalog.pg_type s ON s.oid OPERATOR(pg_catalog.=) c.castsource \
+    JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) c.casttarget \
+    JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) c.castfunc \
+    JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
+    WHERE c.oid OPERATOR(pg_catalog.>=) 16384::oid \
+      AND l.lanname OPERATOR(pg_catalog.<>) ALL (ARRAY['c','internal']::name[])";
 
 /// The views whose definitions matter: those outside the system schemas.
 pub const VIEWS: &str = "\
@@ -172,7 +209,11 @@ pub const SIGNATURE: &str = "\
        FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace \
        WHERE n.nspname OPERATOR(pg_catalog.=) 'pgveil'), \
       (SELECT pg_catalog.sum(pg_catalog.hashint8extended(p.oid::int8, p.xmin::text::int8)) \
-       FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.>=) 16384::oid))";
+       FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.>=) 16384::oid), \
+      (SELECT pg_catalog.sum(pg_catalog.hashint8extended(o.oid::int8, o.xmin::text::int8)) \
+       FROM pg_catalog.pg_operator o WHERE o.oid OPERATOR(pg_catalog.>=) 16384::oid), \
+      (SELECT pg_catalog.sum(pg_catalog.hashint8extended(c.oid::int8, c.xmin::text::int8)) \
+       FROM pg_catalog.pg_cast c WHERE c.oid OPERATOR(pg_catalog.>=) 16384::oid))";
 
 /// Columns that are being converted, and the share of their rows that is.
 pub const PROGRESS: &str = "\

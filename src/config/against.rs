@@ -5,7 +5,7 @@
 
 use super::{Config, Mistake, Place, Weight};
 use crate::catalog::build::SCHEMA;
-use crate::catalog::{Action, Catalog, ColumnTag, Seal, State, Tag};
+use crate::catalog::{Action, Catalog, ColumnTag, RelationKind, Seal, State, Tag};
 use crate::policy::decide::label_matches;
 use crate::policy::{Form, Rule};
 use crate::server::settings::AuthSource;
@@ -121,7 +121,8 @@ impl<'c> Survey<'c> {
         }
         let prepared = catalog.schemas.iter().any(|schema| schema == SCHEMA);
         self.prepared |= prepared;
-        if prepared || touched {
+        // Schema pgveil may be there for the ledger alone.
+        if touched {
             self.types(catalog, if prepared { Weight::Mistake } else { Weight::Advice });
         }
     }
@@ -139,6 +140,13 @@ impl<'c> Survey<'c> {
         };
         self.tables[index] = true;
         let name = format!("{}.{}.{}", tag.schema, tag.table, tag.column);
+        if relation.kind == RelationKind::View {
+            self.columns[index] = true;
+            let message = format!("{name} is a column of a view, which holds no values of its own");
+            let hint = "Tag the columns of the view's tables: they are guarded through the view, too.";
+            self.findings.push(at(place, Weight::Mistake, message, hint));
+            return true;
+        }
         match relation.column(&tag.column) {
             None => {
                 if let Some(why) = &relation.unreadable {

@@ -34,6 +34,7 @@ fn local_text(local: &Local) -> &'static str {
     match local {
         Local::SetPurpose { .. } => "sets the purpose of this connection",
         Local::SetOtp(_) => "gives the second factor",
+        Local::ResetOtp => "gives the second factor up",
         Local::SetBreakGlass(_) => "breaks the glass",
         Local::ShowStatus => "shows what holds for this connection",
         Local::Deallocate(_) => "deallocates a prepared statement",

@@ -222,7 +222,7 @@ impl Owed {
         let ends = |part: &Part| {
             let sets = matches!(
                 part.local,
-                Some(Local::SetPurpose { .. } | Local::SetOtp(_) | Local::SetBreakGlass(_))
+                Some(Local::SetPurpose { .. } | Local::SetOtp(_) | Local::ResetOtp | Local::SetBreakGlass(_))
             );
             part.effects.resets_session || part.effects.discards_statements || sets
         };

@@ -266,6 +266,7 @@ impl Relay {
             }
             // It was tried before it was sent.
             Local::SetOtp(_) => self.session.second_factor_at = Some(self.now.unix_seconds()),
+            Local::ResetOtp => self.session.second_factor_at = None,
             Local::SetBreakGlass(None) => self.session.glass_broken_at = None,
             Local::SetBreakGlass(Some(reason)) => {
                 self.session.glass_broken_at = Some(self.now.unix_seconds());
@@ -317,6 +318,8 @@ impl Settle {
                 schema: text(schema)?,
                 name: text(name)?,
                 language: text(language)?,
+                // Of which kind its arguments are is not asked.
+                takes_row: true,
             }),
             _ => return None,
         }

@@ -318,9 +318,10 @@ impl Relay {
         match local {
             // The server says where SET LOCAL has no effect.
             Local::SetPurpose { local: true, .. } => "SET LOCAL pgveil_session.state = ''".to_owned(),
-            Local::SetPurpose { local: false, .. } | Local::SetOtp(_) | Local::SetBreakGlass(_) => {
-                "SET pgveil_session.state = ''".to_owned()
-            }
+            Local::SetPurpose { local: false, .. }
+            | Local::SetOtp(_)
+            | Local::ResetOtp
+            | Local::SetBreakGlass(_) => "SET pgveil_session.state = ''".to_owned(),
             Local::ShowStatus => {
                 let status = self.session.status_text(&self.world, self.now).replace('\'', "''");
                 format!("SELECT '{status}' AS \"pgveil.status\"")

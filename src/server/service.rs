@@ -370,7 +370,15 @@ async fn read_rows(client: &Transaction<'_>) -> Result<RawCatalog, ServiceError>
             schema: row.try_get(0)?,
             name: row.try_get(1)?,
             language: row.try_get(2)?,
+            takes_row: row.try_get(3)?,
         });
+    }
+    for row in client.query(queries::OPERATORS, &[]).await? {
+        raw.operators.push(row.try_get(0)?);
+    }
+    for row in client.query(queries::CASTS, &[]).await? {
+        let types = [(row.try_get(0)?, row.try_get(1)?), (row.try_get(2)?, row.try_get(3)?)];
+        raw.casts.push(queries::RawCast { types, function: row.try_get(4)? });
     }
     Ok(raw)
 }

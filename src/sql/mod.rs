@@ -143,6 +143,7 @@ pub fn understand(
         return Ok(Understood::Pass(effects));
     }
     routine::check(&words, context.catalog)?;
+    schema_stays(&words, context.catalog)?;
     let sensitive = context.catalog.sensitive_names();
     // Behind an escape character of its own choice, a name could be any name.
     let disguised = statement.tokens.iter().any(|token| token.kind == Kind::UnicodeIdent)
@@ -170,6 +171,23 @@ pub fn understand(
         return copied(text, statement, declared, effects, context);
     }
     parsed(text, statement, &words, declared, effects, context)
+}
+
+/// Tags name schemas: one that has tagged tables keeps its name.
+fn schema_stays(words: &Words<'_>, catalog: &Catalog) -> Result<(), Problem> {
+    if words.keyword(0) != "alter" || words.keyword(1) != "schema" || words.keyword(3) != "rename" {
+        return Ok(());
+    }
+    let schema = words.word(2);
+    let tagged = catalog.relations.values().any(|relation| relation.schema == schema && relation.is_tagged())
+        || catalog.tags.keys().any(|(named, _)| *named == schema);
+    if !tagged {
+        return Ok(());
+    }
+    let message = format!("renaming schema {schema} is not supported");
+    Err(Problem::new(Trouble::SealedUse, "0A000", message)
+        .detail("Columns of its tables are tagged.")
+        .hint("Change tags.toml first, reload, and then rename the schema."))
 }
 
 /// CREATE and ALTER that name a tagged table without touching its columns' types or values.

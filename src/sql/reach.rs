@@ -54,7 +54,13 @@ pub fn unguarded_call(text: &str, tokens: &[Token], catalog: &Catalog) -> Option
     let words = |token: &Token| fold_identifier(token.text(text));
     // A function gets another name: an operator, a cast, an aggregate, a trigger.
     let defines = tokens.first().is_some_and(|first| matches!(words(first).as_str(), "create" | "alter"));
+    if let Some(function) = &catalog.built_in_cast {
+        return Some(format!("a cast that function {function} may make"));
+    }
     for (index, token) in tokens.iter().enumerate() {
+        if token.kind == Kind::Operator && catalog.operators.contains(token.text(text)) {
+            return Some(format!("operator {}", token.text(text)));
+        }
         if matches!(token.kind, Kind::UnicodeIdent | Kind::UnicodeString) {
             return Some("a U& spelling".to_owned());
         }
@@ -69,7 +75,10 @@ pub fn unguarded_call(text: &str, tokens: &[Token], catalog: &Catalog) -> Option
             return Some("COPY with a file or program of the server".to_owned());
         }
         let called = defines || tokens.get(index + 1).is_some_and(|next| next.is_symbol(text, "("));
-        let function = called && catalog.functions.contains_key(&word);
+        let attribute = index > 0 && tokens[index - 1].is_symbol(text, ".");
+        let function = catalog.functions.get(&word).is_some_and(|overloads| {
+            called || attribute && overloads.iter().any(|function| function.takes_row)
+        });
         if DYNAMIC.contains(&word.as_str()) || function || catalog.calling_views().contains(&word) {
             return Some(word);
         }

@@ -18,6 +18,8 @@ pub enum Local {
     },
     /// The code is a secret of one use: no `Debug`.
     SetOtp(Zeroizing<String>),
+    /// The second factor is given up.
+    ResetOtp,
     /// Why, in the user's words: for the record. `None`: the glass is whole again.
     SetBreakGlass(Option<String>),
     ShowStatus,
@@ -30,6 +32,7 @@ impl std::fmt::Debug for Local {
         out.write_str(match self {
             Local::SetPurpose { .. } => "SetPurpose",
             Local::SetOtp(_) => "SetOtp",
+            Local::ResetOtp => "ResetOtp",
             Local::SetBreakGlass(_) => "SetBreakGlass",
             Local::ShowStatus => "ShowStatus",
             Local::Deallocate(_) => "Deallocate",
@@ -212,7 +215,10 @@ fn own_setting(name: &str, local: bool, value: Option<String>) -> Result<Session
             let purpose = (!purpose.is_empty() && purpose != "default").then_some(purpose);
             Ok(Session::Local(Local::SetPurpose { purpose, local }))
         }
-        "otp" => Ok(Session::Local(Local::SetOtp(Zeroizing::new(given()?)))),
+        "otp" => match given()? {
+            none if none.is_empty() || none == "default" => Ok(Session::Local(Local::ResetOtp)),
+            code => Ok(Session::Local(Local::SetOtp(Zeroizing::new(code)))),
+        },
         "break_glass" => Ok(Session::Local(Local::SetBreakGlass(reason(given()?)?))),
         _ => Err(Problem::new(
             Trouble::Setting,

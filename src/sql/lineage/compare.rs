@@ -421,11 +421,6 @@ impl Analyst<'_> {
                 let end = self.lines.offset(value.span.end)?;
                 (start < end).then_some(start..end)
             }
-            Expr::TypedString(typed) => {
-                let start = self.at(typed.value.span)?;
-                let end = self.lines.offset(typed.value.span.end)?;
-                (start < end).then_some(start..end)
-            }
             Expr::UnaryOp { op: op @ (UnaryOperator::Minus | UnaryOperator::Plus), expr } => {
                 let number = self.constant_span(expr)?;
                 let sign = if matches!(op, UnaryOperator::Minus) { '-' } else { '+' };

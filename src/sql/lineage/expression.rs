@@ -58,7 +58,12 @@ impl Analyst<'_> {
                 Value::Placeholder(_) => self.placeholder(expr),
                 _ => Ok(Shape::Adaptable),
             },
-            Expr::TypedString(_) => Ok(Shape::Adaptable),
+            // What PostgreSQL reads it as (`gram.y`, `AexprConst`).
+            Expr::TypedString(sqlparser::ast::TypedString { data_type, value, uses_odbc_syntax: false }) => {
+                *expr = cast(Expr::Value(value.clone()), data_type.clone());
+                self.expr(expr, scope)
+            }
+            Expr::TypedString(_) => Err(Problem::not_understood("a constant in braces")),
             Expr::Nested(inner) => self.expr(inner, scope),
             Expr::Interval(interval) => self.interval(interval, scope),
             Expr::BinaryOp { left, op, right } => self.binary(left, op, right, scope),
@@ -109,6 +114,10 @@ impl Analyst<'_> {
                 }
             }
             Expr::IsNull(operand) | Expr::IsNotNull(operand) => match self.expr(operand, scope)? {
+                Shape::Adaptable => {
+                    self.only_null_counts(operand);
+                    Ok(Shape::Plain)
+                }
                 Shape::WholeRow(row) => self.whole_row(operand, row).map(|_| Shape::Plain),
                 _ => Ok(Shape::Plain),
             },
@@ -381,6 +390,21 @@ impl Analyst<'_> {
         self.parameters.push((client, ParameterUse::Pass));
         *expr = verbatim(self.markers.parameter(slot));
         Ok(Shape::Adaptable)
+    }
+
+    /// A parameter whose value no one asks for need not be told to the server in clear, where it is sealed elsewhere.
+    fn only_null_counts(&mut self, operand: &Expr) {
+        match operand {
+            Expr::Nested(inner) => self.only_null_counts(inner),
+            Expr::Value(value) => {
+                if let Value::Placeholder(text) = &value.value
+                    && let Some(Mark::Parameter(slot)) = self.markers.read(text)
+                {
+                    self.null_tests.insert(slot);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// `pg_typeof(x)`: of a sealed value, its logical type.

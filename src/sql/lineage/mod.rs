@@ -47,7 +47,7 @@ use crate::catalog::{Action, Catalog, ColumnId, Domain, Seal, SealedDefault, Sta
 use crate::value::DataType;
 use print::Markers;
 use sqlparser::ast::{self, Statement};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -178,6 +178,8 @@ pub(super) struct Analyst<'a> {
     literals: Vec<LiteralSlot>,
     /// In the order met: (client parameter, what).
     parameters: Vec<(usize, ParameterUse)>,
+    /// Of these, the uses in which only NULL counts: any other form of the value does as well.
+    null_tests: BTreeSet<usize>,
     deferred: Vec<deferred::Deferred>,
     uses: Vec<Use>,
     use_index: HashMap<Use, usize>,
@@ -230,6 +232,7 @@ impl<'a> Analyst<'a> {
             stand_ins: StandIns::default(),
             literals: vec![],
             parameters: vec![],
+            null_tests: BTreeSet::new(),
             deferred: vec![],
             uses: vec![],
             use_index: HashMap::new(),

@@ -163,8 +163,11 @@ impl Analyst<'_> {
         let mut slots: Vec<ParameterSlot> =
             (0..count).map(|client| ParameterSlot { client, what: ParameterUse::Pass }).collect();
         let mut taken = vec![false; count];
-        let mut numbers = vec![];
-        for (client, what) in &self.parameters {
+        let mut numbers = vec![0; self.parameters.len()];
+        let (tests, others): (Vec<usize>, Vec<usize>) =
+            (0..self.parameters.len()).partition(|slot| self.null_tests.contains(slot));
+        for index in others {
+            let (client, what) = &self.parameters[index];
             let same = |slot: &ParameterSlot| slot.client == *client && slot.what == *what;
             let number = if !taken[*client] {
                 taken[*client] = true;
@@ -176,7 +179,13 @@ impl Analyst<'_> {
                 slots.push(ParameterSlot { client: *client, what: what.clone() });
                 slots.len() - 1
             };
-            numbers.push(number);
+            numbers[index] = number;
+        }
+        // Sealed, wherever it is: a test for NULL tells the server nothing more.
+        for index in tests {
+            let (client, _) = self.parameters[index];
+            let sealed = |slot: &ParameterSlot| slot.client == client && slot.what != ParameterUse::Pass;
+            numbers[index] = slots.iter().position(sealed).unwrap_or(client);
         }
         (slots, numbers, count)
     }

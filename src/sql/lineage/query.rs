@@ -144,6 +144,7 @@ impl Analyst<'_> {
         self.dry_runs -= 1;
         self.literals.truncate(literals);
         (self.parameters, self.deferred) = (parameters, deferred);
+        self.null_tests.retain(|slot| *slot < self.parameters.len());
         self.uses.truncate(uses);
         self.use_index.retain(|_, index| *index < uses);
         result

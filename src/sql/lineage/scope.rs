@@ -169,8 +169,19 @@ pub(super) enum Resolved {
 }
 
 impl Scope<'_> {
-    /// An unqualified name.
+    /// An unqualified name. One that no relation has, where a tagged one is in reach, may be a column that was renamed.
     pub(super) fn column(&self, name: &str) -> Result<Resolved, Problem> {
+        let found = self.known_column(name)?;
+        let reaches = std::iter::successors(Some(self), |scope| scope.outer)
+            .any(|scope| scope.entries.iter().any(Entry::is_tagged));
+        if matches!(found, Resolved::Nothing) && reaches && !SYSTEM_COLUMNS.contains(&name) {
+            let message = format!("column \"{name}\" does not exist");
+            return Err(Problem::new(Trouble::Unresolved, "42703", message));
+        }
+        Ok(found)
+    }
+
+    fn known_column(&self, name: &str) -> Result<Resolved, Problem> {
         if let Some(out) = self.merged(name) {
             return Ok(Resolved::Column(out.shape.clone()));
         }
@@ -193,7 +204,7 @@ impl Scope<'_> {
         if let Some(entry) = self.entry(std::slice::from_ref(&name.to_owned())) {
             return Ok(Resolved::WholeRow(Rc::new(entry.whole_row())));
         }
-        self.outer.map_or(Ok(Resolved::Nothing), |outer| outer.column(name))
+        self.outer.map_or(Ok(Resolved::Nothing), |outer| outer.known_column(name))
     }
 
     /// `alias.column` or `schema.table.column`.

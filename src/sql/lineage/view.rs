@@ -47,13 +47,26 @@ impl Analyst<'_> {
         if outputs.len() != relation.columns.len() {
             return Err(refuse("its columns changed"));
         }
-        if relation.kind == RelationKind::MaterializedView
-            && outputs.iter().any(|out| matches!(out.shape, Shape::Clear(_)))
-        {
-            return Err(refuse("a materialized copy of a column stored in clear"));
+        let materialized = relation.kind == RelationKind::MaterializedView;
+        let mut named = Vec::with_capacity(outputs.len());
+        for (out, column) in outputs.into_iter().zip(&relation.columns) {
+            let shape = match (out.shape, &column.tag) {
+                // Its rows are copies, which their own tags guard.
+                (Shape::Plain, Some(_)) if materialized => self.column_shape(relation, column)?,
+                (Shape::Clear(tagged), Some(tag))
+                    if materialized && tagged.domain.name == tag.domain.name =>
+                {
+                    self.column_shape(relation, column)?
+                }
+                (Shape::Clear(_), _) if materialized => {
+                    return Err(refuse("a materialized copy of a column stored in clear")
+                        .hint("Tag the materialized view's column with the same domain."));
+                }
+                (shape, _) => shape,
+            };
+            named.push(Out::named(&column.name, shape));
         }
-        let named = outputs.into_iter().zip(&relation.columns);
-        Ok(named.map(|(out, column)| Out::named(&column.name, out.shape)).collect())
+        Ok(named)
     }
 
     /// Columns of constants only: what they are by now, for what stands in a definition cannot be sealed further out.
