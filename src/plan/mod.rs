@@ -94,6 +94,8 @@ pub struct StatementPlan {
     pub compared: Vec<(String, u64)>,
     /// It fetches from a binary cursor.
     pub binary: bool,
+    /// The cursor that it fetches from: a limit on the rows of one statement holds for all that it gives.
+    pub cursor: Option<String>,
 }
 
 /// One result column.
@@ -428,6 +430,7 @@ fn decide(
         defines: defines.map(Arc::new),
         compared: lineage.compared,
         binary: lineage.binary,
+        cursor: lineage.cursor.clone(),
     })
 }
 

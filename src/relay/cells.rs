@@ -215,7 +215,7 @@ impl Run {
             } else {
                 rows.clone().take(released).for_each(|row| out.client(row.into_bytes()));
             }
-            self.rows += u64::try_from(released).unwrap_or(u64::MAX);
+            self.count_clear(u64::try_from(released).unwrap_or(u64::MAX));
             return Ok(released_of(released == count, limit));
         };
         let released = metrics.timed_cells(
@@ -228,14 +228,35 @@ impl Run {
         Ok(released_of(whole, limit))
     }
 
+    /// Counts rows of tagged columns that are stored in clear.
+    fn count_clear(&mut self, rows: u64) {
+        self.count_rows(rows);
+        let plan = self.plan.clone();
+        let mut labels: Vec<&str> = plan
+            .uses
+            .iter()
+            .filter(|used| used.action == Action::Read && !used.sealed)
+            .map(|used| used.domain.0.label.as_str())
+            .collect();
+        labels.sort_unstable();
+        labels.dedup();
+        for label in labels {
+            self.count_label(label.to_owned(), rows);
+        }
+    }
+
+    fn count_label(&mut self, label: String, rows: u64) {
+        match self.rows_by_label.iter_mut().find(|(known, _)| *known == label) {
+            Some((_, known)) => *known += rows,
+            None => self.rows_by_label.push((label, rows)),
+        }
+    }
+
     /// Counts what a batch disclosed.
     pub(super) fn count(&mut self, tally: Tally) {
-        self.rows += tally.rows;
+        self.count_rows(tally.rows);
         for (label, rows) in tally.rows_by_label {
-            match self.rows_by_label.iter_mut().find(|(known, _)| *known == label) {
-                Some((_, known)) => *known += rows,
-                None => self.rows_by_label.push((label, rows)),
-            }
+            self.count_label(label, rows);
         }
         for (label, disclosure, cells) in tally.cells {
             self.disclosed(label, disclosure, cells);

@@ -10,6 +10,7 @@ use super::{Relay, kinds, session};
 use crate::plan::{self, Effects, Known, NameKind, Named, Ours, Pass, Planned, StatementPlan};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// What a statement gives a name to, until the server has taken it.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub(super) struct Naming {
     /// As the client sent it. Holds literals: no `Debug`.
     pub(super) text: Arc<str>,
     pub(super) generation: u64,
+    /// Rows that a cursor disclosed so far.
+    pub(super) rows: Arc<AtomicU64>,
 }
 
 /// What is kept of every name beside what planning needs.
@@ -38,13 +41,14 @@ impl Relay {
     pub(super) fn naming_of_pass(&self, pass: &Pass, text: &str) -> Option<Box<Naming>> {
         let (kind, name) = pass.names.clone()?;
         let (text, generation) = (text.into(), self.world.generation);
-        Some(Box::new(Naming { kind, name, known: Known::Untouched, text, generation }))
+        Some(Box::new(Naming { kind, name, known: Known::Untouched, text, generation, rows: Arc::default() }))
     }
 
     pub(super) fn naming_of_plan(&self, plan: &StatementPlan, text: &str) -> Option<Box<Naming>> {
         let defines = plan.defines.as_ref()?;
         let (kind, name, known) = (defines.kind, defines.name.clone(), Known::Definition(defines.clone()));
-        Some(Box::new(Naming { kind, name, known, text: text.into(), generation: self.world.generation }))
+        let (text, generation) = (text.into(), self.world.generation);
+        Some(Box::new(Naming { kind, name, known, text, generation, rows: Arc::default() }))
     }
 
     /// The server has taken the name.

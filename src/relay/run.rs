@@ -12,8 +12,9 @@ use crate::catalog::Action;
 use crate::cell::RowOpener;
 use crate::crypto::Ciphers;
 use crate::metrics::Outcome;
-use crate::plan::{Judgement, Reason, Refusal, StatementPlan};
+use crate::plan::{Judgement, NameKind, Reason, Refusal, StatementPlan};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub(super) struct Run {
     pub(super) copy: Option<CopyRun>,
     /// Rows that left.
     pub(super) rows: u64,
+    /// Rows that left of the cursor that it fetches from, with those of other fetches.
+    cursor: Option<Arc<AtomicU64>>,
     /// (label, disclosure, cells that left), each once.
     pub(super) cells: Vec<(String, &'static str, u64)>,
     /// (label, rows that left and disclosed one of its cells), each once.
@@ -61,7 +64,16 @@ impl Run {
         });
         let refusal = limit_spent("row", &rule.unwrap_or_default(), limit)
             .hint("Ask for fewer rows, for example with LIMIT.");
-        Some((limit.saturating_sub(self.rows), refusal))
+        let rows = self.cursor.as_ref().map_or(self.rows, |rows| rows.load(Ordering::Relaxed));
+        Some((limit.saturating_sub(rows), refusal))
+    }
+
+    /// Rows that disclose something leave.
+    pub(super) fn count_rows(&mut self, rows: u64) {
+        self.rows += rows;
+        if let Some(cursor) = &self.cursor {
+            cursor.fetch_add(rows, Ordering::Relaxed);
+        }
     }
 }
 
@@ -134,7 +146,11 @@ impl Relay {
         let spending = Spending::of_reads(&judgement, &self.session.budgets, user);
         let violation = if plan.effects.writes { self.oracles(&judgement) } else { None };
         let copy = self.copy_run(plan, &judgement);
+        let cursor =
+            plan.cursor.as_ref().and_then(|name| self.namings.get(&(NameKind::Cursor, name.clone())));
+        let cursor = cursor.map(|naming| naming.rows.clone());
         let run = Run {
+            cursor,
             spending,
             parked: None,
             violation,

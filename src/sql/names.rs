@@ -110,7 +110,7 @@ pub(super) fn by_name(
             match context.named.cursors.get(&name) {
                 Some(Known::Definition(definition)) => {
                     let own = &text[statement.span.clone()];
-                    Ok(Some(Understood::Lineage(Box::new(lineage::fetched(own, definition)))))
+                    Ok(Some(Understood::Lineage(Box::new(lineage::fetched(own, name, definition)))))
                 }
                 Some(Known::Outdated) => Err(outdated()),
                 Some(Known::Untouched) | None => Ok(Some(Understood::Untouched(effects))),

@@ -271,3 +271,38 @@ fn an_hours_rows_are_shared_by_all_connections() {
     assert_eq!((third.rows.len(), third.errors.as_slice()), (0, &[spent.to_owned()][..]));
     assert_eq!(Raw::log_in(&proxy.url("shop")).query(sql).rows.len(), 10, "other rules are not touched");
 }
+
+/// What a cursor gives is one statement's, in however many pieces it is fetched.
+#[test]
+fn a_cursor_is_counted_over_its_fetches() {
+    let proxy = ten();
+    let mut alice = Raw::log_in(&proxy.url("alice"));
+    for fetch in ["fetch 2 from c", "fetch forward 2 in c"] {
+        alice.query("begin");
+        alice.query("declare c cursor for select email from customers order by id");
+        assert_eq!(alice.query("fetch 2 from c").rows.len(), 2);
+        let second = alice.query(fetch);
+        assert_eq!((second.rows.len(), second.errors), (1, vec![SPENT.to_owned()]));
+        alice.query("rollback");
+    }
+    // By the extended protocol, and pipelined.
+    alice.query("begin");
+    alice.query("declare c cursor for select email from customers order by id");
+    for _ in 0..2 {
+        alice.parse("", "fetch 2 from c", &[]);
+        alice.bind("", "", &[], [0, 0]);
+        alice.execute("", 0);
+    }
+    alice.sync();
+    let both = alice.reply();
+    assert_eq!((both.rows.len(), both.errors), (3, vec![SPENT.to_owned()]));
+    alice.query("rollback");
+    // Another cursor of the name begins anew, and so does one that shows nothing.
+    alice.query("begin");
+    alice.query("declare c cursor for select email from customers order by id");
+    assert_eq!(alice.query("fetch 3 from c").rows.len(), 3);
+    alice.query("close c");
+    alice.query("declare c cursor for select email from customers order by id");
+    assert_eq!(alice.query("fetch 3 from c").rows.len(), 3);
+    alice.query("commit");
+}

@@ -216,6 +216,7 @@ fn copied_into(
         named: None,
         compared: filter.compared,
         binary: false,
+        cursor: None,
     })
 }
 

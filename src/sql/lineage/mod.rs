@@ -379,6 +379,7 @@ impl Analyst<'_> {
             named: None,
             compared: if named == Some(NameKind::Statement) { vec![] } else { self.compared_in_views },
             binary: false,
+            cursor: None,
         })
     }
 

@@ -137,12 +137,13 @@ pub(in crate::sql) fn analyse_execute(
 }
 
 /// `FETCH` from a known cursor: `text` as it is.
-pub(in crate::sql) fn fetched(text: &str, definition: &Definition) -> Lineage {
+pub(in crate::sql) fn fetched(text: &str, cursor: String, definition: &Definition) -> Lineage {
     Lineage {
         columns: definition.columns.clone(),
         uses: definition.uses.clone(),
         named: Some(definition.shown.clone()),
         binary: definition.binary,
+        cursor: Some(cursor),
         ..passed("fetch", text.to_owned(), Effects::default())
     }
 }
@@ -175,6 +176,7 @@ fn passed(kind: &'static str, text: String, effects: Effects) -> Lineage {
         named: None,
         compared: vec![],
         binary: false,
+        cursor: None,
     }
 }
 

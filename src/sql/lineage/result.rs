@@ -203,6 +203,8 @@ pub struct Lineage {
     pub compared: Vec<(String, u64)>,
     /// Its rows come in binary by the simple protocol, too.
     pub binary: bool,
+    /// The cursor that it fetches from.
+    pub cursor: Option<String>,
 }
 
 /// The rows that a COPY moves.
