@@ -41,6 +41,14 @@ pub(super) fn rulings(
     }
 }
 
+/// Whether what a decision allows is limited.
+pub(super) fn limited(decision: &Decision) -> bool {
+    match decision {
+        Decision::Allow { limits, .. } => limits.rows_per_statement.is_some() || limits.is_shared(),
+        Decision::Deny { .. } => false,
+    }
+}
+
 fn ruling(used: &Use, decision: Decision) -> Result<Ruling, Refusal> {
     match decision {
         Decision::Allow { rule, disclosure, limits, oracle } => {

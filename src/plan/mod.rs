@@ -286,7 +286,7 @@ fn one(
                 "0A000",
                 format!("{what} is not supported while tagged columns are stored in clear"),
             )
-            .hint("It could read them unseen. A user who may read them all in clear can use it, or seal the columns."),
+            .hint("It could read them unseen. A user who may read them all in clear and without limits can use it, or seal the columns."),
         );
     }
     let guard = |column: ColumnId, printed: &str| guards.expression(column, printed);
@@ -303,7 +303,8 @@ fn one(
         }
         Ok(Understood::Local(local)) => Planned::Local(local),
         Ok(Understood::Lineage(lineage)) => {
-            match decide(*lineage, shape(), &guards, catalog, policy, session) {
+            let decided = decide(*lineage, shape(), &guards, catalog, policy, session);
+            match decided.and_then(|plan| countable(plan, text, statement)) {
                 Ok(plan) => Planned::Plan(Arc::new(plan)),
                 Err(refusal) => Planned::Refuse(refusal),
             }
@@ -327,8 +328,8 @@ fn shown_defaults<'c>(
         });
         column.is_some_and(|tag| {
             match policy.decide(session.principal, &tag.domain, Action::Read, session.circumstances) {
-                Decision::Allow { disclosure, limits, .. } => {
-                    disclosure.is_clear() && limits.rows_per_statement.is_none() && !limits.is_shared()
+                ref allowed @ Decision::Allow { disclosure, .. } => {
+                    disclosure.is_clear() && !judge::limited(allowed)
                 }
                 Decision::Deny { .. } => false,
             }
@@ -341,6 +342,7 @@ fn shown_defaults<'c>(
 struct Guards {
     /// Columns that are not shown in clear: how, and of which type. `None`: by no rule, refused when used.
     hidden: HashMap<ColumnId, Option<(Disclosure, DataType)>>,
+    /// Or not without limits.
     any_hidden: bool,
 }
 
@@ -375,6 +377,8 @@ fn guards(catalog: &Catalog, policy: &Policy, session: &Session<'_>) -> Result<G
             let decision = policy.decide(session.principal, &tag.domain, Action::Read, session.circumstances);
             let id = ColumnId { relation: relation.oid, number: column.number };
             let shown = judge::disclosure(&decision);
+            // What is called unseen is not counted either.
+            guards.any_hidden |= judge::limited(&decision);
             if shown.is_some_and(|shown| shown.is_clear()) {
                 continue;
             }
@@ -383,6 +387,26 @@ fn guards(catalog: &Catalog, policy: &Policy, session: &Session<'_>) -> Result<G
         }
     }
     Ok(guards)
+}
+
+/// Refuses what gathers the values of many rows into one where the rows of a column stored in clear are limited: they could not be
+/// counted. (Cells are, wherever they stand.)
+fn countable(plan: StatementPlan, text: &str, statement: &StatementText) -> Result<StatementPlan, Refusal> {
+    let mut uses = plan.uses.iter().zip(&plan.rulings);
+    let limited = |(used, ruling): (&Use, &Ruling)| {
+        !used.sealed
+            && used.action == Action::Read
+            && (ruling.limits.rows_per_statement.is_some() || ruling.limits.is_shared())
+    };
+    if uses.any(limited)
+        && let Some(what) = sql::gathering(text, &statement.tokens)
+    {
+        let message = format!("{what} is not supported over columns whose rows the policy limits");
+        return Err(Refusal::new(Reason::NotUnderstood, "0A000", message)
+            .detail("It makes one value of many rows, which could not be counted.")
+            .hint("Select the rows themselves."));
+    }
+    Ok(plan)
 }
 
 /// Lineage and rulings → the plan.

@@ -29,7 +29,7 @@ pub use copy::{CopyFormat, CopyOptions};
 pub use lineage::{Context, Definition, Effects, Known, Lineage, NO_NAMES, NameKind, Named, Ours};
 pub use names::{executed, names};
 pub use problem::{Problem, Trouble};
-pub use reach::unguarded_call;
+pub use reach::{gathering, unguarded_call};
 pub use session::{Local, check_pinned};
 
 use crate::catalog::Catalog;

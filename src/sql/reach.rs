@@ -46,6 +46,37 @@ const DYNAMIC: &[&str] = &[
     "ts_stat",
 ];
 
+/// Aggregates that keep the values of all of their rows.
+const GATHERING: &[&str] = &[
+    "array",
+    "array_agg",
+    "json_agg",
+    "json_agg_strict",
+    "json_arrayagg",
+    "json_object_agg",
+    "json_object_agg_strict",
+    "json_object_agg_unique",
+    "json_object_agg_unique_strict",
+    "json_objectagg",
+    "jsonb_agg",
+    "jsonb_agg_strict",
+    "jsonb_object_agg",
+    "jsonb_object_agg_strict",
+    "jsonb_object_agg_unique",
+    "jsonb_object_agg_unique_strict",
+    "string_agg",
+    "xmlagg",
+];
+
+/// The first thing in a statement that makes one value of many rows and keeps their values, for a refusal's text.
+pub fn gathering(text: &str, tokens: &[Token]) -> Option<String> {
+    tokens.iter().enumerate().filter(|(_, token)| token.is_identifier()).find_map(|(index, token)| {
+        let word = fold_identifier(token.text(text));
+        let called = tokens.get(index + 1).is_some_and(|next| next.is_symbol(text, "("));
+        (called && GATHERING.contains(&word.as_str())).then_some(word)
+    })
+}
+
 /// Statements whose text is not the SQL that runs.
 const OPAQUE: &[&str] = &["call", "do"];
 

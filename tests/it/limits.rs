@@ -306,3 +306,40 @@ fn a_cursor_is_counted_over_its_fetches() {
     assert_eq!(alice.query("fetch 3 from c").rows.len(), 3);
     alice.query("commit");
 }
+
+/// What cannot be counted is not given: values that are gathered into one, and whatever a function of a user's reads.
+#[test]
+fn columns_in_clear_are_not_gathered_past_their_limit() {
+    let policy = "default = \"refuse\"\n[domain.phone]\nlabel = \"pii.phone\"\ntype = \"text\"\nseal = \"none\"\n\
+                  [roles]\napp = [\"shop\"]\nfew = [\"alice\"]\n\
+                  [[rule]]\nname = \"app\"\nroles = [\"app\"]\nlabels = [\"*\"]\nallow = [\"read\", \"write\"]\nshow = \"clear\"\n\
+                  [[rule]]\nname = \"few\"\nroles = [\"few\"]\nlabels = [\"*\"]\nallow = [\"read\"]\nshow = \"clear\"\n\
+                  rows_per_statement = 3\n";
+    let proxy = Proxy::start(policy, "[columns]\n\"public.customers.phone\" = \"phone\"\n");
+    postgres::execute(
+        proxy.direct(),
+        "create table customers (id int, phone text); insert into customers select n, '+49-' || n from generate_series(1, 10) n; \
+         grant all on customers to shop, alice; \
+         create function phones() returns text language sql as 'select string_agg(phone, '','') from customers'",
+    );
+    let (mut shop, mut alice) = (Raw::log_in(&proxy.url("shop")), Raw::log_in(&proxy.url("alice")));
+    assert_eq!(alice.query("select phone from customers").rows.len(), 3);
+    assert_eq!(alice.query("select max(phone), count(phone) from customers").rows.len(), 1);
+    assert_eq!(alice.query("select array_agg(id) from customers").rows.len(), 1);
+    for gathered in [
+        "select string_agg(phone, ',') from customers",
+        "select array_agg(p) from (select phone as p from customers) x",
+        "select json_agg(c) from customers c",
+        "select array(select phone from customers)",
+        "select jsonb_object_agg(id, phone) from customers",
+        "select phones()",
+    ] {
+        assert_eq!(shop.query(gathered).errors, [""; 0], "{gathered}");
+        for reply in [alice.query(gathered), alice.extended(gathered, &[], [0, 0])] {
+            assert!(reply.errors[0].starts_with("0A000 "), "{gathered}: {:?}", reply.errors);
+        }
+    }
+    // By label in the metrics, too: three rows were shown of ten, and of one that computes with it.
+    let (_, metrics) = proxy.get("/metrics").unwrap();
+    assert!(metrics.contains("pgveil_rows_released_total{label=\"pii.phone\"}"), "{metrics}");
+}
