@@ -28,6 +28,8 @@ pub struct Span {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     pub cells: u64,
+    /// Rows that disclosed anything, of statements that read it.
+    pub rows: u64,
     pub statements: u64,
     pub users: BTreeSet<String>,
 }
@@ -77,8 +79,9 @@ pub struct Report {
     changes: Vec<Incident>,
     /// (name, digest), as of the last start or reload.
     last_files: BTreeMap<String, String>,
-    /// Statements of this run of the proxy that have begun and not ended, by connection and number.
-    open: BTreeSet<(u64, u64)>,
+    /// Statements of this run of the proxy that have begun and not ended, by connection and number: the labels that they read, and
+    /// how these are shown.
+    open: BTreeMap<(u64, u64), BTreeSet<(String, String)>>,
 }
 
 /// Lines of one list that a report prints; what is left out is said.
@@ -99,7 +102,7 @@ impl Report {
             incidents: vec![],
             changes: vec![],
             last_files: BTreeMap::new(),
-            open: BTreeSet::new(),
+            open: BTreeMap::new(),
         }
     }
 
@@ -115,15 +118,18 @@ impl Report {
         }
         self.records += 1;
         match &record.event {
-            Event::Intent { statement, .. } => {
-                self.open.insert((record.connection, *statement));
+            Event::Intent { statement, uses, .. } => {
+                let reads = uses.iter().filter(|used| used.action == "read");
+                let reads = reads.map(|used| (used.label.clone(), used.disclosure.clone())).collect();
+                self.open.insert((record.connection, *statement), reads);
                 self.intent(record);
             }
             Event::Outcome { statement, rows, cells, comparisons, .. } => {
-                self.open.remove(&(record.connection, *statement));
+                let reads = self.open.remove(&(record.connection, *statement)).unwrap_or_default();
                 let taker = self.takers.entry(record.user.clone()).or_default();
                 taker.rows += rows;
                 taker.comparisons += comparisons;
+                self.reads(record, reads, *rows, cells);
                 self.cells(record, cells);
             }
             Event::Refused { sqlstate, reason, .. } => {
@@ -203,14 +209,28 @@ impl Report {
         }
     }
 
-    fn cells(&mut self, record: &AuditRecord, cells: &[(String, String, u64)]) {
-        for (label, disclosure, count) in cells {
-            let access = self.access.entry((label.clone(), disclosure.clone())).or_default();
-            access.cells += count;
+    /// A statement that read these labels: what it said of itself, and whatever else it showed.
+    fn reads(
+        &mut self,
+        record: &AuditRecord,
+        mut reads: BTreeSet<(String, String)>,
+        rows: u64,
+        cells: &[(String, String, u64)],
+    ) {
+        reads.extend(cells.iter().map(|(label, disclosure, _)| (label.clone(), disclosure.clone())));
+        for read in reads {
+            let access = self.access.entry(read).or_default();
             access.statements += 1;
+            access.rows += rows;
             if !access.users.contains(&record.user) {
                 access.users.insert(record.user.clone());
             }
+        }
+    }
+
+    fn cells(&mut self, record: &AuditRecord, cells: &[(String, String, u64)]) {
+        for (label, disclosure, count) in cells {
+            self.access.entry((label.clone(), disclosure.clone())).or_default().cells += count;
             let clear = disclosure == "clear";
             let taker = self.takers.entry(record.user.clone()).or_default();
             *(if clear { &mut taker.clear } else { &mut taker.masked }) += count;
@@ -242,7 +262,7 @@ impl Report {
     fn tables(&self) -> Vec<ReportTable> {
         let access = self.access.iter().map(|((label, disclosure), access)| {
             let users: Vec<&str> = access.users.iter().map(String::as_str).collect();
-            let numbers = [access.cells, access.statements].map(|number| number.to_string());
+            let numbers = [access.cells, access.rows, access.statements].map(|number| number.to_string());
             [vec![label.clone(), disclosure.clone()], numbers.to_vec(), vec![users.join(", ")]].concat()
         });
         let takers = self.biggest().into_iter().map(|(user, taker)| {
@@ -273,8 +293,8 @@ impl Report {
         vec![
             ReportTable::new(
                 "Who accessed what",
-                "",
-                &["label", "shown as", "cells", "statements", "by"],
+                "Cells are those of sealed columns; of columns that are stored in clear rows are counted.",
+                &["label", "shown as", "cells", "rows", "statements", "by"],
                 access,
             ),
             ReportTable::new(

@@ -20,7 +20,8 @@ fn it_counts_what_the_records_say() {
     for line in [
         "**NOT VERIFIED**: The log was not verified.",
         "14 records: 1 statements by 1 users; 0 cells shown in clear, 2 otherwise; 1 statements refused.",
-        "| pii.email | mask:partial | 2 | 1 | alice |",
+        "| pii.email | mask:partial | 2 | 2 | 1 | alice |",
+        "| pii.email | clear | 0 | 2 | 1 | alice |",
         "| alice | 0 | 2 | 2 | 1 | 0 | 0 |",
         "| alice | 42501 | denied | 1 |",
         "| alice | 10.0.0.7 | 1 |",
