@@ -119,10 +119,10 @@ impl<'c> Survey<'c> {
                 touched |= self.tag(index, tag, catalog);
             }
         }
-        let prepared = catalog.schemas.iter().any(|schema| schema == SCHEMA);
-        self.prepared |= prepared;
         // Schema pgveil may be there for the ledger alone.
-        if touched {
+        let prepared = !catalog.sealed_types.is_empty();
+        self.prepared |= prepared;
+        if prepared || touched {
             self.types(catalog, if prepared { Weight::Mistake } else { Weight::Advice });
         }
     }
@@ -201,7 +201,7 @@ impl<'c> Survey<'c> {
             self.findings.push(at(
                 &self.config.places.database,
                 Weight::Mistake,
-                format!("no database has schema {SCHEMA}: nothing can be sealed"),
+                format!("no database has a sealed type in schema {SCHEMA}: nothing can be sealed"),
                 "Run: pgveil init --database URL (of the database with the tagged tables).",
             ));
         }

@@ -73,7 +73,7 @@ fn the_examples_hold() {
     let config = config::load_unprepared(&examples()).unwrap_or_else(|m| panic!("{:#?}", lines(&m)));
     assert_eq!(config.remarks, [], "{:#?}", lines(&config.remarks));
     assert_eq!(config.policy.rules.len(), 5);
-    assert_eq!(config.tags.tags.len(), 6);
+    assert_eq!(config.tags.tags.len(), 5);
     assert_eq!(config.users.len(), 0);
 }
 
