@@ -305,3 +305,20 @@ fn check_warns_of_a_database_that_cannot_be_read_and_that_no_tag_names() {
     let stderr = place.fails(&["check"]);
     assert!(stderr.starts_with("error: ") && stderr.contains(&told), "{stderr}");
 }
+
+/// The database where proxies count may be another one than those that have tagged tables.
+#[test]
+fn a_database_with_the_ledger_alone_needs_no_types() {
+    let place = Place::new();
+    let ledger = postgres::database_name(&place.server.database("ledger")).to_owned();
+    let settings = fs::read_to_string(place.dir.path().join("proxy.toml")).unwrap();
+    let here = postgres::database_name(&place.url);
+    place.write("proxy.toml", &settings.replace(&format!("\"{here}\""), &format!("\"{ledger}\"")));
+    place.write("policy.toml", &POLICY.replace("show = \"clear\"", "show = \"clear\"\nrows_per_day = 1000"));
+    place.init();
+    place.add("shop");
+    let schemas = "select count(*) from pg_namespace where nspname = 'pgveil'";
+    let there = place.url.replace(&format!("/{here}"), &format!("/{ledger}"));
+    assert_eq!(postgres::query(&there, schemas)[0][0].as_deref(), Some("1"), "the ledger is there");
+    place.must(&["check"]);
+}
