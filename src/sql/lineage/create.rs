@@ -316,11 +316,13 @@ impl Analyst<'_> {
             return Err(Problem::not_understood("an index of this kind on a sealed column")
                 .hint("Use btree or hash."));
         }
-        self.index_columns(columns, &scope, "an index")?;
-        match predicate {
+        self.kept += 1;
+        let made = self.index_columns(columns, &scope, "an index").and_then(|()| match predicate {
             Some(predicate) => self.condition(predicate, &scope, "WHERE"),
             None => Ok(()),
-        }
+        });
+        self.kept -= 1;
+        made
     }
 
     /// The columns of an existing table, printed qualified.

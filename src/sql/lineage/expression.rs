@@ -352,7 +352,7 @@ impl Analyst<'_> {
             Resolved::Nothing => Ok(Shape::Plain),
             Resolved::WholeRow(row) => self.row_referred(row),
             Resolved::Column(Shape::Clear(column)) => {
-                self.note(&column, Action::Read, self.in_view > 0);
+                self.note(&column, Action::Read, self.in_view > 0 || self.kept > 0);
                 match (self.context.guard)(column.id, &expr.to_string()) {
                     Some(mask) if self.in_view == 0 => {
                         // An identifier that prints as the mask: read again, it resolves to nothing tagged.

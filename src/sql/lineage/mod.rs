@@ -180,6 +180,8 @@ pub(super) struct Analyst<'a> {
     parameters: Vec<(usize, ParameterUse)>,
     /// Of these, the uses in which only NULL counts: any other form of the value does as well.
     null_tests: BTreeSet<usize>,
+    /// Inside of what the database keeps for everybody (an index): a mask cannot stand there.
+    kept: usize,
     deferred: Vec<deferred::Deferred>,
     uses: Vec<Use>,
     use_index: HashMap<Use, usize>,
@@ -233,6 +235,7 @@ impl<'a> Analyst<'a> {
             literals: vec![],
             parameters: vec![],
             null_tests: BTreeSet::new(),
+            kept: 0,
             deferred: vec![],
             uses: vec![],
             use_index: HashMap::new(),
