@@ -1,15 +1,18 @@
 //! `pgveil check`: every mistake of the files, and of files against keys, users and databases, in one run.
 
+mod examination;
+
 use super::{CliError, ConfigDir, block_on};
 use crate::audit::keys::signing_key;
+use crate::catalog::Seal;
 use crate::catalog::build::build;
-use crate::catalog::{Seal, Tag};
 use crate::config::against::{self, Survey};
-use crate::config::{self, Config, Mistake, PROXY, Place, Weight};
+use crate::config::{self, Config, Mistake, PROXY, Place, Weight, sarif};
 use crate::server::prepare_ledger;
 use crate::server::service::{self, ServiceError};
 use crate::server::settings::AuthSource;
 use clap::Args;
+use examination::Examination;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio_postgres::Client;
@@ -18,6 +21,12 @@ use tokio_postgres::Client;
 ///
 /// Prints every mistake, each with file, line and remedy. Exit code 1 when there is an error, 0 when there are warnings
 /// at most.
+///
+/// Warnings say what the database gives away although the files hold: tagged columns that are not sealed yet; settings by
+/// which the server keeps statements, and what of them is plaintext; roles, superusers and hosts that get round the proxy; untagged
+/// columns that look like personal data; deterministic columns whose cells can be told by how often they occur. The last
+/// is a frequency attack, carried out on counts: an attacker who knows how often each value occurs recovers every value whose
+/// count no other has, and of values with one count guesses one right.
 #[derive(Args)]
 pub struct Check {
     #[command(flatten)]
@@ -25,28 +34,38 @@ pub struct Check {
     /// Leave the database out: files and keys only
     #[arg(long)]
     offline: bool,
-    /// An administrator's connection, to read the planner's statistics by: they tell how soon a column's values are guessed. The
-    /// service user's own shows those of tables that it may read, which need not be any
+    /// An administrator's connection, to look at the database by: the planner's statistics, pg_hba.conf, how often the
+    /// cells of deterministic columns occur (each such table is read once), and --sample. Nothing is written. The
+    /// service user sees settings, grants and names
     #[arg(long, value_name = "URL", env = "PGVEIL_DATABASE_URL", hide_env_values = true)]
     database: Option<String>,
-    /// Print the findings as a JSON array: severity, file, line, message, hint
+    /// Sample so many values of each untagged column, and say which hold cards, IBANs, e-mail addresses, phone or social
+    /// security numbers. Values are counted, never shown
+    #[arg(long, value_name = "ROWS", default_value_t = 0, requires = "database")]
+    sample: u32,
+    /// Print the findings as a JSON array: id, severity, file, line, message, hint
     #[arg(long)]
     json: bool,
+    /// Print the findings as SARIF 2.1.0, for code hosts and editors
+    #[arg(long, conflicts_with = "json")]
+    sarif: bool,
 }
 
 impl Check {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let findings = match config::load(&self.config.dir) {
             Err(mistakes) => mistakes,
-            Ok(config) => findings(config, self.offline, self.database.as_deref())?,
+            Ok(config) => self.findings(&config)?,
         };
         let failed = findings.iter().any(|finding| finding.weight != Weight::Advice);
-        if self.json {
+        if self.sarif {
+            println!("{}", sarif::log(&findings));
+        } else if self.json {
             let list: Vec<serde_json::Value> = findings.iter().map(as_json).collect();
             println!("{}", serde_json::Value::Array(list));
         } else {
             for finding in &findings {
-                eprintln!("{}: {finding}\nhint: {}", severity(finding), finding.hint);
+                eprintln!("{}: {finding}\nhint: {}", sarif::level(finding.weight), finding.hint);
             }
             if !failed {
                 println!("{} holds", self.config.dir.display());
@@ -54,18 +73,22 @@ impl Check {
         }
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
-}
 
-fn severity(finding: &Mistake) -> &'static str {
-    match finding.weight {
-        Weight::Mistake | Weight::Idle => "error",
-        Weight::Advice => "warning",
+    fn findings(&self, config: &Config) -> Result<Vec<Mistake>, CliError> {
+        let mut findings = config.remarks.clone();
+        findings.extend(keys(config));
+        findings.extend(against::users(config));
+        if !self.offline {
+            findings.extend(block_on(databases(config, self.database.as_deref(), self.sample))?);
+        }
+        Ok(findings)
     }
 }
 
 fn as_json(finding: &Mistake) -> serde_json::Value {
     serde_json::json!({
-        "severity": severity(finding),
+        "id": finding.id,
+        "severity": sarif::level(finding.weight),
         "file": finding.file.display().to_string(),
         "line": finding.line,
         "message": finding.message,
@@ -73,18 +96,9 @@ fn as_json(finding: &Mistake) -> serde_json::Value {
     })
 }
 
-fn findings(config: Config, offline: bool, url: Option<&str>) -> Result<Vec<Mistake>, CliError> {
-    let mut findings = config.remarks.clone();
-    findings.extend(keys(&config));
-    findings.extend(against::users(&config));
-    if !offline {
-        findings.extend(block_on(databases(&config, url))?);
-    }
-    Ok(findings)
-}
-
-fn finding(place: &Place, message: String, hint: impl Into<String>) -> Mistake {
+fn finding(place: &Place, id: &'static str, message: String, hint: impl Into<String>) -> Mistake {
     Mistake {
+        id,
         weight: Weight::Mistake,
         file: place.file.clone(),
         line: place.line,
@@ -96,17 +110,17 @@ fn finding(place: &Place, message: String, hint: impl Into<String>) -> Mistake {
 fn keys(config: &Config) -> Vec<Mistake> {
     let mut findings = Vec::new();
     match config.keys.keyring() {
-        Err(error) => findings.push(finding(&config.places.keys, error.message, error.hint)),
+        Err(error) => findings.push(finding(&config.places.keys, "unusable-keys", error.message, error.hint)),
         Ok(keyring) => {
             if let Err(error) = config.second_factors() {
                 let place = Place { file: config.dir.join(config::USERS), line: 1 };
-                findings.push(finding(&place, error.message, error.hint));
+                findings.push(finding(&place, "unusable-keys", error.message, error.hint));
             }
             let domains = config.policy.domains.iter().zip(&config.places.domains);
             for (domain, place) in domains.filter(|(domain, _)| domain.seal != Seal::None) {
                 if keyring.domain_id(&domain.name).is_none() {
                     let message = format!("the keyring has given no id to domain {}", domain.name);
-                    findings.push(finding(place, message, "Run: pgveil init"));
+                    findings.push(finding(place, "unusable-keys", message, "Run: pgveil init"));
                 }
                 if keyring.current_version(&domain.key).is_none() {
                     let message = format!(
@@ -115,6 +129,7 @@ fn keys(config: &Config) -> Vec<Mistake> {
                     );
                     findings.push(finding(
                         place,
+                        "unusable-keys",
                         message,
                         "Correct the name, or run pgveil init, which makes the key.",
                     ));
@@ -126,6 +141,7 @@ fn keys(config: &Config) -> Vec<Mistake> {
         let place = Place { file: config.dir.join(PROXY), line: 1 };
         findings.push(finding(
             &place,
+            "unusable-keys",
             fault.message,
             fault.hint.unwrap_or_else(|| "Run: pgveil init".to_owned()),
         ));
@@ -133,11 +149,11 @@ fn keys(config: &Config) -> Vec<Mistake> {
     findings
 }
 
-async fn databases(config: &Config, url: Option<&str>) -> Result<Vec<Mistake>, CliError> {
+async fn databases(config: &Config, url: Option<&str>, sample: u32) -> Result<Vec<Mistake>, CliError> {
     let settings = &config.settings.database;
     let refused = |error: ServiceError| {
         let hint = "Start the database, correct [database], or run: pgveil init --database URL (it makes the service user).";
-        vec![finding(&config.places.database, error.message, hint)]
+        vec![finding(&config.places.database, "unreachable-database", error.message, hint)]
     };
     let client = match service::service(settings, &settings.service_database).await {
         Ok(client) => client,
@@ -148,18 +164,18 @@ async fn databases(config: &Config, url: Option<&str>) -> Result<Vec<Mistake>, C
         Err(error) => return Ok(refused(error)),
     };
     let mut survey = Survey::new(config);
-    let mut guessable = Vec::new();
+    let mut examination = Examination::new(config, url, sample);
     for name in names {
         match read(config, &name).await {
             Ok(catalog) => {
                 survey.database(&catalog);
-                guessable.extend(guesses(config, &name, url).await?);
+                examination.database(&catalog).await?;
             }
             Err(error) => survey.unreadable(&name, &error.message),
         }
     }
     let mut findings = survey.finish();
-    findings.extend(guessable);
+    findings.extend(examination.finish().await?);
     findings.extend(ledger(config, &client).await);
     if config.settings.auth == AuthSource::Database
         && let Err(error) = service::verifier(&client, &settings.service_user).await
@@ -167,34 +183,12 @@ async fn databases(config: &Config, url: Option<&str>) -> Result<Vec<Mistake>, C
         let message = format!("users cannot be looked up in the database: {}", error.message);
         findings.push(finding(
             &config.places.database,
+            "unreachable-database",
             message,
             "Run: pgveil init --database URL, as a superuser.",
         ));
     }
     Ok(findings)
-}
-
-/// Columns of one database whose values can be tried one by one.
-async fn guesses(config: &Config, database: &str, url: Option<&str>) -> Result<Vec<Mistake>, CliError> {
-    let settings = &config.settings.database;
-    let connected = match url {
-        Some(url) => service::connect_url(settings, url, Some(database)).await,
-        None => service::service(settings, database).await,
-    };
-    let failed = |error: ServiceError| {
-        CliError::new(error.message)
-            .hint("Correct --database; or leave it out, for a check without statistics.")
-    };
-    let client = connected.map_err(failed)?;
-    let mut found = Vec::new();
-    let here = |tag: &&Tag| tag.database.as_deref().is_none_or(|name| name == database);
-    for tag in config.tags.tags.iter().filter(here) {
-        let estimated = service::distinct(&client, &tag.schema, &tag.table, &tag.column).await;
-        if let Some((distinct, rows)) = estimated.map_err(failed)? {
-            found.extend(against::guessable(config, tag, database, distinct, rows));
-        }
-    }
-    Ok(found)
 }
 
 /// What rules ask for and no proxy could count.
@@ -211,7 +205,7 @@ async fn ledger(config: &Config, client: &Client) -> Option<Mistake> {
         "rule \"{}\" needs the ledger in database {database}, which cannot be used: {why}",
         config.policy.rules[needed].name
     );
-    Some(finding(place, message, "Run: pgveil init --database URL"))
+    Some(finding(place, "missing-ledger", message, "Run: pgveil init --database URL"))
 }
 
 /// Longest wait for one database's catalog: one that hangs is one that cannot be read.

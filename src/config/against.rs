@@ -3,6 +3,7 @@
 //!
 //! Guarantees: every finding names the line of the file to change, and a remedy. Deliberately absent: connections.
 
+use super::doctor::spelled;
 use super::{Config, Mistake, Place, Weight};
 use crate::catalog::build::SCHEMA;
 use crate::catalog::{Action, Catalog, ColumnTag, RelationKind, Seal, State, Tag};
@@ -11,8 +12,14 @@ use crate::policy::{Form, Rule};
 use crate::server::settings::AuthSource;
 use std::collections::BTreeSet;
 
-fn at(place: &Place, weight: Weight, message: String, hint: impl Into<String>) -> Mistake {
-    Mistake { weight, file: place.file.clone(), line: place.line, message, hint: hint.into() }
+pub(super) fn at(
+    place: &Place,
+    id: &'static str,
+    weight: Weight,
+    message: String,
+    hint: impl Into<String>,
+) -> Mistake {
+    Mistake { id, weight, file: place.file.clone(), line: place.line, message, hint: hint.into() }
 }
 
 /// Rules that mean only people who cannot log in.
@@ -31,7 +38,13 @@ pub fn users(config: &Config) -> Vec<Mistake> {
                 meant.first().filter(|_| meant.iter().all(|user| !config.users.contains_key(*user)))?;
             let message =
                 format!("rule \"{}\" can never take effect: nobody of its roles can log in", rule.name);
-            Some(at(place, weight, message, format!("Run: pgveil users add {first}; or correct [roles].")))
+            Some(at(
+                place,
+                "without-effect",
+                weight,
+                message,
+                format!("Run: pgveil users add {first}; or correct [roles]."),
+            ))
         })
         .collect()
 }
@@ -61,7 +74,7 @@ pub fn guessable(config: &Config, tag: &Tag, database: &str, distinct: f64, rows
                 rule.name, tag.schema, tag.table, tag.column
             );
             let hint = "Leave compare out of the rule, or give it a small rows_per_hour and rows_per_day.";
-            at(place, Weight::Advice, message, hint)
+            at(place, "guessable-column", Weight::Advice, message, hint)
         })
         .collect()
 }
@@ -100,6 +113,7 @@ impl<'c> Survey<'c> {
         let needed = named || database == self.config.settings.database.service_database;
         self.findings.push(at(
             &self.config.places.database,
+            "unreadable-database",
             if needed { Weight::Mistake } else { Weight::Advice },
             format!("database {database} cannot be read, so log-ins to it are refused: {why}"),
             format!(
@@ -152,6 +166,7 @@ impl<'c> Survey<'c> {
                 if let Some(why) = &relation.unreadable {
                     self.findings.push(at(
                         place,
+                        "unreadable-column",
                         Weight::Mistake,
                         format!(
                             "table {}.{} of database {} is refused: {why}",
@@ -186,6 +201,7 @@ impl<'c> Survey<'c> {
             if used && domain.seal != Seal::None && catalog.sealed_type(&domain.name).is_none() {
                 self.findings.push(at(
                     place,
+                    "missing-type",
                     weight,
                     format!("database {} has no sealed type for domain {}", catalog.database, domain.name),
                     "Run: pgveil init --database URL (of that database).",
@@ -200,6 +216,7 @@ impl<'c> Survey<'c> {
         if sealed && !self.prepared && !self.databases.is_empty() {
             self.findings.push(at(
                 &self.config.places.database,
+                "unprepared-database",
                 Weight::Mistake,
                 format!("no database has a sealed type in schema {SCHEMA}: nothing can be sealed"),
                 "Run: pgveil init --database URL (of the database with the tagged tables).",
@@ -215,7 +232,13 @@ impl<'c> Survey<'c> {
     fn absence(&self, index: usize, tag: &Tag, place: &Place) -> Option<Mistake> {
         if let Some(database) = tag.database.as_ref().filter(|name| !self.databases.contains(*name)) {
             let message = format!("there is no database {database}: the tag can never take effect");
-            return Some(at(place, Weight::Idle, message, "Correct the name in [database.NAME.columns]."));
+            return Some(at(
+                place,
+                "without-effect",
+                Weight::Idle,
+                message,
+                "Correct the name in [database.NAME.columns].",
+            ));
         }
         if self.columns[index] {
             return None;
@@ -224,6 +247,7 @@ impl<'c> Survey<'c> {
         if self.tables[index] {
             return Some(at(
                 place,
+                "without-effect",
                 Weight::Idle,
                 format!("table {table} has no column {}", tag.column),
                 "Correct the name, or add the column first (through pgveil it gets the sealed type).",
@@ -232,11 +256,12 @@ impl<'c> Survey<'c> {
         if let Some(other) = &self.lookalikes[index] {
             let message = format!("there is no table {table}, but there is {other}");
             let hint = "Put names with capital letters into double quotes: \"public.\\\"User\\\".email\".";
-            return Some(at(place, Weight::Mistake, message, hint));
+            return Some(at(place, "missing-table", Weight::Mistake, message, hint));
         }
         let message = format!("there is no table {table} yet");
         Some(at(
             place,
+            "missing-table",
             Weight::Advice,
             message,
             "Nothing to do if it is still to be created, through pgveil.",
@@ -254,35 +279,56 @@ fn unshown(rule: &Rule, tag: &Tag, name: &str, place: &Place) -> Option<Mistake>
             "rule \"{}\" refuses column {name} until it is sealed: the database cannot make {shown}",
             rule.name
         );
-        at(place, Weight::Advice, message, "Seal it with pgveil reseal, or choose a mask without a key.")
+        at(
+            place,
+            "refused-mask",
+            Weight::Advice,
+            message,
+            "Seal it with pgveil reseal, or choose a mask without a key.",
+        )
     })
 }
 
-fn judge(tag: &Tag, found: &ColumnTag, name: &str, database: &str, place: &Place) -> Option<Mistake> {
+fn judge(tag: &Tag, found: &ColumnTag, name: &str, database: &str, place: &Place) -> Vec<Mistake> {
     match &found.state {
-        State::Sealed { .. } => None,
-        State::Broken(why) => Some(at(
+        State::Sealed { .. } => Vec::new(),
+        State::Broken(why) => vec![at(
             place,
+            "unreadable-column",
             Weight::Mistake,
             format!("column {name} of database {database} cannot be read: {why}"),
             "Correct the tag's domain or type, or give the column its type back.",
-        )),
-        State::Clear if found.data_type != tag.data_type => Some(at(
-            place,
-            Weight::Advice,
-            format!(
-                "column {name} of database {database} is {}, its tag says {}",
-                found.data_type.sql(),
-                tag.data_type.sql()
-            ),
-            format!("Write: {{ domain = \"{}\", type = \"{}\" }}.", tag.domain.name, found.data_type.sql()),
-        )),
-        State::Clear if tag.domain.seal != Seal::None => Some(at(
-            place,
-            Weight::Advice,
-            format!("column {name} of database {database} is stored in clear"),
-            "It is guarded; seal it with pgveil reseal.",
-        )),
-        State::Clear => None,
+        )],
+        State::Clear => {
+            let other =
+                (found.data_type != tag.data_type).then(|| other_type(tag, found, name, database, place));
+            let clear = (tag.domain.seal != Seal::None).then(|| {
+                at(
+                    place,
+                    "clear-column",
+                    Weight::Advice,
+                    format!("column {name} of database {database} is stored in clear"),
+                    format!(
+                        "It is guarded by the proxy alone until it is sealed: pgveil reseal start --database URL '{}'.",
+                        spelled(&tag.schema, &tag.table, &tag.column)
+                    ),
+                )
+            });
+            other.into_iter().chain(clear).collect()
+        }
     }
+}
+
+fn other_type(tag: &Tag, found: &ColumnTag, name: &str, database: &str, place: &Place) -> Mistake {
+    at(
+        place,
+        "other-type",
+        Weight::Advice,
+        format!(
+            "column {name} of database {database} is {}, its tag says {}",
+            found.data_type.sql(),
+            tag.data_type.sql()
+        ),
+        format!("Write: {{ domain = \"{}\", type = \"{}\" }}.", tag.domain.name, found.data_type.sql()),
+    )
 }

@@ -104,7 +104,12 @@ impl Document {
     ) {
         let line = self.line(span.start);
         let (message, hint) = (message.into(), hint.into());
-        self.mistakes.borrow_mut().push(Mistake { weight, file: self.path.clone(), line, message, hint });
+        let id = match weight {
+            Weight::Mistake => "invalid-configuration",
+            Weight::Idle => "without-effect",
+            Weight::Advice => "configuration-advice",
+        };
+        self.mistakes.borrow_mut().push(Mistake { id, weight, file: self.path.clone(), line, message, hint });
     }
 
     pub(super) fn into_mistakes(self) -> Vec<Mistake> {

@@ -69,6 +69,7 @@ impl Expected {
 pub fn read(path: &Path, files: &PolicyFiles) -> Result<Expectations, Vec<Mistake>> {
     if let Err(error) = std::fs::metadata(path) {
         return Err(vec![Mistake {
+            id: "invalid-configuration",
             weight: Weight::Mistake,
             file: path.to_owned(),
             line: 1,

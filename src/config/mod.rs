@@ -7,11 +7,14 @@
 
 pub mod account;
 pub mod against;
+pub mod doctor;
 mod document;
 pub mod expect;
 pub mod keys;
 mod policy;
 mod proxy;
+pub mod sarif;
+pub mod sensitive;
 mod tags;
 pub mod users;
 
@@ -76,6 +79,8 @@ pub struct Place {
 /// What is wrong with a configuration, where, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
+    /// What kind of finding it is, for programs: it stays, whatever happens to the message. One of [`sarif::RULES`].
+    pub id: &'static str,
     pub weight: Weight,
     pub file: PathBuf,
     /// 1-based.

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod cancel;
 mod certificate;
+pub mod examine;
 pub mod fault;
 pub mod fence;
 pub mod ledger;

@@ -107,7 +107,8 @@ fn check_warns_where_all_values_can_be_tried() {
     assert_eq!(shop.query("create table plain (id int)").errors, [""; 0]);
     let insert = "insert into orders select n, 'ann@example.com' from generate_series(1, 500) n";
     assert_eq!(shop.query(insert).errors, [""; 0]);
-    postgres::execute(proxy.direct(), "analyze");
+    // The harness gives everybody all, which is a finding of its own.
+    postgres::execute(proxy.direct(), "revoke all on customers, orders from public; analyze");
     let (_, stderr, code) = proxy.run(&["check", "--database", proxy.direct()]);
     assert_eq!(code, 0, "{stderr}");
     let warning = "rule \"matching\" lets people compare public.orders.email of database ";

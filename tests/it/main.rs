@@ -22,6 +22,7 @@ mod demo;
 mod describe;
 mod differential;
 mod docker;
+mod doctor;
 mod drivers;
 mod evasion;
 mod evidence;
