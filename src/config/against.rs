@@ -158,7 +158,7 @@ impl<'c> Survey<'c> {
             self.columns[index] = true;
             let message = format!("{name} is a column of a view, which holds no values of its own");
             let hint = "Tag the columns of the view's tables: they are guarded through the view, too.";
-            self.findings.push(at(place, Weight::Mistake, message, hint));
+            self.findings.push(at(place, "without-effect", Weight::Mistake, message, hint));
             return true;
         }
         match relation.column(&tag.column) {

@@ -5,6 +5,7 @@
 //! plan that is out of date fails in the server, as casts make every other plan fail.
 
 use super::assign::assigned;
+use super::named::passed;
 use super::print::sealed_type_name;
 use super::scope::{Ctes, Entry, Found, Out, Scope};
 use super::{Analyst, Context, CopyColumn, CopyRows, Effects, Lineage, LiteralSlot, Piece, Shape, Use};
@@ -203,20 +204,12 @@ fn copied_into(
     let (table, list, printed) = (qualified(relation), listed(names), options.printed());
     let copied = Piece::Text(format!("COPY {table} {list} FROM STDIN{printed}{condition}"));
     Ok(Lineage {
-        kind: "copy",
         pieces: std::iter::once(copied).chain(filter.pieces).collect(),
         literals: filter.literals,
-        parameters: vec![],
-        client_parameters: 0,
-        columns: None,
         uses: analyst.uses.into_iter().chain(filter.uses).collect(),
-        effects: Effects { writes: true, ..Effects::default() },
         copy: Some(CopyRows { from: true, options: options.clone(), columns }),
-        defines: None,
-        named: None,
         compared: filter.compared,
-        binary: false,
-        cursor: None,
+        ..passed("copy", String::new(), Effects { writes: true, ..Effects::default() })
     })
 }
 

@@ -2,11 +2,11 @@
 
 use super::compare::moved;
 use super::deferred::Meets;
-use super::print::{Mark, cast, type_by_text, verbatim};
+use super::print::{cast, type_by_text};
 use super::query::{expression_at, missing_entry};
 use super::row::is_row;
 use super::scope::{Resolved, Scope, fold, parts};
-use super::{Analyst, ParameterUse, SealedShape, Shape, Tagged, logical};
+use super::{Analyst, SealedShape, Shape, Tagged, logical};
 use crate::catalog::Action;
 use crate::sql::kinds;
 use crate::sql::problem::Problem;
@@ -369,41 +369,6 @@ impl Analyst<'_> {
                 Ok(self.settled(&slots).map_or(Shape::Deferred(slots), Shape::Sealed))
             }
             Resolved::Column(shape) => Ok(shape),
-        }
-    }
-
-    /// Registers a parameter where it stands; what it meets decides later what is done with it.
-    fn placeholder(&mut self, expr: &mut Expr) -> Result<Shape, Problem> {
-        let Expr::Value(value) = &*expr else { return Ok(Shape::Plain) };
-        let Value::Placeholder(text) = &value.value else { return Ok(Shape::Plain) };
-        match self.markers.read(text) {
-            Some(Mark::Deferred(slot)) => return Ok(Shape::Deferred(Rc::new(vec![slot]))),
-            Some(Mark::Literal(_) | Mark::Parameter(_)) => return Ok(Shape::Adaptable),
-            None => {}
-        }
-        let number = text.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
-        let Some(client) = number.and_then(|number| number.checked_sub(1)).filter(|client| *client < 65_535)
-        else {
-            return Err(Problem::not_understood("this placeholder"));
-        };
-        let slot = self.parameters.len();
-        self.parameters.push((client, ParameterUse::Pass));
-        *expr = verbatim(self.markers.parameter(slot));
-        Ok(Shape::Adaptable)
-    }
-
-    /// A parameter whose value no one asks for need not be told to the server in clear, where it is sealed elsewhere.
-    fn only_null_counts(&mut self, operand: &Expr) {
-        match operand {
-            Expr::Nested(inner) => self.only_null_counts(inner),
-            Expr::Value(value) => {
-                if let Value::Placeholder(text) = &value.value
-                    && let Some(Mark::Parameter(slot)) = self.markers.read(text)
-                {
-                    self.null_tests.insert(slot);
-                }
-            }
-            _ => {}
         }
     }
 

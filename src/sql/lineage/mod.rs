@@ -27,6 +27,7 @@ mod keyed;
 mod merge;
 mod named;
 mod naming;
+mod parameter;
 mod print;
 mod query;
 mod relation;

@@ -161,7 +161,7 @@ pub(in crate::sql) fn renamed(
     passed("execute", sent, effects)
 }
 
-fn passed(kind: &'static str, text: String, effects: Effects) -> Lineage {
+pub(super) fn passed(kind: &'static str, text: String, effects: Effects) -> Lineage {
     Lineage {
         kind,
         pieces: vec![Piece::Text(text)],
