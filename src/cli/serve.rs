@@ -19,15 +19,16 @@ impl Serve {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let config = self.config.load()?;
         log_to_stderr()?;
-        match memory::lock() {
+        let locked = memory::lock();
+        let dir = config.dir.clone();
+        let prepared = prepared(config)?;
+        match locked {
             Ok(true) => tracing::info!("memory is locked: keys are not swapped out"),
             Ok(false) => tracing::info!(
                 "memory is not locked, since the limit on locked memory is not lifted (ulimit -l unlimited): encrypt the swap, or have none"
             ),
             Err(error) => tracing::warn!(%error, "memory cannot be locked: encrypt the swap, or have none"),
         }
-        let dir = config.dir.clone();
-        let prepared = prepared(config)?;
         // Connections run on the server's worker threads; here it accepts, polls and answers the admin endpoint.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
