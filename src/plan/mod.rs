@@ -304,7 +304,7 @@ fn one(
         Ok(Understood::Local(local)) => Planned::Local(local),
         Ok(Understood::Lineage(lineage)) => {
             let decided = decide(*lineage, shape(), &guards, catalog, policy, session);
-            match decided.and_then(|plan| countable(plan, text, statement)) {
+            match decided.and_then(|plan| countable(plan, text, statement, policy, session)) {
                 Ok(plan) => Planned::Plan(Arc::new(plan)),
                 Err(refusal) => Planned::Refuse(refusal),
             }
@@ -391,13 +391,18 @@ fn guards(catalog: &Catalog, policy: &Policy, session: &Session<'_>) -> Result<G
 
 /// Refuses what gathers the values of many rows into one where the rows of a column stored in clear are limited: they could not be
 /// counted. (Cells are, wherever they stand.)
-fn countable(plan: StatementPlan, text: &str, statement: &StatementText) -> Result<StatementPlan, Refusal> {
-    let mut uses = plan.uses.iter().zip(&plan.rulings);
-    let limited = |(used, ruling): (&Use, &Ruling)| {
-        !used.sealed
-            && used.action == Action::Read
-            && (ruling.limits.rows_per_statement.is_some() || ruling.limits.is_shared())
-    };
+fn countable(
+    plan: StatementPlan,
+    text: &str,
+    statement: &StatementText,
+    policy: &Policy,
+    session: &Session<'_>,
+) -> Result<StatementPlan, Refusal> {
+    let decided =
+        |used: &Use| policy.decide(session.principal, &used.domain.0, used.action, session.circumstances);
+    let limited = |used: &Use| !used.sealed && used.action == Action::Read && judge::limited(&decided(used));
+    // What a name that it gives will read is written here, too.
+    let mut uses = plan.uses.iter().chain(plan.defines.iter().flat_map(|defines| &defines.uses));
     if uses.any(limited)
         && let Some(what) = sql::gathering(text, &statement.tokens)
     {

@@ -333,6 +333,8 @@ fn columns_in_clear_are_not_gathered_past_their_limit() {
         "select array(select phone from customers)",
         "select jsonb_object_agg(id, phone) from customers",
         "select phones()",
+        "declare c cursor with hold for select string_agg(phone, ',') from customers",
+        "prepare p as select string_agg(phone, ',') from customers",
     ] {
         assert_eq!(shop.query(gathered).errors, [""; 0], "{gathered}");
         for reply in [alice.query(gathered), alice.extended(gathered, &[], [0, 0])] {
