@@ -57,8 +57,9 @@ pub fn build(
 ///
 /// A relation that it dropped stays known: the server says that it is gone. No key is known in it: it may have dropped one.
 pub fn amended(base: &Catalog, changes: RawCatalog, generation: u64) -> Catalog {
-    let (sensitive, calling) = (OnceLock::new(), OnceLock::new());
-    let mut catalog = Catalog { generation, sensitive, calling, keys: HashMap::new(), ..base.clone() };
+    let (sensitive, calling, gathering) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+    let mut catalog =
+        Catalog { generation, sensitive, calling, gathering, keys: HashMap::new(), ..base.clone() };
     let mut changes = changes;
     enter_functions(&mut catalog, std::mem::take(&mut changes.functions));
     enter(&mut catalog, changes);

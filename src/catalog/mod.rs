@@ -203,6 +203,8 @@ pub struct Catalog {
     pub sensitive: OnceLock<HashSet<String>>,
     /// Filled on first use by [`Catalog::calling_views`].
     pub calling: OnceLock<HashSet<String>>,
+    /// Filled on first use by [`Catalog::gathering_views`].
+    pub gathering: OnceLock<HashSet<String>>,
 }
 
 /// A default of a sealed column.
@@ -283,6 +285,20 @@ impl Catalog {
             called.extend(self.relations.values().filter(has_cast).map(|relation| relation.name.clone()));
             let mut names = self.with_views_over(called);
             names.retain(|name| !self.functions.contains_key(name));
+            names
+        })
+    }
+    /// The unqualified names of views (and views of views) whose definition calls one of `functions`, which keep the values of many
+    /// rows in one, or makes an array of a query's rows.
+    pub fn gathering_views(&self, functions: &[&str]) -> &HashSet<String> {
+        self.gathering.get_or_init(|| {
+            let mut names: HashSet<String> = functions.iter().map(|name| (*name).to_owned()).collect();
+            let gathers = |relation: &&Arc<Relation>| {
+                relation.definition.as_deref().is_some_and(|text| text.contains("ARRAY("))
+            };
+            names.extend(self.relations.values().filter(gathers).map(|relation| relation.name.clone()));
+            let mut names = self.with_views_over(names);
+            names.retain(|name| !functions.contains(&name.as_str()));
             names
         })
     }

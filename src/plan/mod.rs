@@ -304,7 +304,7 @@ fn one(
         Ok(Understood::Local(local)) => Planned::Local(local),
         Ok(Understood::Lineage(lineage)) => {
             let decided = decide(*lineage, shape(), &guards, catalog, policy, session);
-            match decided.and_then(|plan| countable(plan, text, statement, policy, session)) {
+            match decided.and_then(|plan| countable(plan, text, statement, catalog, policy, session)) {
                 Ok(plan) => Planned::Plan(Arc::new(plan)),
                 Err(refusal) => Planned::Refuse(refusal),
             }
@@ -395,6 +395,7 @@ fn countable(
     plan: StatementPlan,
     text: &str,
     statement: &StatementText,
+    catalog: &Catalog,
     policy: &Policy,
     session: &Session<'_>,
 ) -> Result<StatementPlan, Refusal> {
@@ -404,7 +405,7 @@ fn countable(
     // What a name that it gives will read is written here, too.
     let mut uses = plan.uses.iter().chain(plan.defines.iter().flat_map(|defines| &defines.uses));
     if uses.any(limited)
-        && let Some(what) = sql::gathering(text, &statement.tokens)
+        && let Some(what) = sql::gathering(text, &statement.tokens, catalog)
     {
         let message = format!("{what} is not supported over columns whose rows the policy limits");
         return Err(Refusal::new(Reason::NotUnderstood, "0A000", message)

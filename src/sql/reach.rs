@@ -46,9 +46,8 @@ const DYNAMIC: &[&str] = &[
     "ts_stat",
 ];
 
-/// Aggregates that keep the values of all of their rows.
+/// Aggregates that keep the values of all of their rows (`array(…)` beside them is the constructor).
 const GATHERING: &[&str] = &[
-    "array",
     "array_agg",
     "json_agg",
     "json_agg_strict",
@@ -69,11 +68,15 @@ const GATHERING: &[&str] = &[
 ];
 
 /// The first thing in a statement that makes one value of many rows and keeps their values, for a refusal's text.
-pub fn gathering(text: &str, tokens: &[Token]) -> Option<String> {
+pub fn gathering(text: &str, tokens: &[Token], catalog: &Catalog) -> Option<String> {
+    let views = catalog.gathering_views(GATHERING);
     tokens.iter().enumerate().filter(|(_, token)| token.is_identifier()).find_map(|(index, token)| {
         let word = fold_identifier(token.text(text));
         let called = tokens.get(index + 1).is_some_and(|next| next.is_symbol(text, "("));
-        (called && GATHERING.contains(&word.as_str())).then_some(word)
+        if views.contains(&word) {
+            return Some(format!("view {word}"));
+        }
+        (called && (word == "array" || GATHERING.contains(&word.as_str()))).then_some(word)
     })
 }
 

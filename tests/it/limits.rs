@@ -320,6 +320,10 @@ fn columns_in_clear_are_not_gathered_past_their_limit() {
         proxy.direct(),
         "create table customers (id int, phone text); insert into customers select n, '+49-' || n from generate_series(1, 10) n; \
          grant all on customers to shop, alice; \
+         create view gathered as select string_agg(phone, ',') as all_of_them, max(id) as most from customers; \
+         create view again as select all_of_them from gathered; \
+         create view listed as select array(select phone from customers) as phones; \
+         grant all on gathered, again, listed to shop, alice; \
          create function phones() returns text language sql as 'select string_agg(phone, '','') from customers'",
     );
     let (mut shop, mut alice) = (Raw::log_in(&proxy.url("shop")), Raw::log_in(&proxy.url("alice")));
@@ -333,6 +337,9 @@ fn columns_in_clear_are_not_gathered_past_their_limit() {
         "select array(select phone from customers)",
         "select jsonb_object_agg(id, phone) from customers",
         "select phones()",
+        "select all_of_them from gathered",
+        "select * from again",
+        "select phones from listed",
         "declare c cursor with hold for select string_agg(phone, ',') from customers",
         "prepare p as select string_agg(phone, ',') from customers",
     ] {
