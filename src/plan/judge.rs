@@ -41,14 +41,6 @@ pub(super) fn rulings(
     }
 }
 
-/// Whether what a decision allows is limited.
-pub(super) fn limited(decision: &Decision) -> bool {
-    match decision {
-        Decision::Allow { limits, .. } => limits.rows_per_statement.is_some() || limits.is_shared(),
-        Decision::Deny { .. } => false,
-    }
-}
-
 fn ruling(used: &Use, decision: Decision) -> Result<Ruling, Refusal> {
     match decision {
         Decision::Allow { rule, disclosure, limits, oracle } => {
@@ -112,9 +104,6 @@ impl Judgement {
     /// How many values one statement may compare: `None` unless some comparison is an oracle.
     pub fn comparisons_per_statement(&self) -> Option<u64> {
         let oracles = self.rulings.iter().filter(|ruling| ruling.oracle);
-        oracles.map(|ruling| ruling.limits.rows_per_statement.unwrap_or(COMPARISONS_DEFAULT)).min()
+        oracles.map(|ruling| ruling.limits.comparisons_per_statement()).min()
     }
 }
-
-/// Values that one statement may compare under a rule that sets no limit of its own.
-pub const COMPARISONS_DEFAULT: u64 = 20;

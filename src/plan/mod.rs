@@ -22,7 +22,7 @@ pub use refusal::{Reason, Refusal};
 
 use crate::catalog::build::SCHEMA;
 use crate::catalog::{Action, Catalog, ColumnId, Domain, SealedDefault};
-use crate::policy::{Circumstances, Decision, Disclosure, Form, Policy, Principal, RowLimits, RuleRef};
+use crate::policy::{Circumstances, Disclosure, Form, Policy, Principal, RowLimits, RuleRef};
 use crate::sql::lineage::{Opened, OpenedDefault, OpenedDocument, Output};
 use crate::sql::{self, Context, Lineage, StatementText, Understood};
 use crate::value::DataType;
@@ -303,8 +303,8 @@ fn one(
         }
         Ok(Understood::Local(local)) => Planned::Local(local),
         Ok(Understood::Lineage(lineage)) => {
-            let decided = decide(*lineage, shape(), &guards, catalog, policy, session);
-            match decided.and_then(|plan| countable(plan, text, statement, catalog, policy, session)) {
+            let gathering = || sql::gathering(text, &statement.tokens, catalog);
+            match decide(*lineage, shape(), &gathering, &guards, catalog, policy, session) {
                 Ok(plan) => Planned::Plan(Arc::new(plan)),
                 Err(refusal) => Planned::Refuse(refusal),
             }
@@ -327,12 +327,8 @@ fn shown_defaults<'c>(
             relation.columns.iter().find(|column| column.number == number)?.tag.as_ref()
         });
         column.is_some_and(|tag| {
-            match policy.decide(session.principal, &tag.domain, Action::Read, session.circumstances) {
-                ref allowed @ Decision::Allow { disclosure, .. } => {
-                    disclosure.is_clear() && !judge::limited(allowed)
-                }
-                Decision::Deny { .. } => false,
-            }
+            let decision = policy.decide(session.principal, &tag.domain, Action::Read, session.circumstances);
+            decision.is_clear_without_limits()
         })
     };
     catalog.defaults.iter().filter(shown).collect()
@@ -378,7 +374,7 @@ fn guards(catalog: &Catalog, policy: &Policy, session: &Session<'_>) -> Result<G
             let id = ColumnId { relation: relation.oid, number: column.number };
             let shown = judge::disclosure(&decision);
             // What is called unseen is not counted either.
-            guards.any_hidden |= judge::limited(&decision);
+            guards.any_hidden |= decision.is_limited();
             if shown.is_some_and(|shown| shown.is_clear()) {
                 continue;
             }
@@ -389,36 +385,11 @@ fn guards(catalog: &Catalog, policy: &Policy, session: &Session<'_>) -> Result<G
     Ok(guards)
 }
 
-/// Refuses what gathers the values of many rows into one where the rows of a column stored in clear are limited: they could not be
-/// counted. (Cells are, wherever they stand.)
-fn countable(
-    plan: StatementPlan,
-    text: &str,
-    statement: &StatementText,
-    catalog: &Catalog,
-    policy: &Policy,
-    session: &Session<'_>,
-) -> Result<StatementPlan, Refusal> {
-    let decided =
-        |used: &Use| policy.decide(session.principal, &used.domain.0, used.action, session.circumstances);
-    let limited = |used: &Use| !used.sealed && used.action == Action::Read && judge::limited(&decided(used));
-    // What a name that it gives will read is written here, too.
-    let mut uses = plan.uses.iter().chain(plan.defines.iter().flat_map(|defines| &defines.uses));
-    if uses.any(limited)
-        && let Some(what) = sql::gathering(text, &statement.tokens, catalog)
-    {
-        let message = format!("{what} is not supported over columns whose rows the policy limits");
-        return Err(Refusal::new(Reason::NotUnderstood, "0A000", message)
-            .detail("It makes one value of many rows, which could not be counted.")
-            .hint("Select the rows themselves."));
-    }
-    Ok(plan)
-}
-
 /// Lineage and rulings → the plan.
 fn decide(
     lineage: Lineage,
     shape: String,
+    gathering: &dyn Fn() -> Option<String>,
     guards: &Guards,
     catalog: &Catalog,
     policy: &Policy,
@@ -426,11 +397,13 @@ fn decide(
 ) -> Result<StatementPlan, Refusal> {
     let rulings = judge::rulings(&lineage.uses, policy, session.principal, session.circumstances)?;
     expressible(&lineage.uses, &rulings, guards)?;
+    countable(&lineage.uses, &rulings, gathering)?;
     let mut defines = lineage.defines;
     if let Some(defines) = &mut defines {
         // As Parse does: who may not use it learns so now.
         let rulings = judge::rulings(&defines.uses, policy, session.principal, session.circumstances)?;
         expressible(&defines.uses, &rulings, guards)?;
+        countable(&defines.uses, &rulings, gathering)?;
         defines.shown = rulings.iter().map(|ruling| ruling.disclosure.name()).collect();
     }
     if let Some(shown) = &lineage.named {
@@ -462,6 +435,25 @@ fn decide(
         binary: lineage.binary,
         cursor: lineage.cursor.clone(),
     })
+}
+
+/// Refuses what gathers the values of many rows into one where the rows of a column stored in clear are limited: they could not be
+/// counted. (Cells are, wherever they stand.)
+fn countable(
+    uses: &[Use],
+    rulings: &[Ruling],
+    gathering: &dyn Fn() -> Option<String>,
+) -> Result<(), Refusal> {
+    let mut uses = uses.iter().zip(rulings);
+    if uses.any(|(used, ruling)| !used.sealed && used.action == Action::Read && ruling.limits.are_set())
+        && let Some(what) = gathering()
+    {
+        let message = format!("{what} is not supported over columns whose rows the policy limits");
+        return Err(Refusal::new(Reason::NotUnderstood, "0A000", message)
+            .detail("It makes one value of many rows, which could not be counted.")
+            .hint("Select the rows themselves."));
+    }
+    Ok(())
 }
 
 /// Whether the masks of columns stored in clear can be written in SQL.

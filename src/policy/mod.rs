@@ -97,6 +97,10 @@ pub struct RowLimits {
 }
 
 impl RowLimits {
+    /// Whether there is any.
+    pub fn are_set(&self) -> bool {
+        self.rows_per_statement.is_some() || self.is_shared()
+    }
     /// Whether what was taken before counts: then all proxies count together.
     pub fn is_shared(&self) -> bool {
         self.rows_per_hour.is_some() || self.rows_per_day.is_some()
@@ -140,6 +144,16 @@ pub enum Decision {
         /// What is missing, when some rule would allow it under other circumstances: the text of a HINT.
         hint: Option<String>,
     },
+}
+
+impl Decision {
+    pub fn is_limited(&self) -> bool {
+        matches!(self, Decision::Allow { limits, .. } if limits.are_set())
+    }
+    /// In clear, and as often as one likes.
+    pub fn is_clear_without_limits(&self) -> bool {
+        matches!(self, Decision::Allow { disclosure, limits, .. } if disclosure.is_clear() && !limits.are_set())
+    }
 }
 
 /// What `policy.toml` gives, validated. Built by `config`.

@@ -6,7 +6,7 @@ use super::queue::Owed;
 use super::run::Gate;
 use crate::catalog::{Action, Relation, State};
 use crate::cell::detail::{KeyColumn, opened};
-use crate::policy::{Circumstances, Decision, Disclosure};
+use crate::policy::Circumstances;
 use crate::wire::backend::ErrorFields;
 
 /// SQLSTATEs whose DETAIL quotes a key: unique and foreign key violations.
@@ -51,14 +51,8 @@ impl Relay {
         let principal = &self.session.principal;
         relation.unreadable.is_none()
             && relation.columns.iter().filter_map(|column| column.tag.as_ref()).all(|tag| {
-                match self.world.policy.decide(principal, &tag.domain, Action::Read, circumstances) {
-                    Decision::Allow { disclosure, limits, .. } => {
-                        Disclosure::is_clear(&disclosure)
-                            && limits.rows_per_statement.is_none()
-                            && !limits.is_shared()
-                    }
-                    Decision::Deny { .. } => false,
-                }
+                let policy = &self.world.policy;
+                policy.decide(principal, &tag.domain, Action::Read, circumstances).is_clear_without_limits()
             })
     }
 }

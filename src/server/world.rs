@@ -290,8 +290,7 @@ impl Database {
         if self.fence.drained(DRAINED_WITHIN).await
             && let Some(client) = reading.client.take()
         {
-            let given = async { service::unlock_fence(&client).await };
-            service::in_time(ANSWER_TIMEOUT, given).await?;
+            service::in_time(ANSWER_TIMEOUT, service::unlock_fence(&client)).await?;
             service::in_time(ANSWER_TIMEOUT, service::lock_fence(&client)).await?;
             reading.client = Some(client);
         }
@@ -320,10 +319,10 @@ impl Database {
         }
         if !taggable {
             self.fence.not_needed();
-        } else if reading.client.as_ref().is_some_and(|client| !client.is_closed()) {
+        } else if let Some(client) = reading.client.as_ref().filter(|client| !client.is_closed()) {
             self.fence.lower(reading.number);
             // It may have ended before it was known to hold the lock.
-            if reading.client.as_ref().is_none_or(Client::is_closed) {
+            if client.is_closed() {
                 self.fence.ended(reading.number);
             }
         }
