@@ -165,3 +165,93 @@ fn a_mask_that_needs_a_key_is_not_shown_of_what_is_not_sealed(proxy: &Proxy, ali
         assert_eq!(reply.rows.len(), 0);
     }
 }
+
+const PEOPLE: &str = r#"
+default = "refuse"
+[domain.phone]
+label = "pii.phone"
+type = "text"
+seal = "none"
+[roles]
+app = ["shop"]
+support = ["alice"]
+[[rule]]
+name = "application"
+roles = ["app"]
+labels = ["*"]
+allow = ["read", "compare", "write"]
+show = "clear"
+[[rule]]
+name = "support"
+roles = ["support"]
+labels = ["*"]
+allow = ["read"]
+show = "mask:partial(3,1)"
+"#;
+
+/// The relations that stand here as `{p}` and `{v}` are a table and a view over it.
+const OVER_PEOPLE: &[&str] = &[
+    "select * from {v} order by id",
+    "select v from {v} v order by id",
+    "select v, w.id from {v} v full join (values (2), (9)) w (id) on w.id = v.id order by w.id, v.id",
+    "select row_to_json(v) from {v} v order by id",
+    "select v is null from {v} v right join (values (1), (9)) w (id) on w.id = v.id order by w.id",
+    "select count(*), count(distinct phone), min(phone) from {v}",
+    "select id from {v} where phone like '%2' order by 1",
+    "select a.id, b.id from {p} a join {p} b using (phone) order by 1, 2",
+    "select a.id, b.id, phone from {p} a join {v} b using (phone) order by 1, 2",
+    "select phone, a.phone, b.phone, a.id, b.id from {p} a full join {v} b using (phone) order by 4, 5",
+    "select * from {p} natural join {v} order by id",
+    "select * from {p} a natural left join {v} b order by id",
+    "select * from {p} natural join (select phone from {v} where id = 1) n order by id",
+    "select * from {p} a (nr, number, note) join (select '+49***2' as number) n using (number) order by nr",
+    "select * from {p} natural join (values ('+49***2'), ('+49***3')) n (phone) order by id, phone",
+    "select * from {p} natural join unnest(array['+49***2', '+49***3']) phone order by id, phone",
+    "select j.* from ({p} a join {v} b using (phone)) as j (number, x, y, z) order by x, z",
+    "select id, n.note from {p} p join notes n using (id) natural join (select phone, id from {v}) v order by id",
+    "select id from {p} where exists (select from {p} q natural join {v} where q.id = id + 1) order by 1",
+    "with x as (select * from {p} join notes using (id)) select x.phone from x order by 1",
+    "select p.phone, q.phone from {p} p join {v} q using (id) order by 1",
+    "select phone, count(*) from {p} natural join {v} group by phone order by 1",
+    "select distinct phone from {v} union select phone from {p} order by 1",
+];
+
+#[test]
+fn views_and_joins_mean_what_is_shown() {
+    let proxy = Proxy::start(PEOPLE, "[columns]\n\"public.people.phone\" = \"phone\"\n");
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    for sql in [
+        "create table people (id int, phone text, note text)",
+        "insert into people values (1, '+49-151-7712', 'a'), (2, '+49-170-9922', 'b'), (3, '+49-151-0003', 'c'), (4, null, 'd')",
+        "create view inner_book as select id, phone from people where id < 4",
+        "create view book as select b.id, b.phone from inner_book b",
+        "create table notes (id int, note text)",
+        "insert into notes values (1, 'x'), (3, 'z')",
+        "grant select on people, book, notes to alice",
+    ] {
+        assert_eq!(shop.query(sql).errors, [""; 0], "{sql}");
+    }
+    // What alice may see, as tables of its own.
+    for sql in [
+        "create table seen (id int, phone text, note text)",
+        "insert into seen values (1, '+49***2', 'a'), (2, '+49***2', 'b'), (3, '+49***3', 'c'), (4, null, 'd')",
+        "create view seen_book as select id, phone from seen where id < 4",
+    ] {
+        postgres::execute(proxy.direct(), sql);
+    }
+    let mut alice = Raw::log_in(&proxy.url("alice"));
+    let mut direct = Raw::log_in(proxy.direct());
+    for sql in OVER_PEOPLE {
+        let text = |table: &str, view: &str| sql.replace("{p}", table).replace("{v}", view);
+        let (shown, meant) = (alice.query(&text("people", "book")), direct.query(&text("seen", "seen_book")));
+        assert_eq!(shown.errors, [""; 0], "{sql}");
+        assert_eq!(meant.errors, [""; 0], "{sql}");
+        assert_eq!(shown.rows, meant.rows, "{sql}");
+        let (shown, meant) = (
+            alice.extended(&text("people", "book"), &[], [0, 0]),
+            direct.extended(&text("seen", "seen_book"), &[], [0, 0]),
+        );
+        assert_eq!(shown.rows, meant.rows, "{sql}");
+        assert_eq!(shown.names, meant.names, "{sql}");
+    }
+}

@@ -351,6 +351,9 @@ impl Analyst<'_> {
         match resolved {
             Resolved::Nothing => Ok(Shape::Plain),
             Resolved::WholeRow(row) => self.row_referred(row),
+            Resolved::Column(Shape::Clear(column)) if std::mem::take(&mut self.moves) => {
+                Ok(Shape::Clear(column))
+            }
             Resolved::Column(Shape::Clear(column)) => {
                 self.note(&column, Action::Read, self.in_view > 0 || self.kept > 0);
                 match (self.context.guard)(column.id, &expr.to_string()) {

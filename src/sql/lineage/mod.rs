@@ -25,6 +25,7 @@ pub(super) mod introspect;
 mod join;
 mod keyed;
 mod merge;
+mod merging;
 mod named;
 mod naming;
 mod parameter;
@@ -192,6 +193,9 @@ pub(super) struct Analyst<'a> {
     substitutions: usize,
     /// Inside a view's definition: nothing can be rewritten there.
     in_view: u32,
+    /// What is read next in a view (a query; then the items of its select list) only moves columns stored in clear: whoever
+    /// refers to them further out is shown what they may see.
+    moves: bool,
     /// The statement defines a view: its own constants are sealed in the definition.
     defines_view: bool,
     /// (label, values) that constants in views compare.
@@ -244,6 +248,7 @@ impl<'a> Analyst<'a> {
             defines: None,
             substitutions: 0,
             in_view: 0,
+            moves: false,
             defines_view: false,
             compared_in_views: vec![],
             dry_runs: 0,

@@ -9,6 +9,7 @@ use super::print::{cast, sealed_type};
 use super::relation::quoted_ident;
 use super::scope::{Ctes, Out, Scope, fold, parts};
 use super::{Analyst, Shape};
+use crate::catalog::Action;
 use crate::sql::problem::{Problem, Trouble};
 use crate::sql::stand_in::Meaning;
 use sqlparser::ast::{
@@ -55,10 +56,12 @@ impl Analyst<'_> {
         {
             return Err(Problem::not_understood("this clause of a query"));
         }
+        let moves = std::mem::take(&mut self.moves);
         let mut ctes = ctes.clone();
         if let Some(with) = with {
             self.with(with, outer, &mut ctes)?;
         }
+        self.moves = moves && matches!(**body, SetExpr::Select(_));
         let (outputs, inner) = self.set_expr(body, outer, &ctes, targets)?;
         let mut scope = inner;
         scope.outputs = outputs;
@@ -99,6 +102,7 @@ impl Analyst<'_> {
                 let outputs = outputs.into_iter().map(Out::without_slots).collect();
                 ctes.push(name.clone(), renamed(outputs, &alias.columns));
             }
+            self.moves = self.in_view > 0 && !*recursive;
             let outputs = self.query(query, outer, ctes, None)?;
             let outputs = renamed(outputs, &alias.columns);
             if *recursive {
@@ -290,11 +294,13 @@ impl Analyst<'_> {
     ) -> Result<(Vec<Out>, Scope<'s>), Problem> {
         only_postgres(select)?;
         let Select { distinct, projection, from, selection, group_by, having, named_window, .. } = select;
+        let moves = std::mem::take(&mut self.moves);
         let mut scope = Scope { outer, ctes: ctes.clone(), ..Scope::default() };
         self.from(from, &mut scope)?;
         if let Some(condition) = selection {
             self.condition(condition, &scope, "WHERE")?;
         }
+        self.moves = moves && distinct.is_none() && having.is_none() && ungrouped(group_by);
         let outputs = self.projection(projection, &scope, targets)?;
         scope.outputs = outputs.clone();
         self.group_by(group_by, &scope)?;
@@ -334,6 +340,7 @@ impl Analyst<'_> {
         scope: &Scope<'_>,
         targets: Option<&[Target]>,
     ) -> Result<Vec<Out>, Problem> {
+        let moves = std::mem::take(&mut self.moves);
         self.expand_wildcards(items, scope)?;
         let mut outputs = Vec::with_capacity(items.len());
         for item in items.iter_mut() {
@@ -378,7 +385,7 @@ impl Analyst<'_> {
                     }
                     shape
                 }
-                None => match self.expr(expr, scope)? {
+                None => match self.listed(expr, scope, moves)? {
                     Shape::WholeRow(row) => self.whole_row(expr, row)?,
                     shape => self.defer(expr, shape, false),
                 },
@@ -474,7 +481,7 @@ impl Analyst<'_> {
             && let Ok(position) = number.parse::<usize>()
         {
             let out = position.checked_sub(1).and_then(|index| scope.outputs.get(index));
-            return Ok(out.map_or(Shape::Plain, |out| out.shape.clone()));
+            return Ok(out.map_or(Shape::Plain, |out| self.output_key(out)));
         }
         if let Expr::Identifier(ident) = &*expr {
             let name = fold(ident);
@@ -486,10 +493,18 @@ impl Analyst<'_> {
             if let Some(out) = own
                 && (output_first || !input)
             {
-                return Ok(out.shape.clone());
+                return Ok(self.output_key(out));
             }
         }
         self.expr(expr, scope)
+    }
+
+    /// An output as a key: what a view only moves is read here.
+    fn output_key(&mut self, out: &Out) -> Shape {
+        if let Shape::Clear(column) = &out.shape {
+            self.note(column, Action::Read, self.in_view > 0);
+        }
+        out.shape.clone()
     }
 
     pub(super) fn order_by(&mut self, order_by: &mut OrderBy, scope: &Scope<'_>) -> Result<(), Problem> {
@@ -532,6 +547,10 @@ impl Analyst<'_> {
             LimitClause::OffsetCommaLimit { .. } => Err(Problem::not_understood("LIMIT with a comma")),
         }
     }
+}
+
+fn ungrouped(group_by: &GroupByExpr) -> bool {
+    matches!(group_by, GroupByExpr::Expressions(exprs, modifiers) if exprs.is_empty() && modifiers.is_empty())
 }
 
 /// The columns that `*` or `qualifier.*` means, each by name.

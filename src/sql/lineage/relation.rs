@@ -1,19 +1,21 @@
 //! FROM: relations become entries of the scope, printed schema-qualified; joins compare what they join by.
 
 use super::join::{Sides, Start, Takes};
+use super::merging::derived;
 use super::print::{cast, quoted};
 use super::scope::{Entry, Found, Out, Scope, fold, parts, span_of};
 use super::{Analyst, Shape};
-use crate::catalog::RelationKind;
+use crate::catalog::{Relation, RelationKind};
 use crate::sql::kinds;
 use crate::sql::problem::Problem;
 use crate::sql::stand_in::Meaning;
 use sqlparser::ast::{
     ArrayElemTypeDef, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join,
-    JoinConstraint, JoinOperator, ObjectName, TableAlias, TableAliasColumnDef, TableFactor, TableSample,
-    TableSampleKind, TableSampleModifier, TableSampleQuantity, TableWithJoins, Value,
+    JoinConstraint, JoinOperator, ObjectName, Query, TableAlias, TableAliasColumnDef, TableFactor,
+    TableSample, TableSampleKind, TableSampleModifier, TableSampleQuantity, TableWithJoins, Value,
 };
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Functions whose result in FROM is one column for certain, named like the alias.
 const ONE_COLUMN: &[&str] = &[
@@ -32,6 +34,14 @@ const ONE_COLUMN: &[&str] = &[
     "unnest",
 ];
 
+/// What has to stand in FROM for a relation that was named there.
+enum InPlace {
+    Itself,
+    Other(TableFactor),
+    /// The masking subquery over it, which has this name.
+    Masked(Query, Arc<Relation>, String),
+}
+
 impl Analyst<'_> {
     /// A whole FROM list, joins and all, into `scope`.
     pub(super) fn from(
@@ -45,13 +55,21 @@ impl Analyst<'_> {
         Ok(())
     }
 
-    fn table_with_joins(&mut self, table: &mut TableWithJoins, scope: &mut Scope<'_>) -> Result<(), Problem> {
-        let TableWithJoins { relation, joins } = table;
+    fn table_with_joins(
+        &mut self,
+        tables: &mut TableWithJoins,
+        scope: &mut Scope<'_>,
+    ) -> Result<(), Problem> {
+        let merging = self.merging(tables, scope)?;
+        let TableWithJoins { relation, joins } = tables;
         let start = Start::of(scope);
+        let outer = scope.merging.clone();
+        scope.merging.extend(merging);
         self.factor(relation, scope)?;
         for join in joins {
             self.join(join, scope, start)?;
         }
+        scope.merging = outer;
         Ok(())
     }
 
@@ -135,9 +153,13 @@ impl Analyst<'_> {
                 }
                 match args {
                     None if !*with_ordinality => {
-                        let replaced = self.table(name, alias.as_ref(), scope)?;
-                        if let Some(replaced) = replaced {
-                            *factor = replaced;
+                        match self.table(name, alias.as_ref(), scope)? {
+                            InPlace::Itself => {}
+                            InPlace::Other(other) => *factor = other,
+                            InPlace::Masked(query, relation, own) => {
+                                let table = factor.clone();
+                                *factor = derived(query, &relation, &own, table);
+                            }
                         }
                         Ok(())
                     }
@@ -155,6 +177,7 @@ impl Analyst<'_> {
                     return Err(Problem::not_understood("TABLESAMPLE of a subquery"));
                 }
                 let ctes = scope.ctes.clone();
+                self.moves = self.in_view > 0;
                 let outputs = if *lateral {
                     self.query(subquery, Some(&*scope), &ctes, None)?
                 } else {
@@ -205,7 +228,8 @@ impl Analyst<'_> {
         scope: &mut Scope<'_>,
     ) -> Result<(), Problem> {
         // What is LATERAL in it sees what stands before.
-        let mut inner = Scope { outer: Some(&*scope), ctes: scope.ctes.clone(), ..Scope::default() };
+        let (ctes, merging) = (scope.ctes.clone(), scope.merging.clone());
+        let mut inner = Scope { outer: Some(&*scope), ctes, merging, ..Scope::default() };
         self.table_with_joins(tables, &mut inner)?;
         let complete = inner.entries.iter().all(|entry| entry.complete);
         let columns = inner.visible(0).into_iter().map(|column| column.out).collect();
@@ -237,13 +261,13 @@ impl Analyst<'_> {
         self.unsealed(value, scope, "TABLESAMPLE").map(|_| ())
     }
 
-    /// A relation by name. The result is the FROM item that has to stand in its place, if another has.
+    /// A relation by name; the result is what has to stand in its place.
     fn table(
         &mut self,
         name: &mut ObjectName,
         alias: Option<&TableAlias>,
         scope: &mut Scope<'_>,
-    ) -> Result<Option<TableFactor>, Problem> {
+    ) -> Result<InPlace, Problem> {
         let at = self.at(span_of(name));
         match self.find_relation(name, &scope.ctes)? {
             Found::Cte(outputs) => {
@@ -257,24 +281,29 @@ impl Analyst<'_> {
                     row: None,
                     table: false,
                 });
-                Ok(None)
+                Ok(InPlace::Itself)
             }
             Found::Relation(relation) => {
                 if let Some((entry, factor)) = self.introspected(&relation, alias) {
                     scope.entries.push(entry);
-                    return Ok(Some(factor));
+                    return Ok(InPlace::Other(factor));
                 }
                 let mut columns = self.relation_columns(&relation).map_err(|problem| problem.at(at))?;
                 self.mark_defaults(&relation, &mut columns);
                 let schema = alias.is_none().then(|| relation.schema.clone());
                 let row = alias.filter(|alias| !alias.columns.is_empty()).map(|_| columns.clone());
-                let (alias, columns) = aliased(alias, &relation.name, columns)?;
+                let (alias, mut columns) = aliased(alias, &relation.name, columns)?;
+                if let Some(query) = self.masked_relation(&relation, &mut columns, &alias, &scope.merging) {
+                    let entry = Entry::of_names_only(alias.clone(), columns);
+                    scope.entries.push(entry);
+                    return Ok(InPlace::Masked(query, relation, alias));
+                }
                 if self.in_view == 0 {
                     *name = ObjectName(vec![quoted(&relation.schema), quoted(&relation.name)]);
                 }
                 let table = matches!(relation.kind, RelationKind::Table | RelationKind::Partitioned);
                 scope.entries.push(Entry { alias, schema, columns, complete: true, row, table });
-                Ok(None)
+                Ok(InPlace::Itself)
             }
             Found::Unknown => Err(Problem::unresolved(&parts(name)?.join(".")).at(at)),
         }

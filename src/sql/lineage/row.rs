@@ -103,7 +103,7 @@ impl Analyst<'_> {
         if !row.columns.iter().any(hidden) {
             return Ok(Shape::WholeRow(row));
         }
-        if !row.table || self.in_view > 0 || !is_name(expr) {
+        if row.renamed || self.in_view > 0 || !is_name(expr) {
             return Err(Problem::whole_row(&row.name));
         }
         let alias = quoted_ident(&row.name);
@@ -125,11 +125,13 @@ impl Analyst<'_> {
             columns.push(Out::named(name, shape));
         }
         let items = items.join(", ");
-        *expr = verbatim_name(format!(
-            "(SELECT {alias} FROM (SELECT {items} WHERE {alias}.tableoid IS NOT NULL) AS {alias})"
-        ));
+        // Of a view's row, which has no such column, this is not asked of its fields (`make_nulltest_from_distinct`).
+        let there = if row.table { "tableoid IS NOT NULL" } else { "* IS DISTINCT FROM NULL" };
+        *expr =
+            verbatim_name(format!("(SELECT {alias} FROM (SELECT {items} WHERE {alias}.{there}) AS {alias})"));
         self.substitutions += 1;
-        Ok(Shape::WholeRow(Rc::new(WholeRow { name: row.name.clone(), columns, table: false })))
+        let (name, table, renamed) = (row.name.clone(), false, false);
+        Ok(Shape::WholeRow(Rc::new(WholeRow { name, columns, table, renamed })))
     }
 
     /// `(c).email` of a table's name is `c.email`, where that is more than a plain value (a function's alias is no row to the

@@ -2,6 +2,7 @@
 
 use super::introspect::NAMES;
 use super::join::Merge;
+use super::merging::Merging;
 use super::{Analyst, SealedShape, Shape, Tagged};
 use crate::catalog::{Column, ColumnTag, Relation, RelationKind, State};
 use crate::sql::problem::{Problem, Trouble};
@@ -111,7 +112,8 @@ impl Entry {
     /// A row of it as one value.
     pub(super) fn whole_row(&self) -> WholeRow {
         let columns = self.row.as_ref().unwrap_or(&self.columns).clone();
-        WholeRow { name: self.alias.clone(), columns, table: self.table && self.row.is_none() }
+        let renamed = self.row.is_some();
+        WholeRow { name: self.alias.clone(), columns, table: self.table, renamed }
     }
     /// A column whose name is not certain and that holds something tagged: a name that does not resolve may mean it.
     fn uncertain(&self) -> bool {
@@ -137,6 +139,8 @@ pub(super) struct Scope<'s> {
     pub(super) versions: Vec<Entry>,
     /// Joins that merged columns by USING and NATURAL, in the order of FROM: an unqualified name means what they merged.
     pub(super) merges: Vec<Merge>,
+    /// What the joins merge that the next items of FROM stand in.
+    pub(super) merging: Merging,
     /// Output names that a bare identifier of ORDER BY means first, of GROUP BY last.
     pub(super) outputs: Vec<Out>,
 }
@@ -147,8 +151,10 @@ pub(in crate::sql) struct WholeRow {
     /// The name it was referred to by.
     pub(super) name: String,
     pub(super) columns: Vec<Out>,
-    /// Of a stored table, whose columns have the names given here.
+    /// Of a stored table.
     pub(super) table: bool,
+    /// The relation's columns go by other names than these.
+    pub(super) renamed: bool,
 }
 
 impl WholeRow {

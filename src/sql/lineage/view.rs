@@ -1,11 +1,11 @@
 //! Views: what their columns carry, from the definition that the catalog holds.
 //!
 //! A view is printed as it was named; its definition is only read. So a definition that would have to be changed
-//! (a plain literal that meets a sealed column, a guarded clear column) is refused here. Constants that were sealed when it
+//! (a plain literal that meets a sealed column, a guarded clear column that it does more with than move it) is refused here. Constants that were sealed when it
 //! was defined through pgveil stand in it as cells, which the server prints with the base type that it compares them by.
 
 use super::print::sealed_type_name;
-use super::scope::{Ctes, Out, parts};
+use super::scope::{Ctes, Out, Scope, parts};
 use super::{Analyst, Recipe, Shape};
 use crate::catalog::{Action, Relation, RelationKind};
 use crate::sql::parse;
@@ -35,6 +35,7 @@ impl Analyst<'_> {
         };
         let slots_before = self.literals.len() + self.parameters.len();
         self.in_view += 1;
+        self.moves = true;
         let outer = std::mem::replace(&mut self.stand_ins, parsed.stand_ins);
         let outputs =
             self.query(query, None, &Ctes::default(), None).and_then(|outputs| self.decided(outputs));
@@ -67,6 +68,19 @@ impl Analyst<'_> {
             named.push(Out::named(&column.name, shape));
         }
         Ok(named)
+    }
+
+    /// An item of a select list. Where that only `moves`, a column by its name is not read there.
+    pub(super) fn listed(
+        &mut self,
+        expr: &mut Expr,
+        scope: &Scope<'_>,
+        moves: bool,
+    ) -> Result<Shape, Problem> {
+        self.moves = moves && matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+        let shape = self.expr(expr, scope);
+        self.moves = false;
+        shape
     }
 
     /// Columns of constants only: what they are by now, for what stands in a definition cannot be sealed further out.
