@@ -235,9 +235,13 @@ impl Hasher for Spread {
     }
 }
 
-/// Refusals depend on the moment, and a code of the second factor must not be kept.
+/// Refusals depend on the moment, a code of the second factor must not be kept, and a relation that is not there may be at any time.
 fn cacheable(script: &Script) -> bool {
-    script.statements.iter().all(|planned| matches!(planned, Planned::Pass(_) | Planned::Plan(_)))
+    script.statements.iter().all(|planned| match planned {
+        Planned::Pass(pass) => !pass.unresolved,
+        Planned::Plan(_) => true,
+        Planned::Refuse(_) | Planned::Local(_) | Planned::Unresolved(_) => false,
+    })
 }
 
 /// Whether a statement of `text` may be EXECUTE or FETCH.

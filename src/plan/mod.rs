@@ -61,6 +61,8 @@ pub struct Pass {
     pub by_meaning: bool,
     /// What it gives a name to.
     pub names: Option<(NameKind, String)>,
+    /// A relation that it reads is not in the catalog: it may have been made a moment ago, and hold what is tagged.
+    pub unresolved: bool,
 }
 
 /// A statement that goes to the server, and everything that carrying it out needs.
@@ -229,6 +231,13 @@ pub struct Script {
     pub spans: Vec<Range<usize>>,
 }
 
+impl Script {
+    /// Whether a statement that would pass reads a relation that the catalog does not have.
+    pub fn passes_unresolved(&self) -> bool {
+        self.statements.iter().any(|planned| matches!(planned, Planned::Pass(pass) if pass.unresolved))
+    }
+}
+
 /// Plans a whole text (several statements in the simple protocol, at most one in the extended one).
 ///
 /// `declared` are the parameter types that the client declared, 0 for none.
@@ -296,10 +305,13 @@ fn one(
     match sql::understand(text, statement, declared.len(), &context) {
         // Which functions there are counts, too, where one could read what is hidden.
         Ok(Understood::Pass(effects)) => {
-            Planned::Pass(Pass { effects, by_meaning: guards.any_hidden, names: sql::names(text, statement) })
+            let unresolved = catalog.has_tags() && sql::unresolved(text, &statement.tokens, &context);
+            let names = sql::names(text, statement);
+            Planned::Pass(Pass { effects, by_meaning: guards.any_hidden, names, unresolved })
         }
         Ok(Understood::Untouched(effects)) => {
-            Planned::Pass(Pass { effects, by_meaning: true, names: sql::names(text, statement) })
+            let names = sql::names(text, statement);
+            Planned::Pass(Pass { effects, by_meaning: true, names, unresolved: false })
         }
         Ok(Understood::Local(local)) => Planned::Local(local),
         Ok(Understood::Lineage(lineage)) => {

@@ -58,6 +58,7 @@ impl Relay {
         let frame = held.frame.clone();
         let parse = Parse::view(&frame)?;
         let script = self.plan(parse.sql, &parse.types);
+        let Some(held) = self.looked_up(held, &script) else { return Ok(()) };
         let held = match self.past_fence(held, fence::uses(&script)) {
             Ok(Some(held)) => held,
             Ok(None) => return Ok(()),

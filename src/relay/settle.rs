@@ -5,11 +5,11 @@
 //! end is understood there.
 
 use super::queue::{Class, Expect, Owed, Part, Role};
-use super::{Relay, Step, World};
+use super::{Held, Relay, Step, World};
 use crate::audit::Event;
 use crate::catalog::build::amended;
 use crate::catalog::queries::{RawCatalog, RawColumn, RawFunction, RawRelation};
-use crate::plan::{Effects, Local, NameKind};
+use crate::plan::{Effects, Local, NameKind, Script};
 use crate::wire::backend::{self, DataRow, TransactionStatus};
 use crate::wire::frontend::{self, Bind, Parse, Target};
 use crate::wire::{Frame, Violation};
@@ -106,6 +106,16 @@ impl Relay {
     /// Whether what is sent now stands in a transaction: one that was begun, or that of a pipeline before its Sync.
     pub(super) fn in_transaction(&self) -> bool {
         self.session.status == TransactionStatus::InTransaction || self.segment_open
+    }
+
+    /// Gives the message back, or holds it until the catalog was read again for a relation that passes and is not in it.
+    pub(super) fn looked_up(&mut self, held: Held, script: &Script) -> Option<Held> {
+        if held.resolved || !script.passes_unresolved() {
+            return Some(held);
+        }
+        self.refresh();
+        self.held = Some(Held { resolved: true, ..held });
+        None
     }
 
     pub(super) fn refresh(&mut self) {

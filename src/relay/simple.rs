@@ -87,6 +87,7 @@ impl Relay {
         let frame = held.frame.clone();
         let text = frontend::query_text(&frame)?;
         let script = self.plan(text, &[]);
+        let Some(held) = self.looked_up(held, &script) else { return Ok(()) };
         let passed = self.past_fence(held, fence::uses(&script));
         let tried = match passed {
             Ok(Some(held)) => self.try_code(held, &script),

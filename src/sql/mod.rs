@@ -24,6 +24,7 @@ mod session;
 pub mod shape;
 pub mod spelling;
 mod stand_in;
+mod unresolved;
 
 pub use copy::{CopyFormat, CopyOptions};
 pub use lineage::{Context, Definition, Effects, Known, Lineage, NO_NAMES, NameKind, Named, Ours};
@@ -31,6 +32,7 @@ pub use names::{executed, names};
 pub use problem::{Problem, Trouble};
 pub use reach::{gathering, unguarded_call};
 pub use session::{Local, check_pinned};
+pub use unresolved::unresolved;
 
 use crate::catalog::Catalog;
 use lex::{Kind, Token};

@@ -177,3 +177,74 @@ show = "mask:partial"
         assert_eq!(reply.rows, [[Some(shown.as_bytes().to_vec())]], "{set}");
     }
 }
+
+/// A policy with a column that is stored in clear, beside the usual ones.
+const SEEN: &str = r#"
+default = "refuse"
+[domain.email]
+label = "pii.email"
+type = "text"
+seal = "deterministic"
+[domain.phone]
+label = "pii.phone"
+type = "text"
+seal = "none"
+[roles]
+app = ["shop"]
+support = ["alice"]
+[[rule]]
+name = "application"
+roles = ["app"]
+labels = ["*"]
+allow = ["read", "compare", "write"]
+show = "clear"
+[[rule]]
+name = "support"
+roles = ["support"]
+labels = ["*"]
+allow = ["read"]
+show = "mask:redact"
+"#;
+
+#[test]
+fn relations_made_behind_our_back_are_known_when_they_are_named() {
+    let tags = "[columns]\n\"public.people.email\" = \"email\"\n\"public.people.phone\" = \"phone\"\n";
+    let proxy = Proxy::start(SEEN, tags);
+    let (mut shop, mut alice) = (Raw::log_in(&proxy.url("shop")), Raw::log_in(&proxy.url("alice")));
+    for sql in [
+        "create table people (id int, email text, phone text)",
+        "insert into people values (1, 'ann@example.com', '+49-151-7712')",
+    ] {
+        assert_eq!(shop.query(sql).errors, [""; 0], "{sql}");
+    }
+    let text = |reply: &Reply| -> Vec<Option<String>> {
+        let cell =
+            |cell: &Option<Vec<u8>>| cell.as_ref().map(|cell| String::from_utf8_lossy(cell).into_owned());
+        reply.rows.iter().flatten().map(cell).collect()
+    };
+    let clear = ["ann@example.com", "+49-151-7712"].map(|cell| Some(cell.to_owned()));
+    for round in 0..4 {
+        let view = format!("book{round}");
+        let sql = format!("select email, phone from {view}");
+        // A text that failed before must not be remembered as harmless.
+        assert_eq!(alice.query(&sql).errors.len(), 1);
+        directly(
+            &proxy,
+            &format!("create view {view} as select * from people; grant select on {view} to public"),
+        );
+        let reply = if round % 2 == 0 { alice.query(&sql) } else { alice.extended(&sql, &[], [0, 0]) };
+        assert_eq!(reply.errors, [""; 0], "{sql}");
+        assert!(text(&reply).iter().all(|cell| !clear.contains(cell)), "{sql}: a value is shown");
+        let reply = if round % 2 == 0 { shop.query(&sql) } else { shop.extended(&sql, &[], [0, 0]) };
+        assert_eq!(text(&reply), clear, "{sql}");
+    }
+    // A table that was renamed: its columns have no tags under that name, and nothing is guessed of them.
+    let sql = "select phone from clients";
+    assert_eq!(alice.query(sql).errors.len(), 1);
+    directly(
+        &proxy,
+        "drop view book0, book1, book2, book3; alter table people rename to clients; grant select on clients to public",
+    );
+    let reply = alice.query(sql);
+    assert!(text(&reply).iter().all(|cell| !clear.contains(cell)), "a value is shown: {:?}", reply.errors);
+}

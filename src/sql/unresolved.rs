@@ -1,0 +1,211 @@
+//! Whether a statement that passes unread reads a relation which the catalog does not know: one that was created or renamed a
+//! moment ago, behind our back, may hold what is tagged.
+//!
+//! From the tokens alone, for what passes is not parsed. Guarantees: a name in the FROM list of a SELECT or DELETE, after JOIN, or that
+//! INSERT, UPDATE, MERGE, COPY and TABLE begin with is looked up as the server would. An item of WITH is no such name, nor is a function.
+//! Deliberately absent: names within definitions (their time comes when they are used), and certainty: a name too many costs
+//! a look at the catalog, and one too few the moment until the next.
+
+use super::lex::Token;
+use super::lineage::Context;
+use super::spelling::fold_identifier;
+
+/// Statements that read or write rows, or lead to one that does.
+const FIRST: &[&str] = &[
+    "copy", "declare", "delete", "explain", "insert", "merge", "prepare", "select", "table", "update", "with",
+];
+
+/// Words that end a FROM list, as far as commas go.
+const AFTER_FROM: &[&str] = &[
+    "except",
+    "fetch",
+    "for",
+    "group",
+    "having",
+    "intersect",
+    "limit",
+    "offset",
+    "order",
+    "returning",
+    "select",
+    "set",
+    "union",
+    "values",
+    "when",
+    "where",
+    "window",
+    "with",
+];
+
+/// What one pair of parentheses holds.
+#[derive(Clone, Copy, Default)]
+struct Level {
+    /// SELECT or DELETE stood here: FROM begins a list of relations (in `extract(… from …)` it does not).
+    reads: bool,
+    /// A comma is followed by another item of FROM.
+    listing: bool,
+}
+
+/// Whether `text` names a relation that no schema in reach has.
+pub fn unresolved(text: &str, tokens: &[Token], context: &Context<'_>) -> bool {
+    let word = |index: usize| match tokens.get(index) {
+        Some(token) if token.is_identifier() => fold_identifier(token.text(text)),
+        _ => String::new(),
+    };
+    if !FIRST.contains(&word(0).as_str()) {
+        return false;
+    }
+    let symbol =
+        |index: usize, symbol: &str| tokens.get(index).is_some_and(|token| token.is_symbol(text, symbol));
+    let mut levels = vec![Level::default()];
+    let mut expected = false;
+    let mut at = 0;
+    while at < tokens.len() {
+        let (before, own) = (if at == 0 { String::new() } else { word(at - 1) }, word(at));
+        let level = levels.last_mut();
+        if symbol(at, "(") {
+            // A join in parentheses, or a query, which says so itself.
+            levels.push(Level { reads: false, listing: expected });
+        } else if symbol(at, ")") {
+            levels.pop();
+            expected = false;
+        } else if symbol(at, ",") {
+            expected = level.is_some_and(|level| level.listing);
+        } else if expected && !["only", "lateral", "rows"].contains(&own.as_str()) {
+            let mut parts = vec![own.clone()];
+            while symbol(at + 1, ".") {
+                parts.push(word(at + 2));
+                at += 2;
+            }
+            let called = symbol(at + 1, "(") && !["into", "copy"].contains(&before.as_str());
+            let query = parts.len() == 1 && ["select", "values", "with", "table"].contains(&own.as_str());
+            expected = query && own == "table";
+            if query {
+                if let Some(level) = level {
+                    *level = Level { reads: own == "select", listing: false };
+                }
+            } else if !called && !own.is_empty() && !known(&parts, context) && !is_item(text, tokens, &own) {
+                return true;
+            }
+        } else if let Some(level) = level {
+            match own.as_str() {
+                "select" => *level = Level { reads: true, listing: false },
+                "delete" => level.reads = true,
+                "from" if level.reads && before != "distinct" => (expected, level.listing) = (true, true),
+                "join" => (expected, level.listing) = (true, true),
+                "into" if ["insert", "merge"].contains(&before.as_str()) => expected = true,
+                "using" if level.reads && !symbol(at + 1, "(") => (expected, level.listing) = (true, true),
+                "update" if !["for", "key", "do", "on"].contains(&before.as_str()) => {
+                    (expected, level.reads) = (true, true);
+                }
+                "copy" | "table" if at == 0 => expected = !symbol(at + 1, "("),
+                word if AFTER_FROM.contains(&word) => level.listing = false,
+                _ => {}
+            }
+        }
+        at += 1;
+    }
+    false
+}
+
+fn known(parts: &[String], context: &Context<'_>) -> bool {
+    let catalog = context.catalog;
+    match parts {
+        [name] => catalog.find(context.path, name).is_some() || catalog.find_in("pg_catalog", name).is_some(),
+        [schema, name] | [_, schema, name] => catalog.find_in(schema, name).is_some(),
+        // The server refuses it.
+        _ => true,
+    }
+}
+
+/// Whether `name` is an item of WITH somewhere: `name AS (`, `name AS MATERIALIZED (`, `name (columns) AS (`.
+fn is_item(text: &str, tokens: &[Token], name: &str) -> bool {
+    let is = |index: usize, word: &str| tokens.get(index).is_some_and(|token| token.is_word(text, word));
+    let symbol =
+        |index: usize, symbol: &str| tokens.get(index).is_some_and(|token| token.is_symbol(text, symbol));
+    let named = |token: &Token| token.is_identifier() && fold_identifier(token.text(text)) == name;
+    tokens.iter().enumerate().filter(|(_, token)| named(token)).any(|(at, _)| {
+        let mut next = at + 1;
+        if symbol(next, "(") {
+            next = (next..tokens.len()).find(|index| symbol(*index, ")")).unwrap_or(next) + 1;
+        }
+        let opened = (next + 1..next + 4).find(|index| symbol(*index, "("));
+        is(next, "as") && opened.is_some_and(|opened| opened == next + 1 || is(opened - 1, "materialized"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Catalog, Relation, RelationKind};
+    use crate::sql::lineage::NO_NAMES;
+    use crate::sql::split;
+    use std::sync::Arc;
+
+    fn missing(sql: &str) -> bool {
+        let mut catalog = Catalog::default();
+        for (oid, (schema, name)) in
+            (1..).zip([("public", "a"), ("public", "b"), ("other", "c"), ("pg_catalog", "pg_class")])
+        {
+            catalog.names.insert((schema.to_owned(), name.to_owned()), oid);
+            let (schema, name) = (schema.to_owned(), name.to_owned());
+            let kind = RelationKind::Table;
+            let relation =
+                Relation { oid, schema, name, kind, columns: vec![], definition: None, unreadable: None };
+            catalog.relations.insert(oid, Arc::new(relation));
+        }
+        let path = ["public".to_owned()];
+        let guard = |_, _: &str| None;
+        let context =
+            Context { catalog: &catalog, path: &path, guard: &guard, named: &NO_NAMES, defaults: &[] };
+        let script = split(sql).unwrap();
+        script.statements.iter().any(|statement| unresolved(sql, &statement.tokens, &context))
+    }
+
+    #[test]
+    fn relations_that_are_there_are_found() {
+        for sql in [
+            "SELECT 1",
+            "SELECT * FROM a, b x, LATERAL (SELECT * FROM other.c) y WHERE x.i IN (1, 2)",
+            "SELECT extract(year FROM day), trim(both FROM t), i IS DISTINCT FROM j FROM a",
+            "SELECT * FROM ONLY a JOIN b USING (i), generate_series(1, 2) g, pg_class",
+            "WITH n AS (SELECT 1), m (i, j) AS MATERIALIZED (SELECT 1, 2) SELECT * FROM n, m, a FOR UPDATE",
+            "INSERT INTO a (i) SELECT i FROM b ON CONFLICT DO UPDATE SET i = 1 RETURNING i",
+            "DELETE FROM a USING b WHERE a.i = b.i",
+            "UPDATE a SET i = 1, j = 2 FROM b, other.c",
+            "MERGE INTO a USING b ON a.i = b.i WHEN MATCHED THEN UPDATE SET i = 1, j = 2",
+            "SELECT * FROM (a CROSS JOIN b), (VALUES (1), (2)) v (i)",
+            "COPY a (i, j) TO STDOUT",
+            "COPY (SELECT * FROM b) TO STDOUT",
+            "SET search_path = nowhere",
+            "DROP TABLE nowhere",
+        ] {
+            assert!(!missing(sql), "{sql}");
+        }
+    }
+
+    #[test]
+    fn relations_that_are_not_there_are_missed() {
+        for sql in [
+            "SELECT * FROM c",
+            "SELECT * FROM a, c",
+            "SELECT * FROM a WHERE i IN (SELECT i FROM public.c)",
+            "SELECT (SELECT max(i) FROM \"C\") FROM a",
+            "SELECT * FROM a JOIN c USING (i)",
+            "SELECT * FROM (a CROSS JOIN c)",
+            "SELECT * FROM a JOIN b ON a.i = b.i, c",
+            "WITH n AS (SELECT * FROM c) SELECT * FROM n",
+            "SELECT count(*) FROM a UNION ALL SELECT 1 FROM c",
+            "TABLE c",
+            "COPY c TO STDOUT",
+            "COPY c (i) FROM STDIN",
+            "INSERT INTO c (i) VALUES (1)",
+            "UPDATE c SET i = 1",
+            "DELETE FROM a USING c",
+            "EXPLAIN SELECT * FROM c",
+            "SELECT * FROM other.a",
+        ] {
+            assert!(missing(sql), "{sql}");
+        }
+    }
+}
