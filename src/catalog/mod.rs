@@ -328,6 +328,13 @@ impl Catalog {
         self.tags.keys().any(|(_, table)| table == name)
             || self.relations.values().any(|relation| relation.name == name && relation.is_tagged())
     }
+    /// Whether a tagged column of some relation has this name, or one that cannot be told: a relation's tags may not fit its columns.
+    pub fn is_tagged_name(&self, name: &str) -> bool {
+        self.relations.values().any(|relation| {
+            relation.unreadable.is_some()
+                || relation.columns.iter().any(|column| column.tag.is_some() && column.name == name)
+        })
+    }
     /// The newest sealed type of a domain that exists in the database: what `CREATE TABLE` gives a tagged column.
     pub fn sealed_type(&self, domain: &str) -> Option<&SealedType> {
         self.sealed_types

@@ -94,6 +94,39 @@ const QUOTES_NO_DATA: &[&str] = &[
     "28",
 ];
 
+/// Primary messages of other classes that are the same for all values.
+const QUOTES_NOTHING: &[&str] = &[
+    "division by zero",
+    "smallint out of range",
+    "integer out of range",
+    "bigint out of range",
+    "numeric field overflow",
+    "value overflows numeric format",
+    "date out of range",
+    "timestamp out of range",
+    "interval out of range",
+    "cannot take logarithm of zero",
+    "cannot take logarithm of a negative number",
+    "cannot take square root of a negative number",
+    "negative substring length not allowed",
+    "LIMIT must not be negative",
+    "OFFSET must not be negative",
+    "more than one row returned by a subquery used as an expression",
+    "ON CONFLICT DO UPDATE command cannot affect row a second time",
+    "MERGE command cannot affect row a second time",
+];
+
+/// Whether a primary message is one that PostgreSQL makes of no value.
+fn quotes_nothing(message: &str) -> bool {
+    // `varchar.c`: the type is the column's.
+    let length = message.strip_prefix("value too long for type character").map(|rest| {
+        let rest = rest.strip_prefix(" varying").unwrap_or(rest);
+        rest.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or("-")
+    });
+    length.is_some_and(|length| length.bytes().all(|byte| byte.is_ascii_digit()))
+        || QUOTES_NOTHING.contains(&message)
+}
+
 /// Takes out what could quote a value: DETAIL, CONTEXT, internal query and position, and most primary messages.
 /// What tells a program what happened stays: severity, SQLSTATE, hint, names of objects, the routine.
 pub(super) fn scrub(fields: &mut ErrorFields) {
@@ -103,7 +136,7 @@ pub(super) fn scrub(fields: &mut ErrorFields) {
         return;
     }
     for (kind, text) in &mut fields.fields {
-        if *kind == b'M' {
+        if *kind == b'M' && !quotes_nothing(text) {
             *text =
                 format!("error {state} in a statement over tagged columns (its text could quote a value)");
         }
@@ -152,5 +185,12 @@ mod tests {
             (fields.sqlstate(), fields.get(b't'), fields.get(b'H')),
             ("22P02", Some("customers"), Some("h"))
         );
+        let kept = |message: &str| {
+            let mut fields = ErrorFields::new("ERROR", "22001", message, None, None, None);
+            scrub(&mut fields);
+            fields.get(b'M') == Some(message)
+        };
+        assert!(kept("division by zero") && kept("value too long for type character varying(20)"));
+        assert!(!kept("value too long for type character varying(20): 4111") && !kept("division by 4111"));
     }
 }

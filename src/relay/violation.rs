@@ -19,6 +19,9 @@ impl Relay {
         if !QUOTES_A_KEY.contains(&fields.sqlstate()) || !self.reaches_client() {
             return None;
         }
+        if let Some(detail) = fields.get(b'D').filter(|detail| self.quotes_no_tagged_column(detail)) {
+            return Some(detail.to_owned());
+        }
         let run = self.queue.head().and_then(Owed::part).and_then(|part| part.run)?;
         self.runs.get(&run).filter(|run| run.gate == Gate::Open)?;
         let (schema, table) = (fields.get(b's')?, fields.get(b't')?);
@@ -44,6 +47,18 @@ impl Relay {
             run.disclosed(label, CLEAR, cells);
         }
         Some(detail)
+    }
+
+    /// Whether the key that a DETAIL quotes is of columns whose names no tagged column has anywhere: which of two tables a foreign key's
+    /// columns are of, it does not say (`ri_triggers.c` `ri_ReportViolation`).
+    fn quotes_no_tagged_column(&self, detail: &str) -> bool {
+        let names =
+            detail.strip_prefix("Key (").and_then(|rest| rest.split_once(")=(")).map(|(names, _)| names);
+        let plain = |name: &str| {
+            let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            !name.is_empty() && name.chars().all(letters) && !self.world.catalog.is_tagged_name(name)
+        };
+        names.is_some_and(|names| names.split(", ").all(plain))
     }
 
     /// In clear, and as often as it likes: what an error quotes is counted by no limit.
