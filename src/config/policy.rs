@@ -393,6 +393,21 @@ pub(super) fn note_contradictions(document: &Document, rules: &Rules) {
         );
     }
     for (rule, place) in policy.rules.iter().zip(places) {
+        let mut compared = policy.domains.iter().filter(|domain| matched(rule, domain)).peekable();
+        if rule.allow == [Action::Compare]
+            && compared.peek().is_some()
+            && compared.all(|domain| domain.seal != Seal::Deterministic)
+        {
+            document.note(
+                Weight::Idle,
+                place,
+                format!(
+                    "rule \"{}\" can never take effect: no domain of its labels can be compared",
+                    rule.name
+                ),
+                "Only what is sealed deterministic is compared sealed. Give it read, or seal a domain so.",
+            );
+        }
         if let (Some(statement), Some(hour)) = (rule.limits.rows_per_statement, rule.limits.rows_per_hour)
             && statement > hour
             // It also says how many values a statement compares.
@@ -409,6 +424,10 @@ pub(super) fn note_contradictions(document: &Document, rules: &Rules) {
             );
         }
     }
+}
+
+fn matched(rule: &Rule, domain: &Domain) -> bool {
+    rule.labels.iter().any(|pattern| label_matches(pattern, &domain.label))
 }
 
 /// Domains that no column is tagged with: idle, not wrong, since tags are another person's file.

@@ -317,6 +317,20 @@ fn contradictions_are_found_with_file_and_line() {
             "rows_per_statement = 10 of rule \"one\" can never take effect: an hour gives 9".to_owned()
         )]
     );
+    // Only what is sealed deterministic can be compared.
+    let comparing = |labels: &str| {
+        let rule = rule("one", "a", labels, "show = \"null\"");
+        remarks(&[rule.replace("allow = [\"read\"]", "allow = [\"compare\"]")])
+    };
+    assert_eq!(
+        comparing("\"pii.card\""),
+        [(
+            Weight::Idle,
+            12,
+            "rule \"one\" can never take effect: no domain of its labels can be compared".to_owned()
+        )]
+    );
+    assert_eq!(comparing(both), []);
     // What was known before: the later of two that always fit together never decides.
     let shadowed = remarks(&[rule("one", "a", both, email), rule("other", "a", one, card)]);
     assert_eq!(shadowed.len(), 1);
