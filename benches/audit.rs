@@ -1,7 +1,8 @@
 //! What evidence costs.
 //!
 //! Question: how long does a statement wait for its record, and how many records a second can one proxy keep?
-//! Budget: `append/1` is one `fdatasync` and little else (our own share, `spell`, stays under 5 µs), and a group's time
+//! Budget: `append/1` is one `fdatasync` of a file that is overwritten (`disk/overwrite`) and little else (our own share, `spell`, stays under
+//! 5 µs), which is less than that of one that grows (`disk/grow`: what it took before there was a journal); and a group's time
 //! grows far slower than its size: 256 records in less than 8 times the time of one. Verifying takes under 30 µs a record
 //! with a checkpoint for each 64, so that a day of 10 million records is checked in minutes.
 //! How to read: `append/n` is the time of one group of `n` on the file system under the target directory; divide by `n` for a
@@ -16,6 +17,8 @@ use pgveil::audit::chain::{Chain, Hash};
 use pgveil::audit::writer::{Log, LogSettings, log_file};
 use pgveil::audit::{AuditRecord, Event, UsedColumn, keys, verify};
 use std::hint::black_box;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -66,6 +69,30 @@ fn spell(criterion: &mut Criterion) {
     });
 }
 
+/// What the disk takes for a line's bytes, at the end of a file that grows and within one that is there already.
+fn disk(criterion: &mut Criterion) {
+    let line = [b'x'; 500];
+    let mut group = criterion.benchmark_group("audit/disk");
+    group.sample_size(20);
+    for (name, there) in [("grow", 0), ("overwrite", 512 << 10)] {
+        let mut file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        file.write_all(&vec![0; there]).unwrap();
+        file.sync_all().unwrap();
+        let mut at = 0;
+        group.bench_function(name, |bench| {
+            bench.iter(|| {
+                file.write_all_at(&line, at).unwrap();
+                file.sync_data().unwrap();
+                at += line.len() as u64;
+                if there > 0 && at + 500 > there as u64 {
+                    at = 0;
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
 fn append(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (_folder, log) = open();
@@ -112,5 +139,5 @@ fn verification(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, spell, append, verification);
+criterion_group!(benches, spell, disk, append, verification);
 criterion_main!(benches);

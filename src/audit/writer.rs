@@ -1,6 +1,6 @@
 //! The log's writer: one thread that owns the file, and the handle that connections submit records through.
 //!
-//! Guarantees: a [`Ticket`] is given only after the record is on disk (`fdatasync`); all records that wait are written
+//! Guarantees: a [`Ticket`] is given only after the record is on disk (`fdatasync`, of the journal or the log itself); all records that wait are written
 //! together (group commit); records of one submitter keep their order; a signed checkpoint stands under all of them within a
 //! tenth of a second, since a signature costs more than all else of a group does. When writing fails,
 //! every waiting record is answered with [`Unrecorded`], the file is cut back to its last good line, and the next
@@ -8,6 +8,7 @@
 
 mod appender;
 mod disk;
+mod journal;
 mod open;
 mod queue;
 mod retire;

@@ -1,9 +1,11 @@
 //! What the writer needs of a file, so that tests can stand a failing one in its place.
 //!
 //! Guarantees: [`FileDisk`] notices that its file was removed, renamed, shortened or lengthened behind its back, or that
-//! another stands in its place, and then does not write. Deliberately absent: what the bytes mean.
+//! another stands in its place, and then does not write; what it says is on disk comes back after a power failure, by its journal.
+//! Deliberately absent: what the bytes mean.
 
 use super::super::{files, segments};
+use super::journal::{Journal, Segment};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -36,11 +38,33 @@ pub(super) struct FileDisk {
     length: Option<u64>,
     /// Its name may not be on disk yet.
     unnamed: bool,
+    journal: Journal,
+    /// It could not be made durable, and may have lost what it was given since it last was.
+    lost: bool,
 }
 
 impl FileDisk {
-    pub(super) fn new(file: File, path: PathBuf, length: u64) -> FileDisk {
-        FileDisk { file, path, length: Some(length), unnamed: false }
+    pub(super) fn new(file: File, path: PathBuf, length: u64, journal: Journal) -> FileDisk {
+        FileDisk { file, path, length: Some(length), unnamed: false, journal, lost: false }
+    }
+
+    /// So many bytes of the file itself are durable.
+    #[cfg(test)]
+    pub(super) fn settled(&self) -> usize {
+        let length = self.length.unwrap_or_default();
+        usize::try_from(self.journal.first().unwrap_or(length)).unwrap_or(usize::MAX)
+    }
+
+    /// Makes the file itself durable, up to `length`; then nothing needs the journal.
+    fn settle(&mut self, length: u64) -> io::Result<()> {
+        if self.lost {
+            self.journal.rewrite(&self.file, length)?;
+        }
+        let synced = self.file.sync_data();
+        self.lost = synced.is_err();
+        synced?;
+        self.journal.restart();
+        Ok(())
     }
 
     /// Fails when what we write would not be where auditors look for it.
@@ -76,21 +100,28 @@ impl Disk for FileDisk {
         self.length = None;
         self.file.write_all_at(bytes, length)?;
         self.length = Some(length + bytes.len() as u64);
+        self.journal.stage(length, bytes);
         Ok(())
     }
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        match self.journal.commit()? {
+            true => Ok(()),
+            false => self.settle(self.length.unwrap_or_default()),
+        }
     }
     fn cut(&mut self, length: u64) -> io::Result<()> {
         self.is_ours()?;
         self.length = None;
         self.file.set_len(length)?;
-        self.file.sync_data()?;
+        self.settle(length)?;
+        // Else what was cut could come back, with other lines in its place.
+        self.journal.clear()?;
         self.length = Some(length);
         Ok(())
     }
     fn next(&mut self, first: u64, content: &[u8]) -> io::Result<()> {
         self.is_ours()?;
+        self.settle(self.length.unwrap_or_default())?;
         let coming = coming(&self.path);
         let _ = fs::remove_file(&coming);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&coming)?;
@@ -103,8 +134,18 @@ impl Disk for FileDisk {
             return fs::rename(&sealed, &self.path).and(Err(error));
         }
         (self.file, self.length) = (file, Some(content.len() as u64));
+        self.journal.begin(Segment::beginning(content));
         // Nothing is written to a file whose name a crash could take back.
         self.unnamed = files::sync_folder(&self.path).is_err();
         Ok(())
+    }
+}
+
+impl Drop for FileDisk {
+    /// A log that was closed needs no journal. One that cannot be made durable now is put right by the next start.
+    fn drop(&mut self) {
+        if let Some(length) = self.length {
+            let _ = self.settle(length).and_then(|()| self.journal.clear());
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::super::segments::{self, LOG_FILE};
 use super::super::{AuditRecord, Event, Fault, files, keys};
 use super::appender::{self, Appender, End};
 use super::disk::{FileDisk, coming};
+use super::journal::{JOURNAL_FILE, Journal};
 use super::{Clock, Repair};
 use crate::audit::chain::Chain;
 use crate::audit::tree::Tree;
@@ -39,6 +40,8 @@ pub(super) fn open(folder: &Path, clock: Clock) -> Result<Opened, Fault> {
         unusable(&path, error.to_string()).hint("The proxy's user needs to read and write it.")
     })?;
     check_mode(&path, &file)?;
+    let journal = Journal::open(folder, &file)
+        .map_err(|error| unusable(&folder.join(JOURNAL_FILE), error.to_string()))?;
     let resumed = match resume(&mut file, &key.verifying_key()) {
         // The segment was begun, and then the keys' files were not yet exchanged.
         Err(_) if begun_with_next(folder, &mut file) => {
@@ -54,7 +57,7 @@ pub(super) fn open(folder: &Path, clock: Clock) -> Result<Opened, Fault> {
     })?;
     let Resumed { header, chain, tree, length, unsigned, cut } = resumed;
     let repair = (unsigned > 0 || cut > 0).then_some(Repair { unsigned, cut });
-    let disk = Box::new(FileDisk::new(file, path.clone(), length + cut));
+    let disk = Box::new(FileDisk::new(file, path.clone(), length + cut, journal));
     let end = End {
         log: header.log,
         chain,

@@ -1,5 +1,6 @@
 //! The writer over a disk that fails when told to, and over a real folder.
 
+mod journal;
 mod rotation;
 
 use super::super::canonical;
