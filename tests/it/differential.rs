@@ -231,6 +231,11 @@ impl Twin {
                 self.tally.lenient += 1;
                 return false;
             }
+            (Some(ours), Some(theirs))
+                if careless && ours != theirs && ours.starts_with("23") && theirs.starts_with("23") =>
+            {
+                self.by_another_plan(statement, manner, ours)
+            }
             // What came before an error depends on when it is found; and of several, which is named.
             (ours, theirs) => ours == theirs || careless && analysis(ours) && analysis(theirs),
         };
@@ -244,6 +249,30 @@ impl Twin {
             ));
         }
         alike && ours.is_none()
+    }
+
+    /// Whether the plain twin fails in this way, too, when it takes the rows in another order: of several that violate constraints, the first
+    /// is named.
+    fn by_another_plan(&mut self, statement: &Statement, manner: Manner, ours: &str) -> bool {
+        const PLANS: [&str; 6] = [
+            "enable_hashjoin = off",
+            "enable_mergejoin = off",
+            "enable_nestloop = off",
+            "enable_hashjoin = off; set local enable_mergejoin = off",
+            "enable_hashjoin = off; set local enable_nestloop = off",
+            "enable_seqscan = off",
+        ];
+        let found = PLANS.iter().any(|plan| {
+            for sql in ["rollback", "begin", &format!("set local {plan}")] {
+                assert_eq!(self.plain.query(sql).errors, [""; 0], "{sql}");
+            }
+            say(&mut self.plain, statement, manner)
+                .errors
+                .first()
+                .is_some_and(|error| error.starts_with(ours))
+        });
+        self.tally.lenient += u64::from(found);
+        found
     }
 
     /// Ends a transaction on both; what was committed is the same rows.
