@@ -108,6 +108,8 @@ impl Relay {
             frontend::SYNC => self.sync(held.frame),
             frontend::TERMINATE => self.forward(held.frame.into_bytes()),
             _ if known && self.skipping => {}
+            frontend::QUERY if frontend::is_garbled(&held.frame) => self.refuse_query(&garbled(), ""),
+            frontend::PARSE if frontend::is_garbled(&held.frame) => self.refuse_extended(&garbled(), ""),
             frontend::QUERY => self.query(held)?,
             frontend::PARSE => self.parse(held)?,
             frontend::BIND => self.bind(held)?,
@@ -167,6 +169,11 @@ impl Relay {
             self.forward(frontend::encode_flush().into_bytes());
         }
     }
+}
+
+/// `mbutils.c` `report_invalid_encoding`, which quotes the bytes, too.
+fn garbled() -> Refusal {
+    Refusal::new(Reason::Value, "22021", "invalid byte sequence for encoding \"UTF8\"")
 }
 
 fn function_call() -> Refusal {

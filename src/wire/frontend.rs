@@ -26,6 +26,14 @@ pub fn query_text(frame: &Frame) -> Result<&str, Violation> {
     reader.end().map(|()| sql)
 }
 
+/// Whether the text of a Query, or the name or text of a Parse, is whole and not UTF-8: the client's mistake, not the protocol's.
+pub fn is_garbled(frame: &Frame) -> bool {
+    let strings = if frame.tag() == PARSE { 2 } else { 1 };
+    let mut parts = frame.body().split(|byte| *byte == 0);
+    let texts: Vec<&[u8]> = parts.by_ref().take(strings).collect();
+    parts.next().is_some() && texts.iter().any(|text| std::str::from_utf8(text).is_err())
+}
+
 pub fn encode_query(sql: &str) -> Frame {
     let mut writer = Writer::new(QUERY);
     writer.string(sql);

@@ -60,6 +60,29 @@ fn function_calls_are_refused_and_the_conversation_goes_on() {
 }
 
 #[test]
+fn a_text_that_is_not_utf8_is_an_error_as_postgresql_s() {
+    let (_proxy, mut shop) = customers();
+    let said = ["22021 invalid byte sequence for encoding \"UTF8\""];
+    let query = |text: &[u8]| {
+        let length = u32::try_from(text.len() + 5).unwrap().to_be_bytes();
+        [&b"Q"[..], &length, text, b"\0"].concat()
+    };
+    shop.send(&query(b"select 'caf\xe9' from customers"));
+    assert_eq!(shop.reply().errors, said);
+    let text = b"select email from customers where email = 'caf\xe9'";
+    let parse = [&b"\0"[..], text, b"\0\0\0"].concat();
+    let length = u32::try_from(parse.len() + 4).unwrap().to_be_bytes();
+    shop.send(&[&b"P"[..], &length, &parse, b"S\0\0\0\x04"].concat());
+    let reply = shop.reply();
+    assert_eq!((reply.errors.as_slice(), reply.status), (said.map(str::to_owned).as_slice(), 'I'));
+    done(&mut shop, "begin");
+    shop.send(&query(b"\xff"));
+    assert_eq!(shop.reply().status, 'E');
+    done(&mut shop, "rollback");
+    assert_eq!(column(&mut shop, "select email from customers where id = 1"), ["ann@example.com"]);
+}
+
+#[test]
 fn large_objects_are_none_of_our_business() {
     let (_proxy, mut shop) = customers();
     done(&mut shop, "begin");
