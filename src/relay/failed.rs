@@ -123,7 +123,9 @@ impl Relay {
         let stale = planned && errors::may_be_stale(&fields);
         let parsing = matches!(self.queue.head().map(|head| &head.expect), Some(Expect::Parse { .. }));
         self.settle.catalog_stale |= stale;
-        let ours = !parsing || errors::names_sealed_type(&fields);
+        // What a function does may fail by names, too: those errors are its own.
+        let by_name = parsing || sqlstate.starts_with("42");
+        let ours = !by_name || errors::names_sealed_type(&fields);
         let cleaned = if stale && ours && self.conversion.is_none() {
             super::refuse::told(&crate::plan::Refusal::changed(), "")
         } else {

@@ -147,7 +147,10 @@ impl Fake {
         self.sent.extend(self.kept.drain(..));
     }
     fn error(&mut self, sqlstate: &str) -> Result<(), ()> {
-        self.kept.push(ErrorFields::new("ERROR", sqlstate, "m", None, None, None).encode(b'E'));
+        self.error_saying(sqlstate, "m")
+    }
+    fn error_saying(&mut self, sqlstate: &str, message: &str) -> Result<(), ()> {
+        self.kept.push(ErrorFields::new("ERROR", sqlstate, message, None, None, None).encode(b'E'));
         self.flush();
         self.failed = true;
         Err(())
@@ -225,8 +228,8 @@ impl Fake {
         if id.parse::<usize>().unwrap() % 3 != at || !self.raised.insert(id.clone()) {
             return Ok(());
         }
-        if self.rights.is_none() || at == 0 && !self.unseen() {
-            return self.error("42704");
+        if self.rights.is_none() {
+            return self.error_saying("42704", "type \"pgveil.email_1\" does not exist");
         }
         if self.unseen() { Ok(()) } else { self.error("0A000") }
     }
