@@ -32,10 +32,14 @@ pub enum Stand {
     },
     /// It would fit if this were so: sentences.
     Waits(Vec<String>),
-    /// It is for others.
-    OtherPeople,
-    /// It is for them, but not for this action.
-    OtherAction,
+    /// It is for others, or for another action; and what else would have to be so, as for `Waits`.
+    Other {
+        people: bool,
+        action: bool,
+        waits: Vec<String>,
+        /// Another rule would decide before it all the same.
+        idle: bool,
+    },
 }
 
 /// How `principal` doing `action` with a column of `domain` is decided now, and how each rule stands to it.
@@ -53,12 +57,19 @@ pub fn account<'p>(
     };
     let stand = |index: usize, rule: &Rule| {
         let missing = decide::missing(policy, rule, circumstances);
+        let waits = || missing.iter().map(|condition| condition.hint(rule)).collect();
+        let others = !decide::means(policy, rule, principal);
+        let before = |won: &Rule, at: usize| {
+            reveals(won.show) > reveals(rule.show) || reveals(won.show) == reveals(rule.show) && at < index
+        };
         match winner {
-            _ if !decide::means(policy, rule, principal) => Stand::OtherPeople,
-            _ if !decide::allows(rule, action) => Stand::OtherAction,
-            _ if !missing.is_empty() => {
-                Stand::Waits(missing.iter().map(|condition| condition.hint(rule)).collect())
-            }
+            _ if others || !decide::allows(rule, action) => Stand::Other {
+                people: others,
+                action: !decide::allows(rule, action),
+                waits: waits(),
+                idle: winner.is_some_and(|(at, won)| before(won, at)),
+            },
+            _ if !missing.is_empty() => Stand::Waits(waits()),
             Some((won, _)) if won == index => Stand::Decides,
             Some((_, won)) => Stand::Behind {
                 winner: won.name.to_string(),
@@ -76,13 +87,20 @@ pub fn account<'p>(
 impl Account<'_> {
     /// What of the standings could change the answer, with what each would give. The nearest first.
     pub fn changes(&self) -> Vec<&Standing<'_>> {
+        let mut changes = self.others();
+        changes.retain(|standing| !matches!(standing.stand, Stand::Other { idle: true, .. }));
+        changes
+    }
+
+    /// All that do not decide, those too that could only once the deciding rule does not. The nearest first.
+    pub fn others(&self) -> Vec<&Standing<'_>> {
         let mut changes: Vec<&Standing<'_>> =
             self.standings.iter().filter(|standing| standing.stand != Stand::Decides).collect();
         changes.sort_by_key(|standing| match standing.stand {
             Stand::Decides | Stand::Waits(_) => 0,
             Stand::Behind { .. } => 1,
-            Stand::OtherAction => 2,
-            Stand::OtherPeople => 3,
+            Stand::Other { people: false, .. } => 2,
+            Stand::Other { people: true, .. } => 3,
         });
         changes
     }
@@ -104,13 +122,21 @@ impl Standing<'_> {
             Stand::Behind { winner, reveals_more: false } => {
                 format!("{given}, were it not for rule {winner}, which reveals as much and stands first.")
             }
-            // A masked value must not be written back.
-            Stand::OtherAction if self.rule.allow.contains(&action) => {
-                format!("{given} if its show were clear, or it said write_blind = true.")
-            }
-            Stand::OtherAction => format!("{given} if its allow said {}.", action.name()),
-            Stand::OtherPeople => {
-                format!("{given} if {user} were in {}.", self.rule.roles.join(" or "))
+            Stand::Other { people, action: other, waits, idle: _ } => {
+                let mut changes = vec![];
+                if *people {
+                    changes.push(format!("{user} were in {}", self.rule.roles.join(" or ")));
+                }
+                if *other {
+                    // A masked value must not be written back.
+                    changes.push(match self.rule.allow.contains(&action) {
+                        true => "its show were clear, or it said write_blind = true".to_owned(),
+                        false => format!("its allow said {}", action.name()),
+                    });
+                }
+                let mut sentence = format!("{given} if {}.", changes.join(", and "));
+                waits.iter().for_each(|hint| sentence.extend([" ", hint]));
+                sentence
             }
         }
     }

@@ -432,6 +432,12 @@ fn explain_says_which_rule_decided_and_what_would_change_that() {
         ),
         "{refused}"
     );
+    // A rule that is for others, or for another action, says all that it wants.
+    let written = explain("alice", "update customers set email = 'x'");
+    assert!(
+        written.contains("rule support-desk (policy.toml:24) would allow write if its allow said write.\n"),
+        "{written}"
+    );
     let compared = explain("shop", "select 1 from customers where email = 'x' and id = 1");
     assert!(
         compared.contains("why        compare pii.email: allowed by rule application (policy.toml:18)"),

@@ -137,14 +137,12 @@ impl Run<'_> {
             // Whatever would decide then has to go, too.
             Expected::Refused => false,
         };
-        let others = account.changes();
+        let others = account.others();
         let giving = others.iter().filter(|standing| match standing.stand {
             Stand::Behind { .. } if expected == Expected::Refused => true,
-            Stand::Decides
-            | Stand::Behind { .. }
-            | Stand::Waits(_)
-            | Stand::OtherPeople
-            | Stand::OtherAction => gives(standing.rule.show),
+            Stand::Decides | Stand::Behind { .. } | Stand::Waits(_) | Stand::Other { .. } => {
+                gives(standing.rule.show)
+            }
         });
         changes.extend(giving.map(|standing| account::change(standing, action, user, places)));
         if let (true, Expected::Shown(form)) =
