@@ -14,7 +14,7 @@ pub mod why;
 
 use crate::catalog::Domain;
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -29,7 +29,14 @@ pub struct Principal {
     database_roles: BTreeSet<String>,
 }
 
+/// Of every user of a database its roles there, as for [`Principal::database_roles`].
+pub type Memberships = HashMap<String, BTreeSet<String>>;
+
 impl Principal {
+    /// What the database vouches for now; a user that it does not know has no roles there.
+    pub fn follow(&mut self, memberships: &Memberships) {
+        self.database_roles = memberships.get(&self.user).cloned().unwrap_or_default();
+    }
     /// Only `auth` and `cli::explain` may call this: a test reads the sources for it.
     pub(crate) fn authenticated(user: String, database_roles: BTreeSet<String>) -> Principal {
         Principal { user, database_roles }

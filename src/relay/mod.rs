@@ -46,7 +46,7 @@ use crate::crypto::{Ciphers, Random};
 use crate::metrics::Metrics;
 use crate::plan::{Judgement, Refusal, Script, StatementPlan};
 use crate::policy::budget::Budgets;
-use crate::policy::{Policy, Principal};
+use crate::policy::{Memberships, Policy, Principal};
 use crate::wire::backend::{self, ErrorFields, TransactionStatus};
 use crate::wire::{Frame, Messages, Violation, frontend};
 use bytes::Bytes;
@@ -61,6 +61,8 @@ pub struct World {
     pub catalog: Arc<Catalog>,
     pub policy: Arc<Policy>,
     pub ciphers: Arc<Ciphers>,
+    /// Whose roles the database vouches for, where that counts and was asked since the proxy's start.
+    pub memberships: Option<Arc<Memberships>>,
 }
 
 /// What is known of the connection when the conversation begins (after both log-ins).
@@ -325,8 +327,7 @@ impl Relay {
     /// The answer to [`Step::RefreshCatalog`]: the world now (the old one when the refresh failed).
     pub fn refreshed(&mut self, world: Arc<World>, now: Now, steps: &mut Vec<Step>) -> Result<(), Violation> {
         self.now = now;
-        self.world = world;
-        self.amend_again();
+        self.see(world);
         self.settle.refreshing = false;
         self.settle.catalog_stale = false;
         if let Some(ready) = self.settle.ready.take() {
@@ -338,6 +339,13 @@ impl Relay {
 
     /// A reload or poll changed the world: statements from now on see it.
     pub fn world(&mut self, world: Arc<World>) {
+        self.see(world);
+    }
+
+    fn see(&mut self, world: Arc<World>) {
+        if let Some(memberships) = &world.memberships {
+            self.session.principal.follow(memberships);
+        }
         self.world = world;
         self.amend_again();
     }

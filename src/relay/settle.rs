@@ -224,6 +224,7 @@ impl Relay {
             catalog: Arc::new(catalog),
             policy: self.world.policy.clone(),
             ciphers: self.world.ciphers.clone(),
+            memberships: self.world.memberships.clone(),
         });
     }
 

@@ -292,6 +292,13 @@ async fn watch_database(shared: Arc<Shared>) {
             state = state.and(shared.service.ping(&prepared.settings.database).await);
             shared.readiness.set(Part::Database, state.map_err(|error| error.message));
         }
+        let prepared = shared.worlds.prepared();
+        if prepared.policy.trust_database_roles {
+            // Where it cannot be asked, nothing is read there either: what it said last holds until then.
+            if let Ok(memberships) = shared.service.memberships(&prepared.settings.database).await {
+                shared.worlds.follow(memberships).await;
+            }
+        }
         let ratios = shared.worlds.sealed_ratios();
         shared.metrics.sealed_ratios(ratios.iter().map(|(column, ratio)| (column.as_str(), *ratio)));
         tokio::time::sleep(Duration::from_secs(1)).await;

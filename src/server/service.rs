@@ -9,6 +9,7 @@ use super::settings::{DatabaseAddress, DatabaseSettings, DatabaseTls};
 use super::tls::{DatabaseConnector, TlsError};
 use crate::auth::Verifier;
 use crate::catalog::queries::{self, RawCatalog, RawColumn, RawFunction, RawRelation, RawType};
+use crate::policy::Memberships;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -123,6 +124,15 @@ impl Kept {
     ) -> Result<BTreeSet<String>, ServiceError> {
         let client = self.client(settings).await?;
         self.answer(roles_of(&client, user)).await
+    }
+
+    /// As [`memberships`].
+    ///
+    /// # Errors
+    /// As [`memberships`] and [`service`], and no answer in time.
+    pub async fn memberships(&self, settings: &DatabaseSettings) -> Result<Memberships, ServiceError> {
+        let client = self.client(settings).await?;
+        self.answer(memberships(&client)).await
     }
 }
 
@@ -504,6 +514,18 @@ pub async fn databases(client: &Client) -> Result<Vec<String>, ServiceError> {
 pub async fn roles_of(client: &Client, user: &str) -> Result<BTreeSet<String>, ServiceError> {
     let rows = client.query(queries::ROLES_OF, &[&user]).await?;
     rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// The roles of every user that may log in, as [`roles_of`].
+///
+/// # Errors
+/// The connection is gone or the database refuses.
+pub async fn memberships(client: &Client) -> Result<Memberships, ServiceError> {
+    let mut found = Memberships::new();
+    for row in client.query(queries::MEMBERSHIPS, &[]).await? {
+        found.entry(row.try_get(0)?).or_default().insert(row.try_get(1)?);
+    }
+    Ok(found)
 }
 
 /// PostgreSQL's own verifier of `user`, through the look-up function that `init` makes in the service database

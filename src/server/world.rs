@@ -14,8 +14,9 @@ use crate::audit::{AuditRecord, Event};
 use crate::catalog::build::{SCHEMA, build};
 use crate::catalog::queries::RawCatalog;
 use crate::catalog::{Catalog, Seal, State, Tags};
+use crate::policy::Memberships;
 use crate::relay::World;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +42,7 @@ pub struct Worlds {
     prepared: Arc<ArcSwap<Prepared>>,
     databases: Mutex<HashMap<String, Arc<Database>>>,
     generation: Arc<AtomicU64>,
+    memberships: Arc<ArcSwapOption<Memberships>>,
 }
 
 /// One database's world, and the means to read it anew.
@@ -55,6 +57,8 @@ pub struct Database {
     asked: AtomicU64,
     connections: AtomicUsize,
     generation: Arc<AtomicU64>,
+    /// As [`Worlds`] has them.
+    memberships: Arc<ArcSwapOption<Memberships>>,
     tell: Tell,
     /// (columns, share of rows) of the conversion that is under way, as last polled.
     converting: Mutex<Vec<(String, f64)>>,
@@ -89,6 +93,7 @@ impl Worlds {
             prepared: Arc::new(ArcSwap::new(prepared)),
             databases: Mutex::default(),
             generation: Arc::new(AtomicU64::new(1)),
+            memberships: Arc::default(),
         }
     }
 
@@ -104,10 +109,7 @@ impl Worlds {
     pub async fn open(&self, name: &str) -> Result<(Arc<Database>, Attached), ServiceError> {
         let database = {
             let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
-            let make = || {
-                let (prepared, generation) = (self.prepared.clone(), self.generation.clone());
-                Arc::new(Database::new(name, prepared, generation, self.tell.clone()))
-            };
+            let make = || Arc::new(Database::new(name, self));
             databases.entry(name.to_owned()).or_insert_with(make).clone()
         };
         database.connections.fetch_add(1, Ordering::SeqCst);
@@ -144,6 +146,18 @@ impl Worlds {
         result
     }
 
+    /// What the database says of its users' roles holds from now on, for those too that are connected.
+    pub async fn follow(&self, memberships: Memberships) {
+        if self.memberships.load().as_deref() == Some(&memberships) {
+            return;
+        }
+        self.memberships.store(Some(Arc::new(memberships)));
+        for database in self.all() {
+            let mut reading = database.reading.lock().await;
+            database.publish(&mut reading);
+        }
+    }
+
     fn all(&self) -> Vec<Arc<Database>> {
         self.databases.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
@@ -178,18 +192,20 @@ fn could_be_tagged(tags: &Tags, database: &str) -> bool {
 }
 
 impl Database {
-    fn new(name: &str, prepared: Arc<ArcSwap<Prepared>>, generation: Arc<AtomicU64>, tell: Tell) -> Database {
+    fn new(name: &str, worlds: &Worlds) -> Database {
+        let prepared = worlds.prepared.clone();
         let catalog = Catalog { database: name.to_owned(), ..Catalog::default() };
         Database {
             name: name.to_owned(),
-            current: watch::Sender::new(Arc::new(world_of(0, catalog, &prepared.load()))),
+            current: watch::Sender::new(Arc::new(world_of(0, catalog, &prepared.load(), None))),
             prepared,
             fence: Arc::default(),
             reading: tokio::sync::Mutex::default(),
             asked: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
-            generation,
-            tell,
+            generation: worlds.generation.clone(),
+            memberships: worlds.memberships.clone(),
+            tell: worlds.tell.clone(),
             converting: Mutex::default(),
         }
     }
@@ -313,7 +329,9 @@ impl Database {
             }
             None => Catalog { generation, database: self.name.clone(), ..Catalog::default() },
         };
-        let before = self.current.send_replace(Arc::new(world_of(generation, catalog, &prepared)));
+        let memberships = self.memberships.load_full().filter(|_| prepared.policy.trust_database_roles);
+        let world = world_of(generation, catalog, &prepared, memberships);
+        let before = self.current.send_replace(Arc::new(world));
         if before.generation != 0 {
             self.tell_changes(&before.catalog, &self.world().catalog);
         }
@@ -392,8 +410,14 @@ async fn seen(reading: &mut Reading) -> Option<Seen> {
     }
 }
 
-fn world_of(generation: u64, catalog: Catalog, prepared: &Prepared) -> World {
+fn world_of(
+    generation: u64,
+    catalog: Catalog,
+    prepared: &Prepared,
+    memberships: Option<Arc<Memberships>>,
+) -> World {
     World {
+        memberships,
         generation,
         catalog: Arc::new(catalog),
         policy: prepared.policy.clone(),

@@ -61,6 +61,7 @@ pub fn world(change: impl FnOnce(&mut Policy)) -> Arc<World> {
         catalog: Arc::new(shop.catalog),
         policy: Arc::new(shop.policy.clone()),
         ciphers: Arc::new(ciphers),
+        memberships: None,
     })
 }
 
@@ -73,6 +74,7 @@ pub fn retyped(world: &World, type_name: &str) -> Arc<World> {
         catalog: Arc::new(shop_where(retype, generation).catalog),
         policy: world.policy.clone(),
         ciphers: world.ciphers.clone(),
+        memberships: None,
     })
 }
 

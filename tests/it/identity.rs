@@ -219,3 +219,52 @@ fn guesses_are_held_off_and_others_are_not() {
     assert!(!asks("alice", "guess").0);
     assert!(asks("alice", &password("alice")).0);
 }
+
+#[test]
+fn roles_that_the_database_gives_and_takes_are_followed() {
+    let policy = "default = \"refuse\"\ntrust_database_roles = true\n\
+         [domain.email]\nlabel = \"pii.email\"\ntype = \"text\"\nseal = \"deterministic\"\n\
+         [roles]\napp = [\"shop\"]\n\
+         [[rule]]\nname = \"application\"\nroles = [\"app\"]\nlabels = [\"*\"]\nallow = [\"read\", \"write\"]\nshow = \"clear\"\n\
+         [[rule]]\nname = \"desk\"\nroles = [\"desk_leads\"]\nlabels = [\"*\"]\nallow = [\"read\"]\nshow = \"clear\"\n";
+    let proxy = Proxy::start(policy, "[columns]\n\"public.customers.email\" = \"email\"\n");
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    for sql in [
+        "create table customers (id int, email text)",
+        "insert into customers values (1, 'ann@example.com')",
+        "grant select on customers to alice",
+    ] {
+        assert_eq!(shop.query(sql).errors, [""; 0], "{sql}");
+    }
+    for sql in ["create role desk_leads", "create role night_desk", "grant desk_leads to night_desk"] {
+        postgres::execute(proxy.direct(), sql);
+    }
+    let mut alice = Raw::log_in(&proxy.url("alice"));
+    let sql = "select email from customers";
+    let refused = |alice: &mut Raw| {
+        let reply = alice.query(sql);
+        reply.rows.is_empty() && reply.errors.iter().all(|error| error.starts_with("42501"))
+    };
+    let shown = |alice: &mut Raw| alice.query(sql).rows == [[Some(b"ann@example.com".to_vec())]];
+    assert!(refused(&mut alice));
+    // Through another role, and while she is connected.
+    postgres::execute(proxy.direct(), "grant night_desk to alice");
+    eventually("the role that was given", || shown(&mut alice));
+    alice.parse("kept", sql, &[]);
+    alice.sync();
+    assert_eq!(alice.reply().errors, [""; 0]);
+    let execute = |alice: &mut Raw| {
+        alice.bind("", "kept", &[], [0, 0]);
+        alice.execute("", 0);
+        alice.sync();
+        alice.reply()
+    };
+    assert_eq!(execute(&mut alice).rows.len(), 1);
+    postgres::execute(proxy.direct(), "revoke desk_leads from night_desk");
+    eventually("the role that was taken", || refused(&mut alice));
+    let reply = execute(&mut alice);
+    assert!(reply.rows.is_empty() && reply.errors[0].starts_with("42501"), "{:?}", reply.errors);
+    for sql in ["drop role night_desk", "drop role desk_leads"] {
+        postgres::execute(proxy.direct(), sql);
+    }
+}
