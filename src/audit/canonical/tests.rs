@@ -42,6 +42,7 @@ pub(in crate::audit) fn samples() -> Vec<AuditRecord> {
             comparisons: 0,
             sqlstate: "00000".to_owned(),
             duration: Duration::from_nanos(1_234_567),
+            persons: None,
         },
         Event::Refused {
             kind: "select".to_owned(),
@@ -56,6 +57,21 @@ pub(in crate::audit) fn samples() -> Vec<AuditRecord> {
         Event::Stopped,
         Event::Removed { before: 12 },
         Event::KeyChanged { key: "ab".repeat(32) },
+        Event::Outcome {
+            statement: 1,
+            rows: 3,
+            cells: vec![("pii.email".to_owned(), "clear".to_owned(), 3)],
+            comparisons: 0,
+            sqlstate: "00000".to_owned(),
+            duration: Duration::from_nanos(1_234_567),
+            persons: Some(Persons {
+                handles: vec![],
+                seen: vec![Pseudonym([0x0a; 16]), Pseudonym([0xb0; 16])],
+                more: 0,
+                unknown: 1,
+            }),
+        },
+        Event::PersonForgotten { table: "public.customers".to_owned() },
         Event::ColumnChanged {
             column: "public.customers.email".to_owned(),
             from: "clear".to_owned(),

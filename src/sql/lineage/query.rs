@@ -5,6 +5,7 @@ use super::compare::is_null;
 use super::deferred::Meets;
 use super::join::items;
 use super::naming::output_name;
+use super::person::Pairs;
 use super::print::{cast, sealed_type};
 use super::relation::quoted_ident;
 use super::scope::{Ctes, Out, Scope, fold, parts};
@@ -188,12 +189,14 @@ impl Analyst<'_> {
                 let (left_outputs, _) = self.set_expr(left, outer, ctes, targets)?;
                 let (right_outputs, _) = self.set_expr(right, outer, ctes, targets)?;
                 let mut outputs = vec![];
+                let mut pairs = Pairs::default();
                 for (left_out, right_out) in left_outputs.into_iter().zip(right_outputs) {
+                    let origin = self.paired(&mut pairs, left_out.origin, right_out.origin);
                     let shape = self.unite(left_out.shape, right_out.shape, &name)?;
                     if compares {
                         self.compared(&shape, &name, None)?;
                     }
-                    outputs.push(Out { name: left_out.name, shape });
+                    outputs.push(Out { name: left_out.name, shape, origin });
                 }
                 Ok(plain(outputs))
             }
@@ -362,7 +365,7 @@ impl Analyst<'_> {
                             }
                             None => out.shape.clone(),
                         };
-                        outputs.push(Out { name: out.name.clone(), shape });
+                        outputs.push(Out { shape, ..out.clone() });
                     }
                     continue;
                 }
@@ -374,6 +377,9 @@ impl Analyst<'_> {
             let aliased = alias.is_some();
             let name = alias.or_else(|| output_name(expr));
             let substitutions = self.substitutions;
+            let origin = scope.origin(expr);
+            let computes = self.computes;
+            self.computes |= origin.is_none();
             let shape = match targets.and_then(|targets| targets.get(index)) {
                 Some(target) => {
                     let shape = self.assign(expr, target, scope)?;
@@ -395,7 +401,8 @@ impl Analyst<'_> {
                 let alias = quoted_ident(name.as_deref().unwrap_or("?column?"));
                 *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
             }
-            outputs.push(Out { name, shape });
+            self.computes = computes;
+            outputs.push(Out { name, shape, origin });
         }
         Ok(outputs)
     }
