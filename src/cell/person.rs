@@ -1,4 +1,4 @@
-//! Whose cells rows show: the record keys that stand in them, as handles.
+//! Whose cells rows show: the record keys that stand in them, or that the statement asks for, as handles.
 //!
 //! Guarantees: a person is noted only for a row that shows a cell of theirs, in whatever form; a key that is NULL, or not of its type,
 //! is a person not known; nothing here fails a row. The key's value is forgotten with its row. Deliberately absent: pseudonyms and files (`audit`).
@@ -7,9 +7,10 @@ use super::open::unhex;
 use super::rows::{self, Walk};
 use crate::catalog::RecordKey;
 use crate::crypto::{Batch, CellCipher, Cells, Ciphers, PersonHandle, PersonIndex, Span};
-use crate::plan::{ColumnSlot, Judgement, PersonKey, Persons};
+use crate::plan::{ColumnSlot, Judgement, PersonKey, PersonSlot, Persons, StatementPlan};
 use crate::policy::Form;
-use crate::value::{Format, Style};
+use crate::value::{DataType, Format, Style};
+use crate::wire::frontend::Bind;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use zeroize::{Zeroize, Zeroizing};
@@ -31,10 +32,20 @@ pub struct PersonFinder {
     plain: Cells,
 }
 
+/// A slot of the plan's, and the person whom its statement names by a constant.
+pub type Pinned = Vec<(usize, PersonHandle)>;
+
+/// Where a slot's person comes from.
+enum Key {
+    /// The value at this place among the needed.
+    Place(usize),
+    /// The same in every row; `None`: the constant is none of the key's type.
+    Pinned(Option<PersonHandle>),
+}
+
 struct Slot {
     table: Arc<RecordKey>,
-    /// Place among the needed.
-    key: usize,
+    key: Key,
     format: Format,
     cipher: Option<Arc<CellCipher>>,
     /// Places among the needed of cells that are shown.
@@ -60,6 +71,7 @@ impl PersonFinder {
         formats: &[i16],
         judgement: &Judgement,
         ciphers: &Ciphers,
+        pinned: &Pinned,
         persons_max: usize,
     ) -> Option<PersonFinder> {
         let index = ciphers.persons.clone()?;
@@ -70,16 +82,15 @@ impl PersonFinder {
             }
             _ => true,
         };
-        let shown: Vec<(&_, usize, Vec<usize>)> = persons
-            .slots
-            .iter()
-            .map(|slot| {
-                let PersonKey::Output(key) = slot.key;
-                (slot, key, slot.cells.iter().copied().filter(shows).collect())
-            })
-            .collect();
-        let needed: BTreeSet<usize> =
-            shown.iter().flat_map(|(_, key, cells)| cells.iter().chain([key])).copied().collect();
+        let cells = |slot: &PersonSlot| slot.cells.iter().copied().filter(shows).collect::<Vec<_>>();
+        let mut needed = BTreeSet::new();
+        for slot in &persons.slots {
+            needed.extend(cells(slot));
+            needed.extend(match slot.key {
+                PersonKey::Output(key) => Some(key),
+                PersonKey::Parameter(_) | PersonKey::Literal(_) => None,
+            });
+        }
         let needed: Vec<usize> = needed.into_iter().collect();
         let place = |output: usize| needed.binary_search(&output).unwrap_or(usize::MAX);
         let format_of = |output: usize| match formats {
@@ -87,14 +98,21 @@ impl PersonFinder {
             [all] => *all,
             each => each.get(output).copied().unwrap_or(0),
         };
-        let slots = shown.into_iter().map(|(slot, key, cells)| {
+        let slots = persons.slots.iter().zip(0..).map(|(slot, number)| {
             let domain = slot.table.column.as_ref().and_then(|column| column.domain.as_ref());
+            let (key, format) = match slot.key {
+                PersonKey::Output(key) => (Key::Place(place(key)), format_of(key)),
+                PersonKey::Parameter(_) | PersonKey::Literal(_) => {
+                    let known = pinned.iter().find(|(own, _)| *own == number);
+                    (Key::Pinned(known.map(|(_, handle)| *handle)), 0)
+                }
+            };
             Slot {
                 table: slot.table.clone(),
-                key: place(key),
-                format: if format_of(key) == 1 { Format::Binary } else { Format::Text },
+                key,
+                format: if format == 1 { Format::Binary } else { Format::Text },
                 cipher: domain.and_then(|domain| ciphers.by_domain.get(domain)).cloned(),
-                cells: cells.into_iter().map(place).collect(),
+                cells: cells(slot).into_iter().map(place).collect(),
                 every_row: slot.every_row,
             }
         });
@@ -164,8 +182,13 @@ impl PersonFinder {
                 more = true;
                 continue;
             }
-            let key = value(&slot.key).and_then(|span| source.get(span.start..span.end));
-            let handle = key.and_then(|key| slot.handle(index, key, style, canonical, plain));
+            let handle = match &slot.key {
+                Key::Pinned(handle) => *handle,
+                Key::Place(place) => {
+                    let key = value(place).and_then(|span| source.get(span.start..span.end));
+                    key.and_then(|key| slot.handle(index, key, style, canonical, plain))
+                }
+            };
             canonical.as_mut_slice().zeroize();
             canonical.clear();
             plain.clear();
@@ -183,6 +206,48 @@ impl PersonFinder {
         Found { handles: self.seen.into_iter().collect(), more: self.more, unknown: self.unknown }
     }
 }
+
+/// Whom the plan's statement names by a constant: a literal of `text`, the client's whole text, or a parameter, of which the
+/// client declared the type or did not.
+pub fn pinned(
+    plan: &StatementPlan,
+    text: &str,
+    (declared, bind): (&[u32], Option<&Bind<'_>>),
+    style: &Style,
+    ciphers: &Ciphers,
+) -> Pinned {
+    let (Some(persons), Some(index)) = (&plan.persons, &ciphers.persons) else { return vec![] };
+    let handle = |slot: &PersonSlot| {
+        let data_type = slot.table.column.as_ref()?.data_type;
+        let (format, value) = match &slot.key {
+            PersonKey::Output(_) => return None,
+            PersonKey::Literal(span) => {
+                let token = text.get(span.clone())?;
+                let quoted = token.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+                (Format::Text, quoted.unwrap_or(token).as_bytes())
+            }
+            PersonKey::Parameter(client) => {
+                let bind = bind?;
+                let sent = declared.get(*client).copied().unwrap_or(0);
+                let alike = DataType::from_oid(sent).is_some_and(|sent| sent.family() == data_type.family());
+                let untyped = matches!(sent, 0 | UNKNOWN);
+                let value = bind.parameters.get(*client).copied().flatten().filter(|_| alike || untyped)?;
+                (if bind.parameter_format(*client) == 1 { Format::Binary } else { Format::Text }, value)
+            }
+        };
+        // A constant may be of a wider type than the key.
+        let data_type =
+            if data_type.family() == DataType::Bigint.family() { DataType::Bigint } else { data_type };
+        let mut canonical = Zeroizing::new(vec![]);
+        data_type.read(&data_type, format, value, style, &mut canonical).ok()?;
+        Some(index.handle(&slot.table.table, data_type.family(), &canonical))
+    };
+    let known = persons.slots.iter().zip(0..).filter_map(|(slot, number)| Some((number, handle(slot)?)));
+    known.collect()
+}
+
+/// `unknown`, which is a type to PostgreSQL.
+const UNKNOWN: u32 = 705;
 
 impl Slot {
     fn handle(

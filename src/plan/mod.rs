@@ -203,7 +203,7 @@ impl StatementPlan {
             compared: self.compared.iter().chain(compared).cloned().collect(),
             shown: self.rulings.iter().map(|ruling| ruling.disclosure.name()).collect(),
             binary: false,
-            persons: self.persons.clone(),
+            persons: self.persons.clone().map(Persons::without_pins),
         }
     }
 

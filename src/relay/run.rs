@@ -10,7 +10,7 @@ use super::{Now, Relay, Step};
 use crate::audit::persons::{PERSONS_MAX, Persons};
 use crate::audit::{Event, Unrecorded, UsedColumn};
 use crate::catalog::Action;
-use crate::cell::person::Found;
+use crate::cell::person::{Found, Pinned};
 use crate::cell::{self, PersonFinder, RowOpener};
 use crate::crypto::Ciphers;
 use crate::metrics::Outcome;
@@ -135,7 +135,7 @@ impl Relay {
         &mut self,
         plan: &Arc<StatementPlan>,
         judgement: Judgement,
-        compared: Compared,
+        (compared, pinned): (Compared, &Pinned),
         formats: &[i16],
     ) -> u64 {
         let opener = self.opener(plan, &judgement, formats);
@@ -161,7 +161,7 @@ impl Relay {
         let spending = Spending::of_reads(&judgement, &self.session.budgets, user);
         let violation = if plan.effects.writes { self.oracles(&judgement) } else { None };
         let copy = self.copy_run(plan, &judgement);
-        let finder = self.finder(plan, &judgement, formats);
+        let finder = self.finder(plan, &judgement, pinned, formats);
         let cursor =
             plan.cursor.as_ref().and_then(|name| self.namings.get(&(NameKind::Cursor, name.clone())));
         let cursor = cursor.map(|naming| naming.rows.clone());
@@ -208,11 +208,17 @@ impl Relay {
     }
 
     /// What finds the persons in the rows of a plan, when these tell of any.
-    fn finder(&self, plan: &StatementPlan, judgement: &Judgement, formats: &[i16]) -> Option<PersonFinder> {
+    fn finder(
+        &self,
+        plan: &StatementPlan,
+        judgement: &Judgement,
+        pinned: &Pinned,
+        formats: &[i16],
+    ) -> Option<PersonFinder> {
         let persons = plan.persons.as_ref().filter(|persons| !persons.slots.is_empty())?;
         let (columns, ciphers) = (plan.columns.as_deref(), &self.world.ciphers);
         let formats = plan.copy.as_ref().map_or(formats, |copy| cell::copy::open::formats(copy));
-        PersonFinder::new(persons, columns, formats, judgement, ciphers, PERSONS_MAX)
+        PersonFinder::new(persons, columns, formats, judgement, ciphers, pinned, PERSONS_MAX)
     }
 
     /// The log answered the oldest gated record.

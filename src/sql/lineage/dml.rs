@@ -289,7 +289,7 @@ impl Analyst<'_> {
         }
         self.assignments(assignments, &columns, &scope)?;
         if let Some(condition) = selection {
-            self.condition(condition, &scope, "WHERE")?;
+            self.filter(condition, &scope)?;
         }
         self.returning(returning, &mut scope)
     }
@@ -354,7 +354,7 @@ impl Analyst<'_> {
             self.from(tables, &mut scope)?;
         }
         if let Some(condition) = selection {
-            self.condition(condition, &scope, "WHERE")?;
+            self.filter(condition, &scope)?;
         }
         self.returning(returning, &mut scope)
     }

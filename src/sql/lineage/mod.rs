@@ -51,7 +51,7 @@ use crate::value::DataType;
 use person::origins;
 use print::Markers;
 use sqlparser::ast::{self, Statement};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -207,6 +207,8 @@ pub(super) struct Analyst<'a> {
     dry_runs: u32,
     /// References to relations with a record key, by their number: which relation.
     references: Vec<u32>,
+    /// By the number of a reference: what its record key is for certain, by a condition.
+    pins: BTreeMap<usize, PersonKey>,
     /// Inside of an item of a select list that is no bare column.
     computes: bool,
     /// Columns stored in clear that were read there.
@@ -262,6 +264,7 @@ impl<'a> Analyst<'a> {
             compared_in_views: vec![],
             dry_runs: 0,
             references: vec![],
+            pins: BTreeMap::new(),
             computes: false,
             computed: BTreeSet::new(),
         }

@@ -203,7 +203,7 @@ impl Analyst<'_> {
         let (_, outputs, effects) = self.statement(statement)?;
         let origins = origins(outputs.as_deref());
         let columns = self.columns(outputs)?;
-        let persons = self.persons(&origins, columns.as_deref());
+        let persons = self.persons(&origins, columns.as_deref()).map(Persons::without_pins);
         let (parameters, _, client_parameters) = self.number_parameters(types.len());
         let declared = std::mem::take(types);
         let sealed = parameters.iter().any(|slot| slot.what != ParameterUse::Pass);
@@ -258,7 +258,7 @@ impl Analyst<'_> {
         let outputs = self.query(query, None, &Ctes::default(), None)?;
         let origins = origins(Some(&outputs));
         let columns = self.columns(Some(outputs))?;
-        let persons = self.persons(&origins, columns.as_deref());
+        let persons = self.persons(&origins, columns.as_deref()).map(Persons::without_pins);
         self.defines = Some(Definition {
             kind: NameKind::Cursor,
             name: super::scope::fold(name),

@@ -2,14 +2,18 @@
 //!
 //! Each time that such a table is named it gets a number, and what is a column of it, as it stands, carries that number outwards
 //! ([`Origin`]): through subqueries, views, joins and set operations. Where an output is a cell of one number and another its key, the
-//! key says whose cell it is. Guarantees: a person that is named is the one; where that is not certain, the statement says
-//! that it does not know. Deliberately absent: values, and keys that only a condition gives.
+//! key says whose cell it is; so does a condition by which the key is one constant. Guarantees: a person that is named is the one; where that is not certain, the statement says
+//! that it does not know. Deliberately absent: values; conditions on keys that are texts, whose equality may be looser than that of
+//! their bytes, or sealed.
 
 use super::scope::{Out, Scope, fold};
-use super::{Analyst, Output};
+use super::{Analyst, Output, logical};
 use crate::catalog::{Action, Column, ColumnId, RecordKey, Relation};
-use sqlparser::ast::Expr;
+use crate::sql::problem::Problem;
+use crate::value::DataType;
+use sqlparser::ast::{BinaryOperator, Expr, Value};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A column of a row of one reference to a relation.
@@ -41,10 +45,24 @@ pub struct PersonSlot {
 }
 
 /// Where the value of a record key is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PersonKey {
     /// An output.
     Output(usize),
+    /// A parameter of the client's that it was found equal to, zero-based.
+    Parameter(usize),
+    /// A constant that it was found equal to: where it stands in the client's text.
+    Literal(Range<usize>),
+}
+
+impl Persons {
+    /// As a name for the statement stands for it, whose text and parameters are not at hand when the name is used.
+    pub fn without_pins(mut self) -> Persons {
+        let before = self.slots.len();
+        self.slots.retain(|slot| matches!(slot.key, PersonKey::Output(_)));
+        self.others |= self.slots.len() < before;
+        self
+    }
 }
 
 impl Origin {
@@ -118,13 +136,76 @@ impl Analyst<'_> {
         let mut numbers = BTreeMap::new();
         let anew = |out: &Out| {
             let origin = out.origin.map(|origin| {
-                let number =
-                    numbers.entry(origin.reference).or_insert_with(|| self.number(origin.column.relation));
+                let number = numbers.entry(origin.reference).or_insert_with(|| {
+                    let pin = self.pins.get(&origin.reference).cloned();
+                    let number = self.number(origin.column.relation);
+                    self.pins.extend(pin.map(|pin| (number, pin)));
+                    number
+                });
                 Origin { reference: *number, ..origin }
             });
             Out { origin, ..out.clone() }
         };
         outputs.iter().map(anew).collect()
+    }
+
+    /// A condition by which rows are chosen, and what it says of record keys.
+    pub(super) fn filter(&mut self, condition: &mut Expr, scope: &Scope<'_>) -> Result<(), Problem> {
+        if !self.references.is_empty() && self.in_view == 0 {
+            self.pin(condition, scope);
+        }
+        self.condition(condition, scope, "WHERE")
+    }
+
+    fn pin(&mut self, condition: &Expr, scope: &Scope<'_>) {
+        match condition {
+            Expr::Nested(inner) => self.pin(inner, scope),
+            Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+                self.pin(left, scope);
+                self.pin(right, scope);
+            }
+            Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
+                for (column, constant) in [(left, right), (right, left)] {
+                    let Some(origin) = scope.origin(column) else { continue };
+                    let key = self.context.catalog.record_keys.get(&origin.column.relation);
+                    let key = key.and_then(|key| key.column.as_ref());
+                    let key = key.filter(|key| key.number == origin.column.number && key.domain.is_none());
+                    let pin = key.and_then(|key| self.constant(constant, &key.data_type));
+                    self.pins.extend(pin.map(|pin| (origin.reference, pin)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A constant that is equal to a key of this type when its value is.
+    fn constant(&self, constant: &Expr, of: &DataType) -> Option<PersonKey> {
+        if !matches!(of.family(), "bigint" | "uuid") {
+            return None;
+        }
+        match constant {
+            Expr::Nested(inner) => self.constant(inner, of),
+            Expr::Cast { expr, data_type, .. } => {
+                let same = logical(data_type).is_some_and(|to| to.family() == of.family());
+                self.constant(expr, of).filter(|_| same)
+            }
+            Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => {
+                let Value::Placeholder(name) = &value.value else { return None };
+                let number = name.strip_prefix('$')?.parse::<usize>().ok()?;
+                Some(PersonKey::Parameter(number.checked_sub(1)?))
+            }
+            _ => self.constant_span(constant).map(PersonKey::Literal),
+        }
+    }
+
+    /// Whether a parameter is used once only: then its type is that of what it meets.
+    fn is_met_once(&self, key: &PersonKey) -> bool {
+        match key {
+            PersonKey::Parameter(client) => {
+                self.parameters.iter().filter(|(own, _)| own == client).count() == 1
+            }
+            PersonKey::Output(_) | PersonKey::Literal(_) => true,
+        }
     }
 
     /// A column of a set operation: of each row it is of one side, and so is all else that has the same two numbers.
@@ -164,6 +245,12 @@ impl Analyst<'_> {
                 let slot = PersonSlot { table, key, cells: vec![], every_row: false };
                 slots.entry(origin.reference).or_insert(slot);
             }
+        }
+        for (reference, key) in self.pins.iter().filter(|(_, key)| self.is_met_once(key)) {
+            let relation = self.references.get(*reference);
+            let Some(table) = relation.and_then(|relation| keys.get(relation)).cloned() else { continue };
+            let slot = PersonSlot { table, key: key.clone(), cells: vec![], every_row: false };
+            slots.entry(*reference).or_insert(slot);
         }
         // What of the reads the slots explain; sealed cells only where they stand by themselves.
         let mut explained: BTreeSet<ColumnId> = BTreeSet::new();

@@ -301,7 +301,7 @@ impl Analyst<'_> {
         let mut scope = Scope { outer, ctes: ctes.clone(), ..Scope::default() };
         self.from(from, &mut scope)?;
         if let Some(condition) = selection {
-            self.condition(condition, &scope, "WHERE")?;
+            self.filter(condition, &scope)?;
         }
         self.moves = moves && distinct.is_none() && having.is_none() && ungrouped(group_by);
         let outputs = self.projection(projection, &scope, targets)?;
