@@ -89,6 +89,17 @@ fn read_tables(
             document.mistake(&column.span, message, "Write its bare name: record_key = \"id\".");
             continue;
         };
+        let same = |(own, _): &(&KeyTag, &Range<usize>)| {
+            (&own.schema, &own.table, &own.database) == (schema, table, &database)
+        };
+        if let Some((_, place)) = columns.record_keys.iter().zip(&columns.key_places).find(same) {
+            let message = format!(
+                "table \"{}\" has a record_key already (line {})",
+                key.value,
+                document.line(place.start)
+            );
+            document.mistake(&column.span, message, "Keep one of the two.");
+        }
         columns.record_keys.push(KeyTag {
             schema: schema.clone(),
             table: table.clone(),

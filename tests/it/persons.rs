@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// The key of the person that this is about: no number that stands anywhere else.
 const KEY: &str = "7305518246";
@@ -294,6 +295,22 @@ fn who_saw_a_person_is_known_until_the_person_is_forgotten() {
     let first: Value = serde_json::from_str(shown.lines().next().unwrap()).unwrap();
     let pseudonym = first["persons"]["seen"][0].as_str().unwrap().to_owned();
     assert_eq!(proxy.must(&["audit", "show", "--json", "--person", &pseudonym]), shown);
+    let named = |key: &str| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/pseudonym.py");
+        let mut python = Command::new(crate::python::interpreter());
+        python.arg(script).args([
+            &folder,
+            crate::postgres::database_name(proxy.direct()),
+            "public",
+            "customers",
+            key,
+        ]);
+        let output = python.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    };
+    assert_eq!(named(KEY), pseudonym, "another program finds it from the format alone");
+    assert_eq!(named("3"), "");
     // A restart keeps the pseudonym.
     proxy.signal("TERM");
     proxy.wait();
@@ -332,7 +349,7 @@ fn who_saw_a_person_is_known_until_the_person_is_forgotten() {
     assert!(who_saw(&proxy, KEY).is_empty());
     proxy.must(&["audit", "verify"]);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/verify_audit.py");
-    let output = std::process::Command::new(crate::python::interpreter())
+    let output = Command::new(crate::python::interpreter())
         .arg(script)
         .args([log.join("audit.pub"), log.clone()])
         .output()
@@ -367,4 +384,85 @@ fn a_record_names_a_thousand_persons_at_most_and_counts_the_rest() {
     assert_eq!(more, 1501);
     assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 1000);
     proxy.must(&["audit", "verify"]);
+}
+
+const NOTES: &str = r#"
+default = "refuse"
+[domain.note]
+label = "health.note"
+type = "text"
+seal = "none"
+[roles]
+app = ["shop"]
+support = ["alice"]
+[[rule]]
+name = "application"
+roles = ["app"]
+labels = ["*"]
+allow = ["read", "compare", "write"]
+show = "clear"
+[[rule]]
+name = "support-desk"
+roles = ["support"]
+labels = ["*"]
+allow = ["read"]
+show = "mask:partial"
+"#;
+
+#[test]
+fn persons_of_columns_stored_in_clear_are_known_too() {
+    let tags = "[columns]\n\"public.patients.note\" = \"note\"\n\"public.visits.note\" = \"note\"\n\
+                [table.\"public.patients\"]\nrecord_key = \"id\"\n[table.\"public.visits\"]\nrecord_key = \"number\"\n";
+    let proxy = Proxy::start(NOTES, tags);
+    let shop = proxy.url("shop");
+    execute(&shop, "create table patients (id uuid primary key, note text)");
+    execute(&shop, "create table visits (id int, note text) partition by range (id)");
+    execute(&shop, "create table visits_old partition of visits for values from (0) to (100)");
+    let (one, two) = ("0b1f4b5e-0000-4000-8000-000000000001", "0b1f4b5e-0000-4000-8000-000000000002");
+    execute(&shop, &format!("insert into patients values ('{one}', 'well'), ('{two}', 'ill')"));
+    execute(&shop, "insert into visits values (1, 'long')");
+    let ann = asked(&proxy, "shop", &format!("select * from patients where id = '{one}'")).unwrap();
+    assert_eq!((ann.0.len(), ann.1, ann.2), (1, 0, 0));
+    for (user, sql) in [
+        ("alice", format!("select note from patients where id = '{one}'::uuid")),
+        ("alice", format!("select id, note from patients where id <> '{two}'")),
+        // That the row is there tells of the note.
+        ("shop", "select id from patients where note = 'well'".to_owned()),
+        ("shop", format!("select count(*) from patients where note like 'w%' and id = '{one}'")),
+    ] {
+        assert_eq!(asked(&proxy, user, &sql), Some(ann.clone()), "{sql}");
+    }
+    assert_eq!(
+        told(&proxy, || copied(&proxy, "copy (select note, id from patients where note > 'r') to stdout")),
+        Some(ann)
+    );
+    for sql in [
+        "select id, upper(note) from patients",
+        "select count(*), note from patients where note <> '' group by note",
+        "select a.id from patients a, patients b where b.note = 'well'",
+    ] {
+        let rows = query(&shop, sql).len() as u64;
+        assert_eq!(asked(&proxy, "shop", sql), Some((vec![], 0, rows)), "{sql}");
+    }
+    // What check says of a key that is no column, and what the record says as long as it is none.
+    let (_, err, code) = proxy.run(&["check"]);
+    assert_eq!(code, 1);
+    let said = "nobody can be known by record_key number of table public.visits of database";
+    assert!(
+        err.contains("tags.toml:7: ") && err.contains(said) && err.contains("there is no such column"),
+        "{err}"
+    );
+    assert!(!err.contains("record_key id"), "{err}");
+    let visits = "select id, note from visits_old";
+    assert_eq!(asked(&proxy, "shop", visits), Some((vec![], 0, 1)));
+    // A partition's rows are its table's.
+    fs::write(proxy.dir().join("tags.toml"), tags.replace("\"number\"", "\"id\"")).unwrap();
+    proxy.reload("the new configuration holds");
+    let visit = asked(&proxy, "shop", visits).unwrap();
+    assert_eq!((visit.0.len(), visit.1, visit.2), (1, 0, 0));
+    assert_eq!(asked(&proxy, "alice", "select * from visits"), Some(visit));
+    let explained = proxy.must(&["explain", "--as", "alice", "select id, note from visits"]);
+    assert!(explained.contains("person     of public.visits by column 1, shown by column 2"), "{explained}");
+    let explained = proxy.must(&["explain", "--as", "alice", "select note from visits"]);
+    assert!(explained.contains("person     not known of all rows"), "{explained}");
 }

@@ -145,18 +145,17 @@ impl WhoSawPerson {
         let path = self.log.path()?;
         let known = self.person.known(&path)?;
         let mut search = WhoSaw::new(Person(known.pseudonyms()), known.table.clone(), self.person.database);
-        let (mut sightings, mut possible) = (Vec::new(), 0);
+        let mut all = Vec::new();
         let mut log = open(&path)?;
         let read = verify::records(&mut log, |_, record| {
-            if let Some(sighting) = search.take(record) {
-                possible += usize::from(!sighting.certain);
-                if sighting.certain || self.possible {
-                    sightings.push(sighting);
-                }
-            }
+            all.extend(search.take(record));
             true
         });
         read.map_err(|failure| failed(failure, &path, &log))?;
+        all.extend(search.finish());
+        let possible = all.iter().filter(|sighting| !sighting.certain).count();
+        all.retain(|sighting| sighting.certain || self.possible);
+        let sightings = all;
         if self.json {
             write_out(|out| sightings.iter().try_for_each(|sighting| writeln!(out, "{}", sighting.json())))?;
         } else {
