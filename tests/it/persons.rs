@@ -154,6 +154,13 @@ fn rows_name_the_persons_whose_keys_come_with_them() {
             "select id, email from customers where id > 5 union all select 2, email from customers where id = 2",
             2,
         ),
+        // From the second row on it is another's.
+        (
+            "with recursive t as (select id, email, email as next, 1 as n from customers where id = 2 union all
+               select t.id, t.next, c.email, n + 1 from t, customers c where c.id > 5 and n < 3)
+             select id, email from t where n = 3",
+            1,
+        ),
         ("select row_to_json(c) from customers c where id > 5", 1),
     ] {
         nobody(sql, rows);

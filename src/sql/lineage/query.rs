@@ -100,7 +100,9 @@ impl Analyst<'_> {
                 let mut first = query.clone();
                 let term = first_term(&mut first);
                 let (outputs, _) = self.dry(|analyst| analyst.set_expr(term, outer, ctes, None))?;
-                let outputs = outputs.into_iter().map(Out::without_slots).collect();
+                // Of what else the rows are is known when the other terms are read.
+                let outputs =
+                    outputs.into_iter().map(|out| Out { origin: None, ..out.without_slots() }).collect();
                 ctes.push(name.clone(), renamed(outputs, &alias.columns));
             }
             self.moves = self.in_view > 0 && !*recursive;
