@@ -221,11 +221,11 @@ fn copied_out(user: &str, options: &str) -> Work {
     let mut opener = CopyOpener::new(copy, plan.columns.as_deref(), &judgement, &ciphers, false);
     let (style, mut out) = (Style::default(), BytesMut::new());
     opener.read(&before).unwrap();
-    opener.release(&style, None, &mut out).unwrap();
+    opener.release(&style, None, None, &mut out).unwrap();
     warm(move || {
         out.clear();
         opener.read(black_box(&messages)).unwrap();
-        black_box(opener.release(&style, None, &mut out).unwrap());
+        black_box(opener.release(&style, None, None, &mut out).unwrap());
     })
 }
 

@@ -7,6 +7,7 @@
 
 use super::chain::{Chain, Hash, bytes_from_hex};
 use super::checkpoint::{Checkpoint, KeyId, LogId};
+use super::persons::{Persons, Pseudonym};
 use super::tree::Tree;
 use super::{AuditRecord, Event, UsedColumn};
 use serde_json::{Map, Value};
@@ -148,7 +149,7 @@ fn write_event(event: &Event, object: &mut Object<'_>) {
             }
             object.list("uses", uses, write_use);
         }
-        Event::Outcome { statement, rows, cells, comparisons, sqlstate, duration } => {
+        Event::Outcome { statement, rows, cells, comparisons, sqlstate, duration, persons } => {
             object.unsigned("statement", *statement);
             object.unsigned("rows", *rows);
             object.list("cells", cells, |(label, disclosure, cells), object| {
@@ -159,6 +160,13 @@ fn write_event(event: &Event, object: &mut Object<'_>) {
             object.unsigned("comparisons", *comparisons);
             object.text("sqlstate", sqlstate);
             object.unsigned("nanoseconds", u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+            if let Some(persons) = persons {
+                object.object("persons", |object| {
+                    object.texts("seen", persons.seen.iter().map(Pseudonym::hex));
+                    object.unsigned("more", persons.more);
+                    object.unsigned("unknown", persons.unknown);
+                });
+            }
         }
         Event::Refused { kind, shape, sqlstate, reason, uses } => {
             object.text("kind", kind);
@@ -172,6 +180,7 @@ fn write_event(event: &Event, object: &mut Object<'_>) {
             object.unsigned("cut", *cut);
         }
         Event::Removed { before } => object.unsigned("before", *before),
+        Event::PersonForgotten { table } => object.text("table", table),
         Event::KeyChanged { key } => object.text("key", key),
     }
 }
@@ -276,6 +285,12 @@ impl<'a> Object<'a> {
         }
         self.out.push(b']');
     }
+    fn object(&mut self, name: &str, write: impl FnOnce(&mut Object<'_>)) {
+        self.name(name);
+        let mut object = Object::open(self.out);
+        write(&mut object);
+        object.close();
+    }
     fn close(self) {
         self.out.push(b'}');
     }
@@ -373,6 +388,7 @@ fn read_event(fields: &mut Fields) -> Option<Event> {
             comparisons: fields.unsigned("comparisons")?,
             sqlstate: fields.text("sqlstate")?,
             duration: Duration::from_nanos(fields.unsigned("nanoseconds")?),
+            persons: read_persons(fields)?,
         },
         "refused" => Event::Refused {
             kind: fields.text("kind")?,
@@ -385,6 +401,7 @@ fn read_event(fields: &mut Fields) -> Option<Event> {
             Event::Recovered { unsigned: fields.unsigned("unsigned")?, cut: fields.unsigned("cut")? }
         }
         "removed" => Event::Removed { before: fields.unsigned("before")? },
+        "person_forgotten" => Event::PersonForgotten { table: fields.text("table")? },
         "key_changed" => Event::KeyChanged { key: fields.text("key")? },
         _ => return None,
     })
@@ -392,6 +409,17 @@ fn read_event(fields: &mut Fields) -> Option<Event> {
 
 fn read_file(fields: &mut Fields) -> Option<(String, String)> {
     Some((fields.text("file")?, fields.text("digest")?))
+}
+
+/// The only field that may be absent.
+fn read_persons(fields: &mut Fields) -> Option<Option<Persons>> {
+    let Some(Value::Object(map)) = fields.0.get_mut("persons").map(Value::take) else {
+        return (!fields.0.contains_key("persons")).then_some(None);
+    };
+    let mut own = Fields(map);
+    let seen = own.texts("seen")?.iter().map(|hex| Pseudonym::from_hex(hex)).collect::<Option<Vec<_>>>()?;
+    let (more, unknown) = (own.unsigned("more")?, own.unsigned("unknown")?);
+    Some(Some(Persons { handles: vec![], seen, more, unknown }))
 }
 
 fn read_use(fields: &mut Fields) -> Option<UsedColumn> {

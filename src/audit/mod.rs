@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a record is on disk before [`writer::Log`] gives a [`Ticket`] for it, and under a signed checkpoint a moment later; the
 //! log verifies with the public key alone. Deliberately absent: values, literals, SQL other than shapes. Only [`writer`]
-//! (which owns the newest segment), [`resume`] (which reads it at the start), [`segments`], [`follow`], [`witness`] and [`keys`] touch the
+//! (which owns the newest segment), [`resume`] (which reads it at the start), [`segments`], [`follow`], [`witness`], [`keys`] and [`persons`] touch the
 //! disk; the rest is pure.
 
 pub mod canonical;
@@ -13,6 +13,7 @@ pub mod follow;
 pub mod keys;
 mod lines;
 pub mod note;
+pub mod persons;
 pub mod proof;
 pub mod record;
 pub mod report;
@@ -22,6 +23,7 @@ pub mod show;
 pub mod sink;
 pub mod tree;
 pub mod verify;
+pub mod who_saw;
 pub mod witness;
 pub mod writer;
 
@@ -100,6 +102,8 @@ pub enum Event {
         /// `00000` when it succeeded.
         sqlstate: String,
         duration: Duration,
+        /// Of a statement that reads a table with a record key.
+        persons: Option<persons::Persons>,
     },
     /// A statement that was not sent.
     Refused {
@@ -120,6 +124,10 @@ pub enum Event {
     Removed {
         /// The lines before this number are removed.
         before: u64,
+    },
+    /// Nobody can tell any more which records speak of a person of this table. Who it was is not said.
+    PersonForgotten {
+        table: String,
     },
     /// The last word of a signing key: what it hands over to.
     KeyChanged {

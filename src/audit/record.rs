@@ -3,6 +3,7 @@
 //! Guarantees: [`bounded`](AuditRecord::bounded) cuts only the statement's shape. Deliberately absent: the form on disk
 //! ([`super::canonical`]).
 
+use super::persons::Persons;
 use super::{AuditRecord, Event, UsedColumn};
 
 /// Bytes of a statement's shape that a record keeps.
@@ -25,6 +26,7 @@ impl Event {
             Event::Refused { .. } => "refused",
             Event::Recovered { .. } => "recovered",
             Event::Removed { .. } => "removed",
+            Event::PersonForgotten { .. } => "person_forgotten",
             Event::KeyChanged { .. } => "key_changed",
         }
     }
@@ -56,6 +58,13 @@ impl Event {
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
             Event::Outcome { sqlstate, .. } | Event::Refused { sqlstate, .. } => Some(sqlstate),
+            _ => None,
+        }
+    }
+    /// Whose cells a statement disclosed.
+    pub fn persons(&self) -> Option<&Persons> {
+        match self {
+            Event::Outcome { persons, .. } => persons.as_ref(),
             _ => None,
         }
     }

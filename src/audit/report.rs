@@ -158,6 +158,12 @@ impl Report {
             Event::Removed { before } => {
                 self.change(record, format!("the first {before} lines of the log were removed: retention"));
             }
+            Event::PersonForgotten { table } => {
+                self.change(
+                    record,
+                    format!("a person of table {table} was forgotten: which records speak of them"),
+                );
+            }
             Event::KeyChanged { key } => self.change(record, format!("the log's signing key became {key}")),
             Event::Recovered { unsigned, cut } => {
                 let what = format!("unclean end: {unsigned} records had no checkpoint, {cut} bytes were cut");

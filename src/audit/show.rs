@@ -3,6 +3,7 @@
 //! Guarantees: no control character of a peer's text reaches a terminal. Deliberately absent: verification
 //! ([`super::verify`]), files, tables' borders.
 
+use super::persons::{Persons, Pseudonym};
 use super::verify::{self, Failure};
 use super::{AuditRecord, Event};
 use jiff::Timestamp;
@@ -31,9 +32,22 @@ pub struct Filter {
     pub since: Option<i64>,
     /// Unix microseconds, excluded.
     pub until: Option<i64>,
+    /// Only outcomes that showed cells of this person.
+    pub person: Option<Person>,
     pub connection: Option<u64>,
     /// A statement's number in its connection.
     pub statement: Option<u64>,
+}
+
+/// Whose records are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person(pub BTreeSet<Pseudonym>);
+
+impl Person {
+    /// Whether a record says that cells of the person were shown.
+    pub fn is_in(&self, record: &AuditRecord) -> bool {
+        record.event.persons().is_some_and(|persons| persons.seen.iter().any(|seen| self.0.contains(seen)))
+    }
 }
 
 impl Filter {
@@ -45,6 +59,7 @@ impl Filter {
             && self.rule.as_ref().is_none_or(|rule| uses.iter().any(|used| used.rule == *rule))
             && self.purpose.as_deref().is_none_or(|purpose| record.event.purpose() == Some(purpose))
             && self.event.as_ref().is_none_or(|event| *event == record.event.name())
+            && self.person.as_ref().is_none_or(|person| person.is_in(record))
             && self.outcome.as_deref().is_none_or(|state| record.event.sqlstate() == Some(state))
             && self.since.is_none_or(|since| record.time >= since)
             && self.until.is_none_or(|until| record.time < until)
@@ -145,10 +160,13 @@ fn statement_and_result(event: &Event) -> (String, String) {
             let purpose = purpose.as_ref().map(|purpose| format!("purpose {}", printable(purpose)));
             (quoted(&format!("{statement}: "), shape), purpose.unwrap_or_default())
         }
-        Event::Outcome { statement, rows, comparisons, sqlstate, duration, .. } => {
+        Event::Outcome { statement, rows, comparisons, sqlstate, duration, persons, .. } => {
             let mut result = format!("{}, {rows} rows in {duration:.1?}", printable(sqlstate));
             if *comparisons > 0 {
                 result.push_str(&format!(", {comparisons} comparisons"));
+            }
+            if let Some(persons) = persons {
+                result.push_str(&format!("; {}", persons_text(persons)));
             }
             (statement.to_string(), result)
         }
@@ -156,11 +174,29 @@ fn statement_and_result(event: &Event) -> (String, String) {
             (quoted("", shape), format!("{} {}", printable(sqlstate), printable(reason)))
         }
         Event::Removed { before } => (String::new(), format!("the lines before line {}", before + 1)),
+        Event::PersonForgotten { table } => {
+            (String::new(), format!("a person of {} can be told no more", printable(table)))
+        }
         Event::KeyChanged { key } => (String::new(), format!("to {}", short(key))),
         Event::Recovered { unsigned, cut } => {
             (String::new(), format!("{unsigned} records had no checkpoint, {cut} bytes cut"))
         }
     }
+}
+
+/// How many persons were seen, and of how many rows that is not known.
+fn persons_text(persons: &Persons) -> String {
+    let mut text = match persons.seen.as_slice() {
+        [one] => format!("person {}", one.hex()),
+        several => format!("{} persons", several.len()),
+    };
+    if persons.more > 0 {
+        text.push_str(&format!(", {} rows of more", persons.more));
+    }
+    if persons.unknown > 0 {
+        text.push_str(&format!(", {} rows of persons not known", persons.unknown));
+    }
+    text
 }
 
 fn columns(event: &Event) -> String {

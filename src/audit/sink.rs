@@ -43,6 +43,7 @@ fn class_of(event: &Event) -> (u64, u64, u64, &'static str) {
         | Event::ColumnChanged { .. }
         | Event::Recovered { .. }
         | Event::Removed { .. }
+        | Event::PersonForgotten { .. }
         | Event::KeyChanged { .. } => (6002, 6, 99, "Other"),
     }
 }

@@ -13,6 +13,7 @@ mod open;
 mod queue;
 mod retire;
 
+use super::persons::Namer;
 use super::{AuditRecord, Fault, Ticket, Unrecorded};
 use appender::Appender;
 use disk::Disk;
@@ -109,6 +110,8 @@ enum Message {
     Record(Box<AuditRecord>, Option<oneshot::Sender<Answer>>),
     /// Asks whether the log can be written; when it could not, tries.
     Probe(oneshot::Sender<Result<(), Unrecorded>>),
+    /// Asks to forget whom a request in the folder names, if there is one.
+    Forget(oneshot::Sender<Result<bool, Unrecorded>>),
     /// Asks to go over to the key that waits in the folder, if one does.
     NewKey(oneshot::Sender<Result<bool, Fault>>),
 }
@@ -117,7 +120,7 @@ impl Message {
     fn is_awaited(&self) -> bool {
         match self {
             Message::Record(_, sender) => sender.is_some(),
-            Message::Probe(_) | Message::NewKey(_) => true,
+            Message::Probe(_) | Message::NewKey(_) | Message::Forget(_) => true,
         }
     }
 }
@@ -182,8 +185,9 @@ impl Log {
             failing: Mutex::default(),
         };
         let (shared, origin) = (Arc::new(shared), appender.end().log.origin());
-        let writer =
-            Writer { appender, housekeeper, shared: shared.clone(), watch, signed_at: Instant::now() };
+        let namer = Namer::new(housekeeper.folder());
+        let signed_at = Instant::now();
+        let writer = Writer { appender, housekeeper, namer, shared: shared.clone(), watch, signed_at };
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
         Ok(Log { shared, origin, thread: Some(thread), repair: None, _lock: None })
     }
@@ -251,6 +255,13 @@ impl Log {
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
+    /// Forgets the person whom a request in the folder names ([`super::persons::ask_to_forget`]); whether there was one.
+    pub async fn forget(&self) -> Result<bool, Unrecorded> {
+        let (sender, receipt) = oneshot::channel();
+        self.shared.queue.push_when_room(Message::Forget(sender)).await?;
+        receipt.await.unwrap_or_else(|_| Err(writer_ended()))
+    }
+
     /// Records that were submitted and not yet answered.
     pub fn behind(&self) -> u64 {
         self.shared.behind.load(Ordering::Relaxed)
@@ -281,6 +292,7 @@ impl Drop for Log {
 struct Writer {
     appender: Appender,
     housekeeper: Housekeeper,
+    namer: Namer,
     shared: Arc<Shared>,
     watch: Option<Arc<dyn Watch>>,
     signed_at: Instant,
@@ -296,6 +308,9 @@ impl Writer {
         let shared = self.shared.clone();
         let _closing = Closing(&shared.queue);
         self.keep_house();
+        if let (Err(why), Some(watch)) = (self.forget(), &self.watch.clone()) {
+            watch.untidy(&why.0);
+        }
         let mut messages = Vec::new();
         loop {
             match shared.queue.take(&mut messages, self.appender.is_signed()) {
@@ -337,7 +352,8 @@ impl Writer {
     fn group(&mut self, messages: &mut Vec<Message>) {
         let started = Instant::now();
         self.tell_behind();
-        let (mut records, mut senders, mut probes, mut keys) = (vec![], vec![], vec![], vec![]);
+        let (mut records, mut senders) = (vec![], vec![]);
+        let (mut probes, mut keys, mut forgets) = (vec![], vec![], vec![]);
         for message in messages.drain(..) {
             match message {
                 Message::Record(record, sender) => {
@@ -346,10 +362,11 @@ impl Writer {
                 }
                 Message::Probe(sender) => probes.push(sender),
                 Message::NewKey(sender) => keys.push(sender),
+                Message::Forget(sender) => forgets.push(sender),
             }
         }
         if !records.is_empty() {
-            self.write(&records, senders, started);
+            self.write(&mut records, senders, started);
         }
         if !probes.is_empty() {
             let answer = self.probe();
@@ -360,7 +377,20 @@ impl Writer {
         for sender in keys {
             let _ = sender.send(open::change_key(&mut self.appender, self.housekeeper.folder()));
         }
+        for sender in forgets {
+            let _ = sender.send(self.forget());
+        }
         self.tell_behind();
+    }
+
+    /// Forgets a person, if the folder asks for it; then says so.
+    fn forget(&mut self) -> Result<bool, Unrecorded> {
+        let Some(event) = self.namer.forget()? else { return Ok(false) };
+        // Should this fail, the request is carried out again, which changes nothing more.
+        let record = AuditRecord::of_the_proxy(self.appender.now(), event);
+        self.append(&[&record], true)?;
+        self.namer.forgotten().map_err(|error| Unrecorded(error.to_string()))?;
+        Ok(true)
     }
 
     /// Ends a segment that is full or old, and sees to sealed ones.
@@ -375,13 +405,14 @@ impl Writer {
     /// Writes all records as one group and answers each.
     fn write(
         &mut self,
-        records: &[AuditRecord],
+        records: &mut [AuditRecord],
         senders: Vec<Option<oneshot::Sender<Answer>>>,
         started: Instant,
     ) {
+        let named = self.namer.name(records);
         let references: Vec<&AuditRecord> = records.iter().collect();
         let due = self.signed_at.elapsed() >= SIGN_AFTER;
-        let answers = match self.append(&references, due) {
+        let answers = match named.and_then(|()| self.append(&references, due)) {
             Ok(answers) => {
                 self.note(None);
                 let recorded = answers.iter().filter(|answer| answer.is_ok()).count();

@@ -6,8 +6,8 @@
 
 use super::queries::{RawCast, RawCatalog, RawColumn, RawDefault, RawFunction, RawRelation};
 use super::{
-    Catalog, Column, ColumnId, ColumnTag, Domain, Function, Relation, RelationKind, Seal, SealedDefault,
-    SealedType, State, Tag, Tags,
+    Catalog, Column, ColumnId, ColumnTag, Domain, Function, KeyColumn, KeyTag, RecordKey, Relation,
+    RelationKind, Seal, SealedDefault, SealedType, State, Tag, Tags,
 };
 use crate::value::DataType;
 use std::collections::{BTreeSet, HashMap};
@@ -39,6 +39,7 @@ pub fn build(
         schemas: std::mem::take(&mut raw.schemas),
         sealed_types: sealed_types(&raw, tags),
         tags: tags_of(tags, database),
+        key_tags: key_tags_of(tags, database),
         domains: tags.domains.clone(),
         keys: std::mem::take(&mut raw.keys).into_iter().collect(),
         defaults: std::mem::take(&mut raw.defaults).into_iter().filter_map(sealed_default).collect(),
@@ -114,11 +115,9 @@ fn enter(catalog: &mut Catalog, raw: RawCatalog) {
         let Some(kind) = kind(row.kind) else { continue };
         // Itself first: a tag of its own wins over one that it inherits.
         let own = std::iter::once(row.oid).chain(ancestors.get(&row.oid).into_iter().flatten().copied());
-        let tags: Vec<&Tag> = own
-            .filter_map(|oid| names.get(&oid))
-            .filter_map(|name| catalog.tags.get(name))
-            .flatten()
-            .collect();
+        let own: Vec<&(String, String)> = own.filter_map(|oid| names.get(&oid)).collect();
+        let tags: Vec<&Tag> = own.iter().filter_map(|name| catalog.tags.get(*name)).flatten().collect();
+        let key_tag = own.iter().find_map(|name| catalog.key_tags.get(*name)).cloned();
         let columns = columns.remove(&row.oid).unwrap_or_default();
         let definition = definitions.remove(&row.oid);
         let mut relation = relation(row, kind, columns, &tags, definition, catalog);
@@ -127,6 +126,10 @@ fn enter(catalog: &mut Catalog, raw: RawCatalog) {
             catalog.names.retain(|_, oid| *oid != relation.oid);
         }
         catalog.names.insert((relation.schema.clone(), relation.name.clone()), relation.oid);
+        match key_tag.map(|tag| record_key(&tag, &relation, &catalog.database)) {
+            Some(key) => catalog.record_keys.insert(relation.oid, Arc::new(key)),
+            None => catalog.record_keys.remove(&relation.oid),
+        };
         catalog.relations.insert(relation.oid, Arc::new(relation));
     }
     // The same child is named whenever the same rows are read.
@@ -184,6 +187,45 @@ fn tags_of(tags: &Tags, database: &str) -> HashMap<(String, String), Vec<Tag>> {
         }
     }
     found
+}
+
+/// Record keys of this database by (schema, table); one for this database alone wins over one for every database.
+fn key_tags_of(tags: &Tags, database: &str) -> HashMap<(String, String), KeyTag> {
+    let mut here: Vec<&KeyTag> = tags
+        .record_keys
+        .iter()
+        .filter(|tag| tag.database.as_deref().is_none_or(|name| name == database))
+        .collect();
+    here.sort_by_key(|tag| tag.database.is_some());
+    here.into_iter().map(|tag| ((tag.schema.clone(), tag.table.clone()), tag.clone())).collect()
+}
+
+fn record_key(tag: &KeyTag, relation: &Relation, database: &str) -> RecordKey {
+    let column = relation.column(&tag.column).and_then(|column| key_column(column).ok());
+    RecordKey { table: [database, &tag.schema, &tag.table].map(str::to_owned), column }
+}
+
+/// What is read of a column that persons are known by.
+///
+/// # Errors
+/// Why nobody can be known by it.
+pub fn key_column(column: &Column) -> Result<KeyColumn, String> {
+    let (data_type, domain) = match &column.tag {
+        None => {
+            let data_type = DataType::parse(&column.type_name);
+            (data_type.ok_or_else(|| format!("values of type {} cannot be read", column.type_name))?, None)
+        }
+        Some(ColumnTag { domain, data_type, state }) => match (state, domain.seal) {
+            (State::Sealed { .. }, Seal::Deterministic) => (*data_type, Some(domain.name.clone())),
+            (State::Sealed { .. }, _) => return Err("it is sealed, and not deterministically".to_owned()),
+            (State::Clear, _) => {
+                return Err("it is tagged and stored in clear, so that a mask may stand for it".to_owned());
+            }
+            (State::Broken(why), _) => return Err(why.clone()),
+        },
+    };
+    data_type.deterministic().map_err(str::to_owned)?;
+    Ok(KeyColumn { number: column.number, data_type, domain })
 }
 
 fn sealed_types(raw: &RawCatalog, tags: &Tags) -> HashMap<u32, SealedType> {

@@ -66,11 +66,39 @@ pub struct Tag {
     pub database: Option<String>,
 }
 
+/// What a DBA says of a table: by which column its rows are known as persons in the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyTag {
+    pub schema: String,
+    pub table: String,
+    pub column: String,
+    /// `None`: in every database that has such a table.
+    pub database: Option<String>,
+}
+
 /// All tags of all databases, and the domains that they use.
 #[derive(Clone, Debug, Default)]
 pub struct Tags {
     pub tags: Vec<Tag>,
+    pub record_keys: Vec<KeyTag>,
     pub domains: Vec<Arc<Domain>>,
+}
+
+/// The record key of a relation, as the database has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordKey {
+    /// Who is meant: `database`, `schema`, `table` of the tag, so that a partition's rows are those of its table.
+    pub table: [String; 3],
+    /// `None`: the relation has no such column, or one that no person can be known by. Then nobody is.
+    pub column: Option<KeyColumn>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyColumn {
+    pub number: i16,
+    pub data_type: DataType,
+    /// The domain of its cells, when it is sealed.
+    pub domain: Option<String>,
 }
 
 /// A column after resolving: never a name again.
@@ -197,6 +225,10 @@ pub struct Catalog {
     pub built_in_cast: Option<String>,
     /// Tags that apply to this database, by (schema, table): also those whose table does not exist yet.
     pub tags: HashMap<(String, String), Vec<Tag>>,
+    /// Record keys that apply to this database, by (schema, table).
+    pub key_tags: HashMap<(String, String), KeyTag>,
+    /// The record keys of relations, those that inherit one included.
+    pub record_keys: HashMap<u32, Arc<RecordKey>>,
     /// What was seen to hold a tag's values in clear.
     pub clear: clear::ClearColumns,
     /// Filled on first use by [`Catalog::sensitive_names`].

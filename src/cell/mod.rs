@@ -10,6 +10,7 @@ pub mod detail;
 mod literal;
 mod nested;
 pub mod open;
+pub mod person;
 mod places;
 mod record;
 mod rows;
@@ -18,4 +19,5 @@ mod tree;
 
 pub use copy::{CopyOpener, CopySealer};
 pub use open::{CellFault, FaultCause, Released, RowOpener, Tally};
+pub use person::PersonFinder;
 pub use seal::{SealedBind, SealedText};

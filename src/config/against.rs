@@ -5,8 +5,8 @@
 
 use super::doctor::spelled;
 use super::{Config, Mistake, Place, Weight};
-use crate::catalog::build::SCHEMA;
-use crate::catalog::{Action, Catalog, ColumnTag, RelationKind, Seal, State, Tag};
+use crate::catalog::build::{SCHEMA, key_column};
+use crate::catalog::{Action, Catalog, ColumnTag, KeyTag, RelationKind, Seal, State, Tag};
 use crate::policy::decide::label_matches;
 use crate::policy::{Form, Rule};
 use crate::server::settings::AuthSource;
@@ -133,6 +133,8 @@ impl<'c> Survey<'c> {
                 touched |= self.tag(index, tag, catalog);
             }
         }
+        let keys = self.config.tags.record_keys.iter().zip(&self.config.places.record_keys);
+        self.findings.extend(keys.filter_map(|(key, place)| unknown_persons(key, catalog, place)));
         // Schema pgveil may be there for the ledger alone.
         let prepared = !catalog.sealed_types.is_empty();
         self.prepared |= prepared;
@@ -267,6 +269,33 @@ impl<'c> Survey<'c> {
             "Nothing to do if it is still to be created, through pgveil.",
         ))
     }
+}
+
+/// A record key that nobody can be known by. Of a table that is not there, its tags say so.
+fn unknown_persons(key: &KeyTag, catalog: &Catalog, place: &Place) -> Option<Mistake> {
+    if key.database.as_deref().is_some_and(|name| name != catalog.database) {
+        return None;
+    }
+    let relation = catalog.find_in(&key.schema, &key.table)?;
+    let table = format!("{}.{} of database {}", key.schema, key.table, catalog.database);
+    let column = relation.column(&key.column);
+    let why = match column.map(key_column) {
+        Some(Ok(_)) => return None,
+        Some(Err(why)) => why,
+        None => "there is no such column".to_owned(),
+    };
+    // It will be sealed; until then records say that they do not know.
+    let clear = column
+        .and_then(|column| column.tag.as_ref())
+        .is_some_and(|tag| tag.state == State::Clear && tag.domain.seal == Seal::Deterministic);
+    let weight = if clear { Weight::Advice } else { Weight::Mistake };
+    Some(at(
+        place,
+        "unusable-record-key",
+        weight,
+        format!("nobody can be known by record_key {} of table {table}: {why}", key.column),
+        "Name an untagged column, or one that is sealed deterministically, of a type such as bigint, uuid or text.",
+    ))
 }
 
 /// A mask that only the proxy makes, of a column that is not sealed yet: it is refused.

@@ -4,6 +4,7 @@
 
 use super::Config;
 use super::users::factor_names;
+use crate::audit::persons;
 use crate::auth::otp::{SecondFactors, Totp};
 use crate::catalog::{Domain, Seal};
 use crate::crypto::keyring::{Keyring, MasterKey};
@@ -36,6 +37,8 @@ fn unusable(error: impl std::fmt::Display, hint: &'static str) -> KeysUnusable {
 }
 
 const ENROLL: &str = "Run: pgveil otp enroll --replace USER; or pgveil otp disable USER.";
+
+const PERSONS: &str = "Put the file back from a backup, or take the record keys out of tags.toml.";
 
 const RUN_INIT: &str = "Run: pgveil init (it makes what is missing); or correct [keys] of proxy.toml.";
 
@@ -91,7 +94,7 @@ impl Config {
         self.factors.iter().map(open).collect()
     }
 
-    /// The ciphers of all sealed domains.
+    /// The ciphers of all sealed domains; and, where a table has a record key, what the log knows persons by: it is made if missing.
     ///
     /// # Errors
     /// As [`KeySettings::keyring`], and a domain or key that the keyring does not have.
@@ -102,6 +105,11 @@ impl Config {
             .domains
             .iter()
             .filter_map(|domain| Some((domain.name.as_str(), mode(domain)?, domain.key.as_str())));
-        keyring.ciphers(sealed).map_err(|error| unusable(error, RUN_INIT))
+        let mut ciphers = keyring.ciphers(sealed).map_err(|error| unusable(error, RUN_INIT))?;
+        if !self.tags.record_keys.is_empty() {
+            let index = persons::index(&self.settings.audit.folder, true);
+            ciphers.persons = Some(index.map_err(|fault| unusable(fault, PERSONS))?);
+        }
+        Ok(ciphers)
     }
 }

@@ -29,7 +29,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use keys::{KeySettings, KeysUnusable, MasterKeySource};
-pub use tags::column_of;
+pub use tags::{column_of, table_of};
 
 /// The four files' names.
 pub const PROXY: &str = "proxy.toml";
@@ -64,6 +64,8 @@ pub struct Places {
     pub keys: Place,
     /// Of `tags.tags[i]`, `policy.rules[i]` and `policy.domains[i]`, by the same index.
     pub tags: Vec<Place>,
+    /// Of `tags.record_keys[i]`.
+    pub record_keys: Vec<Place>,
     pub rules: Vec<Place>,
     pub domains: Vec<Place>,
 }
@@ -146,7 +148,11 @@ pub fn load_policy(dir: &Path) -> Result<PolicyFiles, Vec<Mistake>> {
         return Err(mistakes);
     }
     let domains = rules.policy.domains.clone();
-    Ok(PolicyFiles { policy: rules.policy, tags: Tags { tags: columns.tags, domains }, rules: places })
+    Ok(PolicyFiles {
+        policy: rules.policy,
+        tags: Tags { tags: columns.tags, record_keys: columns.record_keys, domains },
+        rules: places,
+    })
 }
 
 /// What the absence of a file that `init` makes is.
@@ -177,6 +183,7 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
         database: place(&proxy, read.database_span.start),
         keys: place(&proxy, read.keys_span.start),
         tags: columns.places.iter().map(|span| place(&tags, span.start)).collect(),
+        record_keys: columns.key_places.iter().map(|span| place(&tags, span.start)).collect(),
         rules: rules.places.iter().map(|span| place(&policy, span.start)).collect(),
         domains: rules.domains.values().map(|(_, span)| place(&policy, span.start)).collect(),
     };
@@ -197,7 +204,7 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
             settings,
             keys: read.keys,
             policy: rules.policy,
-            tags: Tags { tags: columns.tags, domains },
+            tags: Tags { tags: columns.tags, record_keys: columns.record_keys, domains },
             users: known.verifiers,
             factors: known.factors,
             places,

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 /// Every kind of finding: its id, which stays, and what it means.
-pub const RULES: [(&str, &str); 23] = [
+pub const RULES: [(&str, &str); 24] = [
     ("invalid-configuration", "A file of the configuration does not hold; nothing starts with it."),
     ("without-effect", "A rule or tag can never take effect as the files stand."),
     ("configuration-advice", "A file of the configuration holds, but is worth a look."),
@@ -24,6 +24,7 @@ pub const RULES: [(&str, &str); 23] = [
     ("missing-type", "A database has no sealed type for a domain that a tag could use in it."),
     ("missing-table", "A tagged table is in no database."),
     ("unreadable-column", "A tagged column is neither sealed nor of its logical type, so it is refused."),
+    ("unusable-record-key", "Nobody can be known in the audit log by the column that record_key names."),
     ("other-type", "A tagged column has another type than its tag says."),
     (
         "refused-mask",

@@ -1,8 +1,9 @@
-//! `tags.toml`, the DBA's file: which column is in which domain → [`Tag`]s.
+//! `tags.toml`, the DBA's file: which column is in which domain → [`Tag`]s; and by which column a table's rows are known as
+//! persons → [`KeyTag`]s.
 
 use super::document::{At, Document, Named, Section};
 use super::policy::data_type;
-use crate::catalog::{Domain, Seal, Tag};
+use crate::catalog::{Domain, KeyTag, Seal, Tag};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,6 +14,9 @@ pub(super) struct Columns {
     pub(super) tags: Vec<Tag>,
     /// Of each tag.
     pub(super) places: Vec<Range<usize>>,
+    pub(super) record_keys: Vec<KeyTag>,
+    /// Of each record key.
+    pub(super) key_places: Vec<Range<usize>>,
 }
 
 type Domains = BTreeMap<String, (Arc<Domain>, Range<usize>)>;
@@ -23,16 +27,19 @@ pub(super) fn read(document: &Document, domains: &Domains) -> Columns {
     let mut columns = Columns::default();
     let everywhere = top.section("columns");
     read_columns(document, everywhere, None, domains, &mut columns);
+    read_tables(document, top.section("table"), None, &mut columns);
     for (database, named) in top.section("database").named() {
         let Some(mut section) = named.section() else {
             named.wrong("a table", "Write: [database.NAME.columns].");
             continue;
         };
         let here = section.section("columns");
-        read_columns(document, here, Some(database.value), domains, &mut columns);
+        read_columns(document, here, Some(database.value.clone()), domains, &mut columns);
+        read_tables(document, section.section("table"), Some(database.value), &mut columns);
         section.finish();
     }
     top.finish();
+    check_keys(document, &columns);
     columns
 }
 
@@ -49,6 +56,74 @@ fn read_columns(
         check_twice(document, &key, &tag, columns);
         columns.tags.push(tag);
         columns.places.push(key.span);
+    }
+}
+
+/// `[table."schema.table"]`: what is said of a table as a whole.
+fn read_tables(
+    document: &Document,
+    mut section: Section<'_>,
+    database: Option<String>,
+    columns: &mut Columns,
+) {
+    for (key, named) in section.named() {
+        let Some(mut own) = named.section() else {
+            named.wrong("a table", "Write: [table.\"schema.table\"].");
+            continue;
+        };
+        let column = own.required("record_key", "Write: record_key = \"id\".");
+        own.finish();
+        let parts = names(&key.value);
+        let Some([schema, table]) = parts.as_deref() else {
+            let message = format!("\"{}\" is not schema.table", key.value);
+            document.mistake(
+                &key.span,
+                message,
+                "Write both names in one pair of quotes: [table.\"public.customers\"].",
+            );
+            continue;
+        };
+        let Some(column) = column else { continue };
+        let Some([name]) = names(&column.value).and_then(|parts| <[String; 1]>::try_from(parts).ok()) else {
+            let message = format!("\"{}\" is not a column's name", column.spelling);
+            document.mistake(&column.span, message, "Write its bare name: record_key = \"id\".");
+            continue;
+        };
+        let same = |(own, _): &(&KeyTag, &Range<usize>)| {
+            (&own.schema, &own.table, &own.database) == (schema, table, &database)
+        };
+        if let Some((_, place)) = columns.record_keys.iter().zip(&columns.key_places).find(same) {
+            let message = format!(
+                "table \"{}\" has a record_key already (line {})",
+                key.value,
+                document.line(place.start)
+            );
+            document.mistake(&column.span, message, "Keep one of the two.");
+        }
+        columns.record_keys.push(KeyTag {
+            schema: schema.clone(),
+            table: table.clone(),
+            column: name,
+            database: database.clone(),
+        });
+        columns.key_places.push(column.span);
+    }
+}
+
+/// A record key of a table without tagged columns says who is seen where nothing is shown.
+fn check_keys(document: &Document, columns: &Columns) {
+    for (key, place) in columns.record_keys.iter().zip(&columns.key_places) {
+        let tagged = columns.tags.iter().any(|tag| {
+            (&tag.schema, &tag.table) == (&key.schema, &key.table)
+                && (tag.database.is_none() || key.database.is_none() || tag.database == key.database)
+        });
+        if !tagged {
+            let message = format!(
+                "table {}.{} has no tagged column: its record_key can never take effect",
+                key.schema, key.table
+            );
+            document.mistake(place, message, "Tag a column of it, or leave its record_key out.");
+        }
     }
 }
 
@@ -148,6 +223,13 @@ pub fn column_of(text: &str) -> Option<(String, String, String)> {
     let parts: [String; 3] = names(text)?.try_into().ok()?;
     let [schema, table, column] = parts;
     Some((schema, table, column))
+}
+
+/// A table's name as the file spells it: (schema, table).
+pub fn table_of(text: &str) -> Option<(String, String)> {
+    let parts: [String; 2] = names(text)?.try_into().ok()?;
+    let [schema, table] = parts;
+    Some((schema, table))
 }
 
 /// The parts of a dotted name; `None` when a part is empty or a quote stays open.

@@ -65,12 +65,12 @@ impl MaskKey {
     }
 }
 
-fn keyed(secret: &[u8]) -> Hmac<Sha256> {
+pub(super) fn keyed(secret: &[u8]) -> Hmac<Sha256> {
     <Hmac<Sha256> as KeyInit>::new_from_slice(secret).expect("HMAC takes a key of any length")
 }
 
 /// Of the parts with a zero byte between them: none but the last can hold one.
-fn digest(mut mac: Hmac<Sha256>, parts: &[&[u8]]) -> [u8; 32] {
+pub(super) fn digest(mut mac: Hmac<Sha256>, parts: &[&[u8]]) -> [u8; 32] {
     for part in parts {
         mac.update(part);
         mac.update(&[0]);

@@ -12,6 +12,7 @@ mod cipher;
 pub mod envelope;
 pub mod keyring;
 mod mask_key;
+mod person;
 pub mod provider;
 mod secrets;
 mod siv;
@@ -19,6 +20,7 @@ mod siv;
 pub use cells::{Batch, Cells, Span};
 pub use cipher::CellCipher;
 pub use mask_key::MaskKey;
+pub use person::{PersonHandle, PersonIndex, pseudonym};
 pub use secrets::SecretBox;
 
 use std::collections::HashMap;
@@ -70,6 +72,8 @@ pub struct Ciphers {
     pub by_domain: HashMap<String, Arc<CellCipher>>,
     /// What keyed masks are made with, by domain name.
     pub mask_keys: HashMap<String, Arc<MaskKey>>,
+    /// What the persons are known by that the audit log speaks of; `None` where no table has a record key.
+    pub persons: Option<PersonIndex>,
 }
 
 #[cfg(test)]

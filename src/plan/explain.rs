@@ -2,8 +2,8 @@
 //! `‹n›` stands for the n-th sealed literal. Never a value: a plan holds none.
 
 use super::{
-    ColumnSlot, Definition, NameKind, OpenSlot, ParameterUse, Planned, Recipe, Refusal, Ruling, Script,
-    StatementPlan,
+    ColumnSlot, Definition, NameKind, OpenSlot, ParameterUse, PersonKey, PersonSlot, Persons, Planned,
+    Recipe, Refusal, Ruling, Script, StatementPlan,
 };
 use crate::catalog::Seal;
 use crate::sql::Local;
@@ -76,6 +76,9 @@ fn statement(plan: &StatementPlan, out: &mut Formatter<'_>) -> fmt::Result {
     if let Some(definition) = &plan.defines {
         defined(definition, out)?;
     }
+    if let Some(known) = &plan.persons {
+        persons(known, out)?;
+    }
     for (used, ruling) in plan.uses.iter().zip(&plan.rulings) {
         let oracle = if ruling.oracle { ", counted" } else { "" };
         let clear = if used.sealed { "" } else { ", stored in clear" };
@@ -121,6 +124,25 @@ fn columns(plan: &StatementPlan, out: &mut Formatter<'_>) -> fmt::Result {
                 data_type.sql()
             )?;
         }
+    }
+    Ok(())
+}
+
+/// Whom the record will name.
+fn persons(known: &Persons, out: &mut Formatter<'_>) -> fmt::Result {
+    for PersonSlot { table, key, cells, every_row } in &known.slots {
+        let [_, schema, name] = &table.table;
+        let by = match key {
+            PersonKey::Output(index) => format!("column {}", index + 1),
+            PersonKey::Parameter(client) => format!("the client's ${}", client + 1),
+            PersonKey::Literal(_) => "a literal".to_owned(),
+        };
+        let cells: Vec<String> = cells.iter().map(|cell| (cell + 1).to_string()).collect();
+        let shown = if *every_row { "every row".to_owned() } else { format!("column {}", cells.join(", ")) };
+        writeln!(out, "person     of {schema}.{name} by {by}, shown by {shown}")?;
+    }
+    if known.others || known.slots.is_empty() {
+        writeln!(out, "person     not known of all rows: no key comes with them")?;
     }
     Ok(())
 }

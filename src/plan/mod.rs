@@ -11,8 +11,8 @@ pub mod judge;
 pub mod refusal;
 
 pub use crate::sql::lineage::{
-    CopyColumn, CopyRows, Effects, LiteralSlot, Node, ParameterSlot, ParameterUse, Piece, Recipe, Use,
-    UseDomain,
+    CopyColumn, CopyRows, Effects, LiteralSlot, Node, ParameterSlot, ParameterUse, PersonKey, PersonSlot,
+    Persons, Piece, Recipe, Use, UseDomain,
 };
 pub use crate::sql::{
     CopyFormat, CopyOptions, Definition, Known, Local, NO_NAMES, NameKind, Named, Ours, check_pinned,
@@ -96,6 +96,8 @@ pub struct StatementPlan {
     pub compared: Vec<(String, u64)>,
     /// It fetches from a binary cursor.
     pub binary: bool,
+    /// Whose cells its rows show; `None` when it reads of no table with a record key.
+    pub persons: Option<Persons>,
     /// The cursor that it fetches from: a limit on the rows of one statement holds for all that it gives.
     pub cursor: Option<String>,
 }
@@ -201,6 +203,7 @@ impl StatementPlan {
             compared: self.compared.iter().chain(compared).cloned().collect(),
             shown: self.rulings.iter().map(|ruling| ruling.disclosure.name()).collect(),
             binary: false,
+            persons: self.persons.clone().map(Persons::without_pins),
         }
     }
 
@@ -445,6 +448,7 @@ fn decide(
         defines: defines.map(Arc::new),
         compared: lineage.compared,
         binary: lineage.binary,
+        persons: lineage.persons,
         cursor: lineage.cursor.clone(),
     })
 }

@@ -215,6 +215,7 @@ impl Run {
             } else {
                 rows.clone().take(released).for_each(|row| out.client(row.into_bytes()));
             }
+            self.find_persons(rows, released, style);
             self.count_clear(u64::try_from(released).unwrap_or(u64::MAX));
             return Ok(released_of(released == count, limit));
         };
@@ -224,8 +225,21 @@ impl Run {
             |result| result.as_ref().map_or(0, |released| released.tally.cells_opened()),
         )?;
         let whole = released.bytes == rows.bytes().len();
+        if let Some(finder) = &mut self.finder {
+            finder.rows_in(rows.bytes().get(..released.bytes).unwrap_or_default(), style);
+        }
         self.count(released.tally);
         Ok(released_of(whole, limit))
+    }
+
+    /// Looks whose the first so many rows are.
+    fn find_persons(&mut self, rows: &Messages, count: usize, style: &Style) {
+        let Some(finder) = &mut self.finder else { return };
+        if count == rows.len() {
+            finder.rows_in(rows.bytes(), style);
+        } else {
+            rows.clone().take(count).for_each(|row| finder.rows_in(row.bytes(), style));
+        }
     }
 
     /// Counts rows of tagged columns that are stored in clear.

@@ -167,10 +167,10 @@ impl Relay {
 
     fn send_step(&mut self, sent: Sent) {
         let Sent { sql, mut part, judged } = sent;
-        if let (Some(plan), Some((judgement, compared))) = (part.plan.clone(), judged)
+        if let (Some(plan), Some((judgement, compared, pinned))) = (part.plan.clone(), judged)
             && part.fallible()
         {
-            part.run = Some(self.begin_run(&plan, judgement, compared, plan.simple_formats()));
+            part.run = Some(self.begin_run(&plan, judgement, (compared, &pinned), plan.simple_formats()));
         }
         self.segment_hard = true;
         self.send(Parse { name: "", sql: &sql, types: Vec::new() }.encode());

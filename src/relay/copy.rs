@@ -335,11 +335,11 @@ impl Run {
         metrics: &Metrics,
     ) -> Mishap {
         self.within_limits(granted, |run, limit| {
-            let Some(CopyRun::Out(opener)) = &mut run.copy else { return Ok(Released::All) };
+            let Run { copy: Some(CopyRun::Out(opener)), finder, .. } = run else { return Ok(Released::All) };
             let max = limit.as_ref().map(|(left, _)| *left);
             let released = metrics.timed_cells(
                 CellOperation::Open,
-                || opener.release(style, max, out.client_buffer()),
+                || opener.release(style, max, finder.as_mut(), out.client_buffer()),
                 |released| released.as_ref().map_or(0, |released| released.tally.cells_opened()),
             )?;
             run.count(released.tally);

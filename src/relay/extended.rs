@@ -11,6 +11,7 @@ use super::run::{Run, check_comparisons};
 use super::statement::{self, Bound, Decided, Judged, Portal, Prepared, Undo};
 use super::{Held, Relay, fence, kinds};
 use crate::cell::describe::declared_upstream;
+use crate::cell::person;
 use crate::plan::{Effects, Judgement, Local, Pass, Planned, Reason, Refusal, Script, StatementPlan};
 use crate::wire::backend::{BIND_COMPLETE, CLOSE_COMPLETE, TransactionStatus};
 use crate::wire::frontend::{self, Bind, Parse, Target};
@@ -228,7 +229,9 @@ impl Relay {
         };
         let generation = self.world.generation;
         let judged = Judged { generation, circumstances, judgement };
-        Ok((frame.encode(), Bound { formats: bind.result_formats.clone(), compared, judged }))
+        let asked = (prepared.declared.as_slice(), Some(bind));
+        let pinned = person::pinned(plan, &prepared.text, asked, &self.session.style, &self.world.ciphers);
+        Ok((frame.encode(), Bound { formats: bind.result_formats.clone(), compared, pinned, judged }))
     }
 
     pub(super) fn describe(&mut self, held: Held) -> Result<(), Violation> {
@@ -359,6 +362,7 @@ impl Relay {
             return Ok(Some((held, None)));
         };
         let (formats, compared) = (bound.formats.clone(), bound.compared.clone());
+        let pinned = bound.pinned.clone();
         let continued = portal.run;
         let judgement = self.judge_again(&plan, &bound.judged)?;
         if plan.uses.is_empty() {
@@ -376,7 +380,7 @@ impl Relay {
             self.held = Some(held);
             return Ok(None);
         }
-        Ok(Some((held, Some(self.begin_run(&plan, judgement, compared, &formats)))))
+        Ok(Some((held, Some(self.begin_run(&plan, judgement, (compared, &pinned), &formats)))))
     }
 
     /// Judges a plan as of now: as at its Bind while nothing is another that this hangs on.
@@ -404,7 +408,7 @@ impl Relay {
                 let paid = self.paid(toll.as_ref(), answer)?;
                 part.plan = Some(plan.clone());
                 if paid && part.fallible() {
-                    part.run = Some(self.begin_run(plan, judgement, compared, &[]));
+                    part.run = Some(self.begin_run(plan, judgement, (compared, &vec![]), &[]));
                 }
                 Ok(paid)
             }),

@@ -7,9 +7,11 @@ use super::cells::Compared;
 use super::copy::CopyRun;
 use super::spending::{Parked, Spending};
 use super::{Now, Relay, Step};
+use crate::audit::persons::{PERSONS_MAX, Persons};
 use crate::audit::{Event, Unrecorded, UsedColumn};
 use crate::catalog::Action;
-use crate::cell::RowOpener;
+use crate::cell::person::{Found, Pinned};
+use crate::cell::{self, PersonFinder, RowOpener};
 use crate::crypto::Ciphers;
 use crate::metrics::Outcome;
 use crate::plan::{Judgement, NameKind, Reason, Refusal, StatementPlan};
@@ -33,6 +35,8 @@ pub(super) struct Run {
     ciphers: Arc<Ciphers>,
     pub(super) gate: Gate,
     pub(super) opener: Option<RowOpener>,
+    /// Whose cells leave, where rows tell.
+    pub(super) finder: Option<PersonFinder>,
     /// For a COPY that is sealed or opened.
     pub(super) copy: Option<CopyRun>,
     /// Rows that left.
@@ -66,6 +70,17 @@ impl Run {
             .hint("Ask for fewer rows, for example with LIMIT.");
         let rows = self.cursor.as_ref().map_or(self.rows, |rows| rows.load(Ordering::Relaxed));
         Some((limit.saturating_sub(rows), refusal))
+    }
+
+    /// Whose cells have left; `None` where no table with a record key is read.
+    fn persons(&mut self) -> Option<Persons> {
+        let plan = self.plan.persons.as_ref()?;
+        let found = self.finder.take().map(PersonFinder::finish);
+        let all_known = found.is_some() && !plan.others;
+        let Found { handles, more, unknown } = found.unwrap_or_default();
+        // Of some rows nobody knows whose else they are, so all count.
+        let unknown = if all_known { unknown } else { self.rows };
+        Some(Persons { handles, seen: vec![], more, unknown })
     }
 
     /// Rows that disclose something leave.
@@ -120,7 +135,7 @@ impl Relay {
         &mut self,
         plan: &Arc<StatementPlan>,
         judgement: Judgement,
-        compared: Compared,
+        (compared, pinned): (Compared, &Pinned),
         formats: &[i16],
     ) -> u64 {
         let opener = self.opener(plan, &judgement, formats);
@@ -146,6 +161,7 @@ impl Relay {
         let spending = Spending::of_reads(&judgement, &self.session.budgets, user);
         let violation = if plan.effects.writes { self.oracles(&judgement) } else { None };
         let copy = self.copy_run(plan, &judgement);
+        let finder = self.finder(plan, &judgement, pinned, formats);
         let cursor =
             plan.cursor.as_ref().and_then(|name| self.namings.get(&(NameKind::Cursor, name.clone())));
         let cursor = cursor.map(|naming| naming.rows.clone());
@@ -160,6 +176,7 @@ impl Relay {
             ciphers: self.world.ciphers.clone(),
             gate: Gate::Waiting,
             opener,
+            finder,
             copy,
             rows: 0,
             cells: vec![],
@@ -190,6 +207,20 @@ impl Relay {
         Some(spare.unwrap_or_else(|| RowOpener::new(columns, judgement, formats, ciphers)))
     }
 
+    /// What finds the persons in the rows of a plan, when these tell of any.
+    fn finder(
+        &self,
+        plan: &StatementPlan,
+        judgement: &Judgement,
+        pinned: &Pinned,
+        formats: &[i16],
+    ) -> Option<PersonFinder> {
+        let persons = plan.persons.as_ref().filter(|persons| !persons.slots.is_empty())?;
+        let (columns, ciphers) = (plan.columns.as_deref(), &self.world.ciphers);
+        let formats = plan.copy.as_ref().map_or(formats, |copy| cell::copy::open::formats(copy));
+        PersonFinder::new(persons, columns, formats, judgement, ciphers, pinned, PERSONS_MAX)
+    }
+
     /// The log answered the oldest gated record.
     pub(super) fn answer_gate(&mut self, answer: &Result<(), Unrecorded>) {
         let Some(statement) = self.gates.pop_front() else { return };
@@ -201,6 +232,7 @@ impl Relay {
     /// A statement with uses has ended: its outcome is recorded.
     pub(super) fn end_run(&mut self, statement: u64, sqlstate: &str) {
         let Some(mut run) = self.runs.remove(&statement) else { return };
+        let persons = run.persons();
         // A unique violation tells that the value is there: under an oracle it is a comparison.
         let oracle = run.plan.uses.iter().zip(&run.judgement.rulings).find(|(_, ruling)| ruling.oracle);
         if sqlstate == "23505"
@@ -231,6 +263,7 @@ impl Relay {
             comparisons: run.compared.iter().map(|(_, values)| values).sum(),
             sqlstate: sqlstate.to_owned(),
             duration: Duration::from_nanos(nanos),
+            persons,
         };
         self.record(event, false);
         let Run { plan, judgement, formats, ciphers, opener, .. } = run;

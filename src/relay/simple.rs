@@ -11,6 +11,7 @@ use super::ledger::Answer;
 use super::queue::{Class, Expect, Owed, Part, QueryReply, Role};
 use super::run::check_comparisons;
 use super::{Held, Relay, fence, kinds};
+use crate::cell::person::{self, Pinned};
 use crate::plan::{Effects, Judgement, Local, Planned, Reason, Refusal, Script};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::{Violation, frontend};
@@ -20,8 +21,8 @@ use std::ops::Range;
 pub(super) struct Sent {
     pub(super) sql: String,
     pub(super) part: Part,
-    /// For a plan: what judging it said, and what it compares under an oracle.
-    pub(super) judged: Option<(Judgement, Compared)>,
+    /// For a plan: what judging it said, what it compares under an oracle, and whom it names.
+    pub(super) judged: Option<(Judgement, Compared, Pinned)>,
 }
 
 enum Verdict {
@@ -204,7 +205,7 @@ impl Relay {
     /// Counts what statements compare before they are sent; as `paid`.
     pub(super) fn paid_for(&mut self, sent: &[Sent], answer: Option<Answer>) -> Result<bool, Refusal> {
         let judged = sent.iter().filter_map(|sent| {
-            let (judgement, compared) = sent.judged.as_ref()?;
+            let (judgement, compared, _) = sent.judged.as_ref()?;
             Some((&**sent.part.plan.as_ref()?, judgement, compared))
         });
         let toll = self.toll(judged);
@@ -260,7 +261,9 @@ impl Relay {
                 let mut part = Part::passing(plan.kind, class, plan.effects);
                 part.plan = Some(plan.clone());
                 part.positions = Positions::rewritten(&sql, own, offset);
-                Ok(Sent { sql, part, judged: Some((judgement, compared)) })
+                let style = &self.session.style;
+                let pinned = person::pinned(plan, text, (&[], None), style, &self.world.ciphers);
+                Ok(Sent { sql, part, judged: Some((judgement, compared, pinned)) })
             }
             Planned::Local(local) => {
                 self.check_local(local)?;
@@ -294,10 +297,10 @@ impl Relay {
             pieces.extend(part.positions.shifted(characters));
             characters += sql.chars().count();
             text.push_str(&sql);
-            if let (Some(plan), Some((judgement, compared))) = (part.plan.clone(), judged)
+            if let (Some(plan), Some((judgement, compared, pinned))) = (part.plan.clone(), judged)
                 && part.fallible()
             {
-                part.run = Some(self.begin_run(&plan, judgement, compared, plan.simple_formats()));
+                part.run = Some(self.begin_run(&plan, judgement, (compared, &pinned), plan.simple_formats()));
             }
             parts.push(part);
         }

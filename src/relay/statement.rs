@@ -7,6 +7,7 @@ use super::cells::Compared;
 use super::errors::Positions;
 use super::queue::Class;
 use super::renew::Told;
+use crate::cell::person::Pinned;
 use crate::plan::{Judgement, Local, Pass, StatementPlan};
 use crate::policy::Circumstances;
 use crate::wire::backend::ErrorFields;
@@ -84,6 +85,8 @@ pub(super) struct Bound {
     pub(super) formats: Vec<i16>,
     /// Under an oracle.
     pub(super) compared: Compared,
+    /// Whom it names by constants.
+    pub(super) pinned: Pinned,
     pub(super) judged: Judged,
 }
 

@@ -32,6 +32,7 @@ pub mod upstream;
 pub mod workers;
 pub mod world;
 
+use crate::audit::persons::FORGET_FILE;
 use crate::audit::writer::{Log, LogSettings};
 use crate::audit::{AuditRecord, Event};
 use crate::auth::Verifiers;
@@ -275,11 +276,32 @@ async fn bind_unix(path: &std::path::Path) -> std::io::Result<UnixListener> {
 
 /// Tries a log that could not be written again each second: whoever sends no traffic because of `/readyz` would otherwise
 /// never learn that it can be.
+/// And carries out what `pgveil audit forget` asks for.
 async fn watch_log(shared: Arc<Shared>) {
+    let mut unforgotten = false;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         // Readiness is told by the log's own watch.
         let _ = shared.log.usable().await;
+        forget_asked(&shared, &mut unforgotten).await;
+    }
+}
+
+async fn forget_asked(shared: &Shared, failing: &mut bool) {
+    let request = shared.rim.load().settings.audit.folder.join(FORGET_FILE);
+    if !tokio::fs::try_exists(request).await.unwrap_or(false) {
+        return;
+    }
+    match shared.log.forget().await {
+        Ok(_) => {
+            tracing::info!("a person was forgotten: no record of the audit log leads to them any more");
+            *failing = false;
+        }
+        Err(why) if !*failing => {
+            tracing::error!(reason = %why, "a person could not be forgotten; trying on each second");
+            *failing = true;
+        }
+        Err(_) => {}
     }
 }
 

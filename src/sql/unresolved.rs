@@ -95,7 +95,7 @@ pub fn unresolved(text: &str, tokens: &[Token], context: &Context<'_>) -> bool {
                 "join" => (expected, level.listing) = (true, true),
                 "into" if ["insert", "merge"].contains(&before.as_str()) => expected = true,
                 "using" if level.reads && !symbol(at + 1, "(") => (expected, level.listing) = (true, true),
-                "update" if !["for", "key", "do", "on"].contains(&before.as_str()) => {
+                "update" if ["", "as", "explain", "analyze", "analyse", "verbose"].contains(&before.as_str()) => {
                     (expected, level.reads) = (true, true);
                 }
                 "copy" | "table" if at == 0 => expected = !symbol(at + 1, "("),
@@ -173,6 +173,8 @@ mod tests {
             "INSERT INTO a (i) SELECT i FROM b ON CONFLICT DO UPDATE SET i = 1 RETURNING i",
             "DELETE FROM a USING b WHERE a.i = b.i",
             "UPDATE a SET i = 1, j = 2 FROM b, other.c",
+            "SELECT i FROM a WHERE i = 1 FOR NO KEY UPDATE OF a",
+            "EXPLAIN (COSTS off) UPDATE a SET i = 1",
             "MERGE INTO a USING b ON a.i = b.i WHEN MATCHED THEN UPDATE SET i = 1, j = 2",
             "SELECT * FROM (a CROSS JOIN b), (VALUES (1), (2)) v (i)",
             "COPY a (i, j) TO STDOUT",
@@ -201,6 +203,8 @@ mod tests {
             "COPY c (i) FROM STDIN",
             "INSERT INTO c (i) VALUES (1)",
             "UPDATE c SET i = 1",
+            "PREPARE p AS UPDATE c SET i = 1",
+            "WITH n AS (UPDATE c SET i = 1 RETURNING i) SELECT * FROM n",
             "DELETE FROM a USING c",
             "EXPLAIN SELECT * FROM c",
             "SELECT * FROM other.a",

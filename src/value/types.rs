@@ -85,6 +85,20 @@ impl DataType {
         self.line().1
     }
 
+    /// One name for all types whose equal values have equal canonical bytes.
+    pub fn family(&self) -> &'static str {
+        match self {
+            DataType::Smallint | DataType::Integer | DataType::Bigint => DataType::Bigint.family_name(),
+            DataType::Varchar(_) => DataType::Text.family_name(),
+            other => other.family_name(),
+        }
+    }
+
+    /// Every type, without lengths and precisions.
+    pub fn families() -> impl Iterator<Item = DataType> {
+        TYPES.iter().map(|(data_type, ..)| *data_type)
+    }
+
     fn line(&self) -> &'static (DataType, &'static str, u32, u32, i16) {
         let base = match self {
             DataType::Varchar(_) => DataType::Varchar(None),

@@ -220,6 +220,31 @@ fn mistakes_of_proxy_and_tags() {
             "[columns]\n\"a.b.c\" = \"email\"\n[database.x.columns]\n\"a.b.c\" = \"email\"",
             "4: column \"a.b.c\" is tagged twice (line 2)",
         ),
+        (
+            "tags.toml",
+            "[columns]\n\"a.b.c\" = \"email\"\n[table.\"a.d\"]\nrecord_key = \"id\"",
+            "4: table a.d has no tagged column: its record_key can never take effect",
+        ),
+        (
+            "tags.toml",
+            "[columns]\n\"a.b.c\" = \"email\"\n[table.\"a.b.c\"]\nrecord_key = \"id\"",
+            "3: \"a.b.c\" is not schema.table",
+        ),
+        (
+            "tags.toml",
+            "[columns]\n\"a.b.c\" = \"email\"\n[table.\"a.b\"]\nrecord_key = \"b.id\"",
+            "4: \"b.id\" is not a column's name",
+        ),
+        (
+            "tags.toml",
+            "[columns]\n\"a.b.c\" = \"email\"\n[table.\"a.b\"]\nrecord = \"id\"",
+            "4: unknown key table.a.b.record",
+        ),
+        (
+            "tags.toml",
+            "[columns]\n\"a.b.c\" = \"email\"\n[table.\"a.b\"]\nrecord_key = \"id\"\n[table.\"A.b\"]\nrecord_key = \"x\"",
+            "6: table \"A.b\" has a record_key already (line 4)",
+        ),
     ] {
         let folder = Folder::new();
         folder.write(file, text);

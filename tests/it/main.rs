@@ -46,6 +46,7 @@ mod log_in;
 mod mask;
 mod masked;
 mod metrics;
+mod persons;
 mod plan_cache;
 mod policy;
 mod pooler;

@@ -42,6 +42,7 @@ pub(in crate::audit) fn samples() -> Vec<AuditRecord> {
             comparisons: 0,
             sqlstate: "00000".to_owned(),
             duration: Duration::from_nanos(1_234_567),
+            persons: None,
         },
         Event::Refused {
             kind: "select".to_owned(),
@@ -56,6 +57,7 @@ pub(in crate::audit) fn samples() -> Vec<AuditRecord> {
         Event::Stopped,
         Event::Removed { before: 12 },
         Event::KeyChanged { key: "ab".repeat(32) },
+        Event::PersonForgotten { table: "public.customers".to_owned() },
         Event::ColumnChanged {
             column: "public.customers.email".to_owned(),
             from: "clear".to_owned(),
@@ -89,6 +91,35 @@ fn every_event_parses_back() {
     for record in samples() {
         let line = Line::Record(CHAIN, Box::new(record));
         assert_eq!(Line::parse(&spelled(&line)), Ok(line));
+    }
+}
+
+#[test]
+fn persons_are_spelled_where_there_are_any() {
+    let mut record = samples().swap_remove(5);
+    let without = String::from_utf8(spelled(&Line::Record(CHAIN, Box::new(record.clone())))).unwrap();
+    let Event::Outcome { persons, .. } = &mut record.event else { panic!("{record:?}") };
+    let seen = vec![Pseudonym([0x0a; 16]), Pseudonym([0xb0; 16])];
+    // Handles are for the writer, and are never written.
+    *persons = Some(Persons { handles: vec![], seen, more: 3, unknown: 1 });
+    let line = Line::Record(CHAIN, Box::new(record.clone()));
+    let expected = format!(
+        "{},\"persons\":{{\"seen\":[\"{}\",\"{}\"],\"more\":3,\"unknown\":1}}}}",
+        &without[..without.len() - 1],
+        "0a".repeat(16),
+        "b0".repeat(16)
+    );
+    let bytes = spelled(&line);
+    assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);
+    assert_eq!(Line::parse(&bytes), Ok(line));
+    let Event::Outcome { persons: Some(persons), .. } = &mut record.event else { panic!("{record:?}") };
+    persons.handles.push(crate::crypto::PersonHandle([0xee; 16]));
+    assert_eq!(spelled(&Line::Record(CHAIN, Box::new(record))), bytes);
+    for (from, to) in
+        [("\"more\":3", "\"more\":3.0"), ("0a0a", "0A0a"), ("\"persons\":{", "\"persons\":null,\"x\":{")]
+    {
+        let changed = expected.replacen(from, to, 1);
+        assert_eq!(Line::parse(changed.as_bytes()), Err(Malformed::Bytes), "{changed}");
     }
 }
 

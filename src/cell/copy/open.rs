@@ -6,6 +6,7 @@
 use super::stream::{Kind, Piece, Stream};
 use super::{BadCopy, fields};
 use crate::cell::open::{CellFault, FaultCause, RowOpener, Tally};
+use crate::cell::person::PersonFinder;
 use crate::cell::rows::{STRIDE, Splice};
 use crate::crypto::{Cells, Ciphers, Span};
 use crate::plan::{ColumnSlot, CopyFormat, CopyRows, Judgement};
@@ -41,6 +42,11 @@ pub struct CopyOpener {
     room: Room,
 }
 
+/// The format of every value of the rows.
+pub fn formats(rows: &CopyRows) -> &'static [i16] {
+    if rows.options.format() == CopyFormat::Binary { &[1] } else { &[0] }
+}
+
 /// An opened column.
 struct Opened {
     /// Its place in the row.
@@ -50,6 +56,8 @@ struct Opened {
     force_quote: bool,
     /// No value of this batch holds a byte that must be escaped or quoted.
     plain: bool,
+    /// Where its cell stands in the row that is being read.
+    said: Option<Span>,
 }
 
 /// What one batch fills and the next one finds empty.
@@ -59,6 +67,9 @@ struct Room {
     fields: Vec<fields::Field>,
     /// A value with its escapes.
     spelled: Zeroizing<Vec<u8>>,
+    /// What the finder of persons looks at: values of a row, and where each stands.
+    values: Zeroizing<Vec<u8>>,
+    spans: Vec<Option<Span>>,
 }
 
 impl CopyOpener {
@@ -71,13 +82,12 @@ impl CopyOpener {
         every_row: bool,
     ) -> CopyOpener {
         let none = vec![ColumnSlot::Pass; rows.columns.len()];
-        let formats: &[i16] = if rows.options.format() == CopyFormat::Binary { &[1] } else { &[0] };
-        let opener = RowOpener::new(columns.unwrap_or(&none), judgement, formats, ciphers);
+        let opener = RowOpener::new(columns.unwrap_or(&none), judgement, formats(rows), ciphers);
         // A row `\.` of CSV is quoted by every server.
         let stream = Stream::new(&rows.options, false, ROW_BYTES_MAX);
         let opened = rows.columns.iter().enumerate().filter_map(|(index, column)| {
             let (number, force_quote) = (opener.opens(index)?, column.force_quote);
-            Some(Opened { index, column: number, force_quote, plain: false })
+            Some(Opened { index, column: number, force_quote, plain: false, said: None })
         });
         CopyOpener {
             opened: opened.collect(),
@@ -128,15 +138,48 @@ impl CopyOpener {
         if all.len() - before != self.opener.width() {
             return Err(row_fault("the row has another number of columns than its description"));
         }
-        for opened in &self.opened {
+        for opened in &mut self.opened {
+            opened.said = None;
             let Some(field) = all.get(before + opened.index).filter(|field| !field.null) else { continue };
             let said = fields::decode_in_place(options, body, field.raw.clone());
-            self.opener.cell(opened.column, Span { start: start + said.start, end: start + said.end });
+            let said = Span { start: start + said.start, end: start + said.end };
+            self.opener.cell(opened.column, said);
+            opened.said = Some(said);
         }
         Ok(())
     }
 
-    /// Writes what was read to `out`, as messages, with at most `disclosing_max` rows that disclose something.
+    /// Has `finder` look at the row that was split last.
+    fn find(&mut self, piece: &Piece, finder: &mut PersonFinder, style: &Style) {
+        let Room { fields, values, spans, .. } = &mut self.room;
+        let row = fields.get(fields.len().saturating_sub(self.opener.width())..).unwrap_or_default();
+        let bytes = self.stream.bytes();
+        values.as_mut_slice().zeroize();
+        values.clear();
+        spans.clear();
+        for output in finder.needed() {
+            let field = row.get(*output).filter(|field| !field.null);
+            let span = field.map(|field| {
+                let start = values.len();
+                match self.opened.iter().find(|opened| opened.index == *output).and_then(|opened| opened.said)
+                {
+                    Some(said) => {
+                        values.extend_from_slice(bytes.get(said.start..said.end).unwrap_or_default())
+                    }
+                    None => {
+                        let raw = piece.body.start + field.raw.start..piece.body.start + field.raw.end;
+                        fields::decode(&self.rows.options, bytes.get(raw).unwrap_or_default(), values);
+                    }
+                }
+                Span { start, end: values.len() }
+            });
+            spans.push(span);
+        }
+        finder.row(values, spans, style);
+    }
+
+    /// Writes what was read to `out`, as messages, with at most `disclosing_max` rows that disclose something. `finder` looks
+    /// at these.
     ///
     /// # Errors
     /// The first cell that does not open; nothing of this batch is in `out`.
@@ -144,13 +187,14 @@ impl CopyOpener {
         &mut self,
         style: &Style,
         disclosing_max: Option<u64>,
+        finder: Option<&mut PersonFinder>,
         out: &mut BytesMut,
     ) -> Result<CopyReleased, CellFault> {
         self.opener.begin();
         self.room.fields.clear();
         let mut released = CopyReleased { rows: 0, tally: self.opener.tally() };
         let pieces = std::mem::take(&mut self.pieces);
-        let result = self.admitted(&pieces, disclosing_max, &mut released).and_then(|()| {
+        let result = self.admitted(&pieces, disclosing_max, (finder, style), &mut released).and_then(|()| {
             let start = out.len();
             let CopyOpener { rows, opener, opened, stream, messages, room, .. } = self;
             let CopyReleased { rows: count, tally } = &mut released;
@@ -184,6 +228,7 @@ impl CopyOpener {
         &mut self,
         pieces: &[Piece],
         disclosing_max: Option<u64>,
+        (mut finder, style): (Option<&mut PersonFinder>, &Style),
         released: &mut CopyReleased,
     ) -> Result<(), CellFault> {
         for piece in pieces.iter().filter(|piece| piece.kind == Kind::Row) {
@@ -194,6 +239,9 @@ impl CopyOpener {
             self.split(piece)?;
             if !self.opener.admit(self.stream.bytes(), disclosing_max, &mut released.tally)? {
                 break;
+            }
+            if let Some(finder) = &mut finder {
+                self.find(piece, finder, style);
             }
             released.tally.rows += u64::from(self.every_row);
             released.rows += 1;

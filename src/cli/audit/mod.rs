@@ -1,6 +1,7 @@
 //! `pgveil audit …`: reading the log, here or far from the proxy, and what goes with it.
 
 mod key;
+mod person;
 mod prove;
 mod report;
 mod show;
@@ -21,6 +22,8 @@ pub enum Audit {
     Verify(verify::VerifyLog),
     Show(show::Show),
     Report(report::WriteReport),
+    WhoSaw(person::WhoSawPerson),
+    Forget(person::ForgetPerson),
     Checkpoint(prove::LastCheckpoint),
     Prove(prove::Prove),
     Witness(witness::Witness),
@@ -45,6 +48,8 @@ impl Audit {
             Audit::Verify(command) => command.run(),
             Audit::Show(command) => command.run(),
             Audit::Report(command) => command.run(),
+            Audit::WhoSaw(command) => command.run(),
+            Audit::Forget(command) => command.run(),
             Audit::Checkpoint(command) => command.run(),
             Audit::Prove(command) => command.run(),
             Audit::Witness(command) => command.run(),

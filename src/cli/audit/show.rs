@@ -39,6 +39,10 @@ pub struct Show {
     /// Only outcomes and refusals with this SQLSTATE, such as 00000, 42501, 53400
     #[arg(long, value_name = "SQLSTATE")]
     outcome: Option<String>,
+    /// Only outcomes that showed cells of this person: a pseudonym of a record, or a table and the value of its record key, such as
+    /// public.customers 42
+    #[arg(long, num_args = 1..=2, value_names = ["TABLE", "KEY"])]
+    person: Option<Vec<String>>,
     /// Only records from this time on, such as 2026-11-24, 2026-11-24T08:00 (UTC) or 2026-11-24T08:00:00+01:00
     #[arg(long, value_name = "TIME", value_parser = show::parse_time)]
     since: Option<i64>,
@@ -74,6 +78,7 @@ impl Show {
             rule: self.rule,
             event: self.event,
             outcome: self.outcome,
+            person: self.person.map(|words| super::person::person_of(&words, &path)).transpose()?,
             since: self.since,
             until: self.until,
             connection: self.connection,

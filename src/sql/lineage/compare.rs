@@ -414,7 +414,7 @@ impl Analyst<'_> {
     }
 
     /// Where the token (with its sign) of a constant stands in the client's text.
-    fn constant_span(&self, constant: &Expr) -> Option<std::ops::Range<usize>> {
+    pub(super) fn constant_span(&self, constant: &Expr) -> Option<std::ops::Range<usize>> {
         match constant {
             Expr::Value(value) => {
                 let start = self.at(value.span)?;

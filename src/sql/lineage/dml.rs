@@ -2,6 +2,7 @@
 
 use super::assign::Target;
 use super::join::Start;
+use super::person::without_origins;
 use super::print::quoted;
 use super::relation::quoted_ident;
 use super::row::row_items;
@@ -233,6 +234,8 @@ impl Analyst<'_> {
                         schema: None,
                         row: None,
                         table: false,
+                        // Of one row, but not of one time.
+                        columns: without_origins(&target.columns),
                         ..target.clone()
                     })
                 });
@@ -286,7 +289,7 @@ impl Analyst<'_> {
         }
         self.assignments(assignments, &columns, &scope)?;
         if let Some(condition) = selection {
-            self.condition(condition, &scope, "WHERE")?;
+            self.filter(condition, &scope)?;
         }
         self.returning(returning, &mut scope)
     }
@@ -351,7 +354,7 @@ impl Analyst<'_> {
             self.from(tables, &mut scope)?;
         }
         if let Some(condition) = selection {
-            self.condition(condition, &scope, "WHERE")?;
+            self.filter(condition, &scope)?;
         }
         self.returning(returning, &mut scope)
     }

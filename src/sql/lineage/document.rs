@@ -332,7 +332,7 @@ impl Analyst<'_> {
 
     fn row_part(&mut self, row: &WholeRow, function: &str) -> Result<Part, Problem> {
         let mut members = vec![];
-        for Out { name, shape } in &row.columns {
+        for Out { name, shape, origin: _ } in &row.columns {
             if let Shape::Clear(column) = shape {
                 self.note(column, crate::catalog::Action::Read, self.in_view > 0);
                 if (self.context.guard)(column.id, column.name()).is_some() {

@@ -123,10 +123,12 @@ impl Analyst<'_> {
         if json {
             return self.array_of_query(&outputs);
         }
-        if let ("array", [Out { name: _, shape: Shape::Sealed(sealed) }]) = (name, outputs.as_slice()) {
+        if let ("array", [Out { name: _, shape: Shape::Sealed(sealed), origin: _ }]) =
+            (name, outputs.as_slice())
+        {
             return Ok(Shape::Array(sealed.clone().unmodified()));
         }
-        if let ("array", [Out { name: _, shape: row @ (Shape::WholeRow(_) | Shape::Row(_)) }]) =
+        if let ("array", [Out { name: _, shape: row @ (Shape::WholeRow(_) | Shape::Row(_)), origin: _ }]) =
             (name, outputs.as_slice())
         {
             return Ok(Shape::Rows(Rc::new(row.clone())));

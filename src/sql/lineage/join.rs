@@ -141,7 +141,9 @@ impl Visible {
             Takes::Right => [right.written, self.written],
         };
         let written = both.into_iter().collect::<Option<Vec<_>>>().map(coalesce);
-        Visible { out: Out { shape, ..self.out }, written, merged: true, among: None }
+        // In a row that has the left side, the left value is taken, and else the right one.
+        let origin = if takes == Takes::Right { right.out.origin } else { self.out.origin };
+        Visible { out: Out { shape, origin, ..self.out }, written, merged: true, among: None }
     }
 
     /// It as an item of a select list. `alone`: no other column that `*` means has that name.
@@ -193,7 +195,7 @@ impl Entry {
             let written = Some(Expr::CompoundIdentifier(path));
             Visible { out: out.clone(), written, merged: false, among: among.clone() }
         };
-        let unknown = Out { name: None, shape: Shape::Plain };
+        let unknown = Out { name: None, shape: Shape::Plain, origin: None };
         let rest = Visible { out: unknown, written: None, merged: false, among: None };
         let rest = (!self.complete).then_some(rest);
         self.columns.iter().map(column).chain(rest).collect()

@@ -29,6 +29,7 @@ mod merging;
 mod named;
 mod naming;
 mod parameter;
+pub(super) mod person;
 mod print;
 mod query;
 mod relation;
@@ -47,14 +48,16 @@ use super::shape::Lines;
 use super::stand_in::StandIns;
 use crate::catalog::{Action, Catalog, ColumnId, Domain, Seal, SealedDefault, State};
 use crate::value::DataType;
+use person::origins;
 use print::Markers;
 use sqlparser::ast::{self, Statement};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
 pub use named::{Definition, Known, NO_NAMES, NameKind, Named, Ours};
 pub(super) use named::{analyse_execute, fetched, renamed};
+pub use person::{PersonKey, PersonSlot, Persons};
 pub use result::{
     CopyColumn, CopyRows, Effects, Lineage, LiteralSlot, Node, Opened, OpenedDefault, OpenedDocument, Output,
     ParameterSlot, ParameterUse, Piece, Recipe, Use, UseDomain,
@@ -202,6 +205,14 @@ pub(super) struct Analyst<'a> {
     compared_in_views: Vec<(String, u64)>,
     /// Inside of terms that are read for their shapes only.
     dry_runs: u32,
+    /// References to relations with a record key, by their number: which relation.
+    references: Vec<u32>,
+    /// By the number of a reference: what its record key is for certain, by a condition.
+    pins: BTreeMap<usize, PersonKey>,
+    /// Inside of an item of a select list that is no bare column.
+    computes: bool,
+    /// Columns stored in clear that were read there.
+    computed: BTreeSet<ColumnId>,
 }
 
 /// Analyses one parsed statement. `lines` maps the parser's locations to byte offsets of the client's whole text.
@@ -252,6 +263,10 @@ impl<'a> Analyst<'a> {
             defines_view: false,
             compared_in_views: vec![],
             dry_runs: 0,
+            references: vec![],
+            pins: BTreeMap::new(),
+            computes: false,
+            computed: BTreeSet::new(),
         }
     }
 }
@@ -332,6 +347,9 @@ impl Analyst<'_> {
             must_be_clear,
             sealed: matches!(column.state, State::Sealed { .. }),
         };
+        if self.computes && action == Action::Read && !used.sealed {
+            self.computed.insert(column.id);
+        }
         if let Some(index) = self.use_index.get(&used) {
             return *index;
         }
@@ -361,7 +379,9 @@ impl Analyst<'_> {
         effects: Effects,
         declared: usize,
     ) -> Result<Lineage, Problem> {
+        let origins = origins(outputs.as_deref());
         let columns = self.columns(outputs)?;
+        let persons = self.persons(&origins, columns.as_deref());
         let named = self.defines.as_ref().map(|defines| defines.kind);
         let own = self.defines.as_ref().map_or(declared, |defines| defines.client_parameters.max(declared));
         let (pieces, mut parameters, mut client_parameters) = self.print(&statement, own)?;
@@ -389,6 +409,7 @@ impl Analyst<'_> {
             compared: if named == Some(NameKind::Statement) { vec![] } else { self.compared_in_views },
             binary: false,
             cursor: None,
+            persons: persons.filter(|_| named.is_none()),
         })
     }
 

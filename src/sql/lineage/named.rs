@@ -4,11 +4,12 @@
 //! ask for, and what EXECUTE and FETCH show is opened as the named statement's columns. The session keeps the names
 //! ([`Named`]); nothing here knows whether the server has them, too. Rights are asked for when a name is used.
 
+use super::person::origins;
 use super::print::{quoted, sealed_type};
 use super::scope::{Ctes, Scope};
 use super::{
-    Analyst, Context, Effects, Lineage, Output, ParameterSlot, ParameterUse, Piece, Recipe, SealedShape,
-    Shape, Tagged, Use,
+    Analyst, Context, Effects, Lineage, Output, ParameterSlot, ParameterUse, Persons, Piece, Recipe,
+    SealedShape, Shape, Tagged, Use,
 };
 use crate::catalog::{Action, State};
 use crate::sql::StatementText;
@@ -80,6 +81,8 @@ pub struct Definition {
     pub shown: Vec<Cow<'static, str>>,
     /// A cursor whose rows come in binary.
     pub binary: bool,
+    /// Whose cells its rows show.
+    pub persons: Option<Persons>,
 }
 
 /// Analyses `EXECUTE` of a known name, or EXPLAIN of it.
@@ -129,6 +132,7 @@ pub(in crate::sql) fn analyse_execute(
         .unzip();
     Ok(Lineage {
         columns: definition.columns.clone().filter(|_| runs.is_none()),
+        persons: definition.persons.clone().filter(|_| runs.is_none()),
         uses,
         named: Some(shown),
         compared: definition.compared.iter().cloned().chain(lineage.compared).collect(),
@@ -140,6 +144,7 @@ pub(in crate::sql) fn analyse_execute(
 pub(in crate::sql) fn fetched(text: &str, cursor: String, definition: &Definition) -> Lineage {
     Lineage {
         columns: definition.columns.clone(),
+        persons: definition.persons.clone(),
         uses: definition.uses.clone(),
         named: Some(definition.shown.clone()),
         binary: definition.binary,
@@ -177,6 +182,7 @@ pub(super) fn passed(kind: &'static str, text: String, effects: Effects) -> Line
         compared: vec![],
         binary: false,
         cursor: None,
+        persons: None,
     }
 }
 
@@ -195,7 +201,9 @@ impl Analyst<'_> {
             return Err(Problem::not_understood("this statement in PREPARE"));
         }
         let (_, outputs, effects) = self.statement(statement)?;
+        let origins = origins(outputs.as_deref());
         let columns = self.columns(outputs)?;
+        let persons = self.persons(&origins, columns.as_deref()).map(Persons::without_pins);
         let (parameters, _, client_parameters) = self.number_parameters(types.len());
         let declared = std::mem::take(types);
         let sealed = parameters.iter().any(|slot| slot.what != ParameterUse::Pass);
@@ -223,6 +231,7 @@ impl Analyst<'_> {
             compared: self.compared_literals(),
             shown: vec![],
             binary: false,
+            persons,
         });
         Ok(Effects { names: true, ..Effects::default() })
     }
@@ -247,7 +256,9 @@ impl Analyst<'_> {
         let binary = *binary == Some(true);
         let [name] = names.as_slice() else { return Err(Problem::not_understood("this form of DECLARE")) };
         let outputs = self.query(query, None, &Ctes::default(), None)?;
+        let origins = origins(Some(&outputs));
         let columns = self.columns(Some(outputs))?;
+        let persons = self.persons(&origins, columns.as_deref()).map(Persons::without_pins);
         self.defines = Some(Definition {
             kind: NameKind::Cursor,
             name: super::scope::fold(name),
@@ -259,6 +270,7 @@ impl Analyst<'_> {
             compared: vec![],
             shown: vec![],
             binary,
+            persons,
         });
         Ok(Effects { names: true, ..Effects::default() })
     }

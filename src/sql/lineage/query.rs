@@ -5,6 +5,7 @@ use super::compare::is_null;
 use super::deferred::Meets;
 use super::join::items;
 use super::naming::output_name;
+use super::person::Pairs;
 use super::print::{cast, sealed_type};
 use super::relation::quoted_ident;
 use super::scope::{Ctes, Out, Scope, fold, parts};
@@ -99,7 +100,9 @@ impl Analyst<'_> {
                 let mut first = query.clone();
                 let term = first_term(&mut first);
                 let (outputs, _) = self.dry(|analyst| analyst.set_expr(term, outer, ctes, None))?;
-                let outputs = outputs.into_iter().map(Out::without_slots).collect();
+                // Of what else the rows are is known when the other terms are read.
+                let outputs =
+                    outputs.into_iter().map(|out| Out { origin: None, ..out.without_slots() }).collect();
                 ctes.push(name.clone(), renamed(outputs, &alias.columns));
             }
             self.moves = self.in_view > 0 && !*recursive;
@@ -188,12 +191,14 @@ impl Analyst<'_> {
                 let (left_outputs, _) = self.set_expr(left, outer, ctes, targets)?;
                 let (right_outputs, _) = self.set_expr(right, outer, ctes, targets)?;
                 let mut outputs = vec![];
+                let mut pairs = Pairs::default();
                 for (left_out, right_out) in left_outputs.into_iter().zip(right_outputs) {
+                    let origin = self.paired(&mut pairs, left_out.origin, right_out.origin);
                     let shape = self.unite(left_out.shape, right_out.shape, &name)?;
                     if compares {
                         self.compared(&shape, &name, None)?;
                     }
-                    outputs.push(Out { name: left_out.name, shape });
+                    outputs.push(Out { name: left_out.name, shape, origin });
                 }
                 Ok(plain(outputs))
             }
@@ -298,7 +303,7 @@ impl Analyst<'_> {
         let mut scope = Scope { outer, ctes: ctes.clone(), ..Scope::default() };
         self.from(from, &mut scope)?;
         if let Some(condition) = selection {
-            self.condition(condition, &scope, "WHERE")?;
+            self.filter(condition, &scope)?;
         }
         self.moves = moves && distinct.is_none() && having.is_none() && ungrouped(group_by);
         let outputs = self.projection(projection, &scope, targets)?;
@@ -362,7 +367,7 @@ impl Analyst<'_> {
                             }
                             None => out.shape.clone(),
                         };
-                        outputs.push(Out { name: out.name.clone(), shape });
+                        outputs.push(Out { shape, ..out.clone() });
                     }
                     continue;
                 }
@@ -374,6 +379,9 @@ impl Analyst<'_> {
             let aliased = alias.is_some();
             let name = alias.or_else(|| output_name(expr));
             let substitutions = self.substitutions;
+            let origin = scope.origin(expr);
+            let computes = self.computes;
+            self.computes |= origin.is_none();
             let shape = match targets.and_then(|targets| targets.get(index)) {
                 Some(target) => {
                     let shape = self.assign(expr, target, scope)?;
@@ -395,7 +403,8 @@ impl Analyst<'_> {
                 let alias = quoted_ident(name.as_deref().unwrap_or("?column?"));
                 *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
             }
-            outputs.push(Out { name, shape });
+            self.computes = computes;
+            outputs.push(Out { name, shape, origin });
         }
         Ok(outputs)
     }

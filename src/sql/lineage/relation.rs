@@ -272,7 +272,7 @@ impl Analyst<'_> {
         match self.find_relation(name, &scope.ctes)? {
             Found::Cte(outputs) => {
                 let own = parts(name)?.pop().unwrap_or_default();
-                let (alias, columns) = aliased(alias, &own, (*outputs).clone())?;
+                let (alias, columns) = aliased(alias, &own, self.referred_anew(&outputs))?;
                 scope.entries.push(Entry {
                     alias,
                     schema: None,
@@ -485,7 +485,7 @@ fn called(function: &str, shapes: Vec<Shape>) -> Vec<Out> {
     let value = function.ends_with("array_elements") || function.ends_with("array_elements_text");
     let name = if value { "value" } else { function };
     let name = (shapes.len() == 1).then(|| name.to_owned());
-    shapes.into_iter().map(|shape| Out { name: name.clone(), shape }).collect()
+    shapes.into_iter().map(|shape| Out { name: name.clone(), shape, origin: None }).collect()
 }
 
 fn simple_name(name: &ObjectName) -> Result<String, Problem> {

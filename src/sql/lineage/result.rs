@@ -2,7 +2,7 @@
 //!
 //! Values only, without a lifetime or a part of the tree. Deliberately absent: what may be disclosed, which policy says.
 
-use super::{CopyOptions, Definition};
+use super::{CopyOptions, Definition, Persons};
 use crate::catalog::{Action, ColumnId, Domain};
 use crate::value::DataType;
 use std::ops::Range;
@@ -205,6 +205,8 @@ pub struct Lineage {
     pub binary: bool,
     /// The cursor that it fetches from.
     pub cursor: Option<String>,
+    /// Whose cells its rows show; `None` when it reads of no table with a record key.
+    pub persons: Option<Persons>,
 }
 
 /// The rows that a COPY moves.

@@ -84,7 +84,7 @@ impl Analyst<'_> {
     pub(super) fn field_of(&mut self, row: &Shape, name: &str) -> Result<Option<Shape>, Problem> {
         let Shape::WholeRow(row) = row else { return Ok(None) };
         let found = row.columns.iter().find(|out| out.name.as_deref() == Some(name));
-        if let Some(Out { name: _, shape: Shape::Clear(column) }) = found {
+        if let Some(Out { name: _, shape: Shape::Clear(column), origin: _ }) = found {
             self.note(column, Action::Read, self.in_view > 0);
             if (self.context.guard)(column.id, column.name()).is_some() {
                 return Err(Problem::whole_row(&row.name));

@@ -3,6 +3,7 @@
 use super::introspect::NAMES;
 use super::join::Merge;
 use super::merging::Merging;
+use super::person::Origin;
 use super::{Analyst, SealedShape, Shape, Tagged};
 use crate::catalog::{Column, ColumnTag, Relation, RelationKind, State};
 use crate::sql::problem::{Problem, Trouble};
@@ -43,11 +44,13 @@ pub(in crate::sql) struct Out {
     /// `None` when PostgreSQL's choice of name is not certain here.
     pub(super) name: Option<String>,
     pub(super) shape: Shape,
+    /// What it is a column of, as it stands there: of relations with a record key only.
+    pub(super) origin: Option<Origin>,
 }
 
 impl Out {
     pub(super) fn named(name: &str, shape: Shape) -> Out {
-        Out { name: Some(name.to_owned()), shape }
+        Out { name: Some(name.to_owned()), shape, origin: None }
     }
     /// As it is outside of the reading that made it.
     pub(super) fn without_slots(mut self) -> Out {
@@ -334,10 +337,14 @@ impl Analyst<'_> {
         if view && self.context.catalog.sensitive_names().contains(&relation.name) {
             return self.view_columns(relation);
         }
+        let reference = self.refer(relation);
         relation
             .columns
             .iter()
-            .map(|column| Ok(Out::named(&column.name, self.column_shape(relation, column)?)))
+            .map(|column| {
+                let origin = reference.map(|reference| Origin::of(reference, relation, column));
+                Ok(Out { origin, ..Out::named(&column.name, self.column_shape(relation, column)?) })
+            })
             .collect()
     }
 }

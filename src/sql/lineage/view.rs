@@ -51,6 +51,7 @@ impl Analyst<'_> {
         let materialized = relation.kind == RelationKind::MaterializedView;
         let mut named = Vec::with_capacity(outputs.len());
         for (out, column) in outputs.into_iter().zip(&relation.columns) {
+            let origin = out.origin;
             let shape = match (out.shape, &column.tag) {
                 // Its rows are copies, which their own tags guard.
                 (Shape::Plain, Some(_)) if materialized => self.column_shape(relation, column)?,
@@ -65,7 +66,7 @@ impl Analyst<'_> {
                 }
                 (shape, _) => shape,
             };
-            named.push(Out::named(&column.name, shape));
+            named.push(Out { origin, ..Out::named(&column.name, shape) });
         }
         Ok(named)
     }
