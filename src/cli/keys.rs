@@ -9,8 +9,7 @@ use super::{CliError, ConfigDir, block_on};
 use crate::catalog::Seal;
 use crate::config::keys::{KeySettings, KeysUnusable, MasterKeySource};
 use crate::config::{Config, PROXY};
-use crate::crypto::Random;
-use crate::crypto::keyring::{DEFAULT_KEY, KeySummary, Keyring};
+use crate::crypto::keyring::{DEFAULT_KEY, KeySummary, Keyring, MasterKey};
 use crate::crypto::provider::SystemRandom;
 use crate::crypto::provider::file::{self, FileError};
 use crate::reseal::in_use::InUse;
@@ -18,7 +17,7 @@ use clap::{Args, Subcommand};
 use comfy_table::Table;
 use std::io::ErrorKind;
 use std::process::ExitCode;
-use zeroize::Zeroizing;
+use std::sync::Arc;
 
 /// The data keys, and the ids of domains
 #[derive(Subcommand)]
@@ -213,9 +212,12 @@ pub(super) fn ensure(config: &Config, mut say: impl FnMut(String)) -> Result<Key
     if let Some(line) = ensure_master_key(&config.keys)? {
         say(line);
     }
-    let master = config.keys.master_key().map_err(unusable)?;
     let is_new = !path.exists();
-    let mut keyring = if is_new { Keyring::create() } else { config.keys.keyring().map_err(unusable)? };
+    let (mut keyring, master) = if is_new {
+        (Keyring::create(), first_master_key(&config.keys, &mut say)?)
+    } else {
+        (config.keys.keyring().map_err(unusable)?, config.keys.master_key().map_err(unusable)?)
+    };
     let news = complete(config, &mut keyring)?;
     if is_new {
         file::create(path, &keyring, &master).map_err(cannot_write)?;
@@ -256,6 +258,17 @@ fn complete(config: &Config, keyring: &mut Keyring) -> Result<Vec<String>, CliEr
     Ok(news)
 }
 
+/// For a keyring that is to be made: a provider gets a new one to wrap, for there is nowhere else that it could be.
+fn first_master_key(keys: &KeySettings, say: &mut impl FnMut(String)) -> Result<Arc<MasterKey>, CliError> {
+    match keys.new_wrapped_key().map_err(unusable)? {
+        Some(master) => {
+            say("made a master key, wrapped by the provider's key: back that one up, too".to_owned());
+            Ok(master)
+        }
+        None => keys.master_key().map_err(unusable),
+    }
+}
+
 /// Only where no keyring could be wrapped by another one.
 fn ensure_master_key(keys: &KeySettings) -> Result<Option<String>, CliError> {
     let MasterKeySource::File(path) = &keys.master_key else { return Ok(None) };
@@ -270,10 +283,7 @@ fn ensure_master_key(keys: &KeySettings) -> Result<Option<String>, CliError> {
         ))
         .hint("Put the master key back, or name it by keys.master_key: without it the keyring cannot be opened."));
     }
-    let mut bytes = Zeroizing::new([0; 32]);
-    SystemRandom.fill(bytes.as_mut());
-    let mut text = Zeroizing::new(faster_hex::hex_string(bytes.as_ref()));
-    text.push('\n');
+    let text = MasterKey::generate(&mut SystemRandom).text();
     file::create_private(path, text.as_bytes()).map_err(cannot_write)?;
     Ok(Some(format!("made the master key {}: keep a copy elsewhere", path.display())))
 }

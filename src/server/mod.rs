@@ -9,6 +9,7 @@ mod certificate;
 pub mod examine;
 pub mod fault;
 pub mod fence;
+pub mod key_watch;
 pub mod ledger;
 pub mod listener;
 mod notice;
@@ -43,6 +44,7 @@ use crate::plan::cache::PlanCache;
 use crate::policy::Policy;
 use admin::{LogWatch, Part, Readiness};
 use arc_swap::ArcSwap;
+use key_watch::KeyWatch;
 use listener::Shared;
 use pump::unix_micros;
 use reload::Rim;
@@ -69,6 +71,7 @@ pub struct Prepared {
     pub ciphers: Arc<Ciphers>,
     pub users: Arc<Verifiers>,
     pub factors: Arc<SecondFactors>,
+    pub key_watch: KeyWatch,
     /// What the audit log calls this configuration.
     pub digest: String,
     /// (name, digest) of each file that it was read from.
@@ -124,6 +127,7 @@ impl Server {
         }
         readiness.set(Part::Log, Ok(()));
         readiness.set(Part::Keys, Ok(()));
+        metrics.key_provider(true);
         metrics.config_generation(1);
         metrics.config_read(true);
         let mut mock_secret = [0; 32];
@@ -193,6 +197,7 @@ impl Server {
             let following = sink::run(shared.clone(), settings.audit.clone(), sink.clone(), index);
             self.tasks.push(tokio::spawn(following));
         }
+        self.tasks.push(tokio::spawn(key_watch::watch(shared.clone())));
         self.tasks.push(tokio::spawn(watch_log(shared.clone())));
         self.tasks.push(tokio::spawn(watch_database(shared)));
         Ok(())

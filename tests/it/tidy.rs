@@ -35,12 +35,13 @@ const MAY_USE: [(&str, &str); 18] = [
 ];
 
 /// Where a foreign crate may be named: paths below `src/`.
-const CRATES: [(&str, &[&str]); 13] = [
+const CRATES: [(&str, &[&str]); 14] = [
     ("sqlparser", &["sql/"]),
     ("aes", &["crypto/siv/", "crypto/mask_key.rs"]),
     ("fpe", &["crypto/mask_key.rs"]),
     ("fake", &["policy/mask/keyed.rs", "demo/"]),
     ("aes_siv", &["crypto/"]),
+    ("cryptoki", &["crypto/provider/pkcs11.rs"]),
     ("pgwire", &["wire/", "auth/"]),
     ("tokio", &["server/", "audit/writer", "crypto/provider/", "reseal/", "cli/", "demo/"]),
     ("tokio_postgres", &["server/", "reseal/", "cli/", "demo/"]),
