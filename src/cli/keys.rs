@@ -1,9 +1,10 @@
 //! `pgveil keys`: makes what is missing of the key files, lists what the keyring holds, and changes it (`rotate`).
 //!
-//! Guarantees: a key that exists is never replaced, and none is ever printed; a keyring whose master key is missing stops
+//! Guarantees: a key that exists is never replaced, and none is ever printed but in shares, by who asks for them (`shares`); a keyring whose master key is missing stops
 //! the command instead of getting a new one. Deliberately absent: preparing the database (`init`), converting (`reseal`).
 
 mod rotate;
+pub(super) mod shares;
 
 use super::{CliError, ConfigDir, block_on};
 use crate::catalog::Seal;
@@ -27,6 +28,8 @@ pub enum Keys {
     Rotate(rotate::Rotate),
     Retire(rotate::Retire),
     Rewrap(rotate::Rewrap),
+    Split(shares::Split),
+    Recover(shares::Recover),
 }
 
 /// Make what is missing: master key, keyring, and in it a key and an id for each domain of policy.toml
@@ -63,6 +66,8 @@ impl Keys {
             Keys::Rotate(command) => command.run(),
             Keys::Retire(command) => command.run(),
             Keys::Rewrap(command) => command.run(),
+            Keys::Split(command) => command.run(),
+            Keys::Recover(command) => command.run(),
         }?;
         Ok(ExitCode::SUCCESS)
     }

@@ -14,6 +14,7 @@ pub mod keyring;
 mod mask_key;
 pub mod provider;
 mod secrets;
+pub mod shares;
 mod siv;
 
 pub use cells::{Batch, Cells, Span};

@@ -11,31 +11,34 @@ use std::process::{Command, Stdio};
 const POLICY: &str = "[domain.email]\nlabel = \"pii.email\"\ntype = \"text\"\nseal = \"deterministic\"\n";
 
 /// A folder, and the environment of the commands that work on it.
-struct Place {
+pub struct Place {
     dir: tempfile::TempDir,
     environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Place {
-    fn new(keys: &str, environment: Vec<(&'static str, PathBuf)>) -> Place {
+    pub fn new(keys: &str, environment: Vec<(&'static str, PathBuf)>) -> Place {
         let place = Place { dir: tempfile::tempdir().unwrap(), environment };
         place.write("proxy.toml", keys);
         place.write("tags.toml", "");
         place.write("policy.toml", POLICY);
         place
     }
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
+    pub fn environment(&self) -> &[(&'static str, PathBuf)] {
+        &self.environment
+    }
     /// Standard output, standard error and exit code; neither may ever show the PIN.
-    fn run(&self, arguments: &[&str]) -> (String, String, i32) {
+    pub fn run(&self, arguments: &[&str]) -> (String, String, i32) {
         run(self.dir.path(), &self.environment, arguments)
     }
-    fn must(&self, arguments: &[&str]) -> String {
+    pub fn must(&self, arguments: &[&str]) -> String {
         let (said, error, code) = self.run(arguments);
         assert_eq!(code, 0, "{arguments:?}: {error}");
         said
@@ -77,7 +80,7 @@ fn pkcs11(module: &Path, token: &str, key: &str, pin: &str) -> String {
 const FROM_ENVIRONMENT: &str = "pin = \"${TOKEN_PIN}\"";
 
 /// A folder whose master key is in a token.
-fn with_token(hsm: &SoftHsm) -> Place {
+pub fn with_token(hsm: &SoftHsm) -> Place {
     let environment = vec![hsm.environment(), ("TOKEN_PIN", PathBuf::from(PIN))];
     Place::new(&pkcs11(hsm.module(), "pgveil", "master", FROM_ENVIRONMENT), environment)
 }

@@ -39,6 +39,7 @@ mod inference;
 mod init;
 mod introspection;
 mod key_providers;
+mod key_shares;
 mod keyed;
 mod keys;
 mod leak;
