@@ -222,6 +222,13 @@ need_softhsm() {
         "apt install softhsm2 opensc or dnf install softhsm opensc"
 }
 
+# age, which opens what keys export seals.
+need_age() {
+    if have age; then return; fi
+    install_packages "apt:age" "dnf:age" "brew:age" || true
+    have age || fail "age not found, and it could not be installed" "apt install age, dnf install age or brew install age"
+}
+
 # valgrind, and the runner of gungraun in the version of Cargo.toml, which count instructions (benches/counts).
 need_valgrind() {
     if have valgrind; then return; fi

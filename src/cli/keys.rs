@@ -1,8 +1,9 @@
 //! `pgveil keys`: makes what is missing of the key files, lists what the keyring holds, and changes it (`rotate`).
 //!
-//! Guarantees: a key that exists is never replaced, and none is ever printed but in shares, by who asks for them (`shares`); a keyring whose master key is missing stops
+//! Guarantees: a key that exists is never replaced, and none is ever printed but in shares (`shares`) or sealed (`escrow`), to who asks for it; a keyring whose master key is missing stops
 //! the command instead of getting a new one. Deliberately absent: preparing the database (`init`), converting (`reseal`).
 
+mod escrow;
 mod rotate;
 pub(super) mod shares;
 
@@ -30,6 +31,8 @@ pub enum Keys {
     Rewrap(rotate::Rewrap),
     Split(shares::Split),
     Recover(shares::Recover),
+    Export(escrow::Export),
+    Import(escrow::Import),
 }
 
 /// Make what is missing: master key, keyring, and in it a key and an id for each domain of policy.toml
@@ -68,6 +71,8 @@ impl Keys {
             Keys::Rewrap(command) => command.run(),
             Keys::Split(command) => command.run(),
             Keys::Recover(command) => command.run(),
+            Keys::Export(command) => command.run(),
+            Keys::Import(command) => command.run(),
         }?;
         Ok(ExitCode::SUCCESS)
     }

@@ -203,6 +203,16 @@ struct StoredKey {
     wrapped: String,
 }
 
+/// What [`Keyring::export`] makes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exported<'t> {
+    pgveil_keys: u32,
+    /// Where it stands, so that no copy is made of it.
+    master_key: &'t str,
+    keyring: Stored,
+}
+
 const CHECK_TEXT: &[u8] = b"pgveil keyring";
 
 impl Keyring {
@@ -225,7 +235,13 @@ impl Keyring {
     /// # Errors
     /// [`KeyringError::WrongMasterKey`] or [`KeyringError::Damaged`].
     pub fn unwrap_json(json: &str, master: &MasterKey) -> Result<Keyring, KeyringError> {
-        let stored = stored(json)?;
+        Keyring::unwrap_stored(stored(json)?, master)
+    }
+
+    fn unwrap_stored(stored: Stored, master: &MasterKey) -> Result<Keyring, KeyringError> {
+        if stored.format != 1 {
+            return Err(KeyringError::Damaged("a newer format"));
+        }
         let mut siv = master.wrapping();
         let check = unhex(&stored.check)?;
         match siv.decrypt([b"check".as_slice()], &check) {
@@ -295,6 +311,38 @@ impl Keyring {
         let mut json = serde_json::to_string_pretty(&stored).expect("strings and numbers are JSON");
         json.push('\n');
         json
+    }
+
+    /// Everything that the keyring is, for its own safe: the JSON form, and the master key that opens it, one made for this. It is
+    /// as secret as the keys: it leaves sealed.
+    pub fn export(&self, random: &mut dyn Random) -> Zeroizing<String> {
+        let master = MasterKey::generate(random);
+        let keyring = self.wrap_json(&master);
+        let mut text = Zeroizing::new(String::with_capacity(keyring.len() + 256));
+        for part in [
+            "{\"pgveil_keys\":1,\"master_key\":\"",
+            master.text().trim_end(),
+            "\",\"keyring\":",
+            &keyring,
+            "}\n",
+        ] {
+            text.push_str(part);
+        }
+        text
+    }
+
+    /// What [`export`](Self::export) made.
+    ///
+    /// # Errors
+    /// [`KeyringError::Damaged`], when it is anything else.
+    pub fn import(text: &str) -> Result<Keyring, KeyringError> {
+        let strange = |_| KeyringError::Damaged("not what keys export makes");
+        let exported: Exported<'_> = serde_json::from_str(text).map_err(strange)?;
+        if exported.pgveil_keys != 1 {
+            return Err(KeyringError::Damaged("a newer format"));
+        }
+        let master = MasterKey::parse(exported.master_key)?;
+        Keyring::unwrap_stored(exported.keyring, &master)
     }
 
     /// The id of a domain, given out now if it has none. True when it was given out now.
@@ -464,12 +512,7 @@ fn binding(name: &str, version: u16) -> Vec<Vec<u8>> {
 }
 
 fn stored(json: &str) -> Result<Stored, KeyringError> {
-    let stored: Stored =
-        serde_json::from_str(json).map_err(|_| KeyringError::Damaged("not the JSON of a keyring"))?;
-    if stored.format != 1 {
-        return Err(KeyringError::Damaged("a newer format"));
-    }
-    Ok(stored)
+    serde_json::from_str(json).map_err(|_| KeyringError::Damaged("not the JSON of a keyring"))
 }
 
 fn unhex(text: &str) -> Result<Vec<u8>, KeyringError> {
@@ -563,6 +606,19 @@ mod tests {
         let bare = MasterKey::new([3; 32]);
         Keyring::unwrap_json(&json, &bare).expect("the bare key opens it, too");
         assert_eq!(Keyring::wrapped_master(&sample().wrap_json(&bare)), Ok(None));
+    }
+
+    #[test]
+    fn an_export_is_the_whole_keyring() {
+        let text = sample().export(&mut Fixed(9));
+        let again = Keyring::import(&text).unwrap_or_else(|error| panic!("{error}"));
+        let master = MasterKey::new([3; 32]);
+        assert_eq!(again.wrap_json(&master), sample().wrap_json(&master));
+        for (from, to) in
+            [("\"pgveil_keys\":1", "\"pgveil_keys\":2"), ("email", "phone"), ("09", "08"), ("{", "")]
+        {
+            assert!(Keyring::import(&text.replacen(from, to, 1)).is_err(), "{from}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 #[doc = include_str!("FORMAT.md")]
 pub mod format {}
 
+pub mod age;
 mod cells;
 mod cipher;
 pub mod envelope;

@@ -38,6 +38,7 @@ mod indexes;
 mod inference;
 mod init;
 mod introspection;
+mod key_escrow;
 mod key_providers;
 mod key_shares;
 mod keyed;
