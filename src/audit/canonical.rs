@@ -172,6 +172,10 @@ fn write_event(event: &Event, object: &mut Object<'_>) {
             object.unsigned("cut", *cut);
         }
         Event::Removed { before } => object.unsigned("before", *before),
+        Event::KeysExported { at, to } => {
+            object.text("at", at);
+            object.text("to", to);
+        }
         Event::KeyChanged { key } => object.text("key", key),
     }
 }
@@ -385,6 +389,7 @@ fn read_event(fields: &mut Fields) -> Option<Event> {
             Event::Recovered { unsigned: fields.unsigned("unsigned")?, cut: fields.unsigned("cut")? }
         }
         "removed" => Event::Removed { before: fields.unsigned("before")? },
+        "keys_exported" => Event::KeysExported { at: fields.text("at")?, to: fields.text("to")? },
         "key_changed" => Event::KeyChanged { key: fields.text("key")? },
         _ => return None,
     })

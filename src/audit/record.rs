@@ -25,6 +25,7 @@ impl Event {
             Event::Refused { .. } => "refused",
             Event::Recovered { .. } => "recovered",
             Event::Removed { .. } => "removed",
+            Event::KeysExported { .. } => "keys_exported",
             Event::KeyChanged { .. } => "key_changed",
         }
     }

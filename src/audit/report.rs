@@ -158,6 +158,9 @@ impl Report {
             Event::Removed { before } => {
                 self.change(record, format!("the first {before} lines of the log were removed: retention"));
             }
+            Event::KeysExported { at, to } => {
+                self.change(record, format!("all keys were given out at {at}, to {to}"));
+            }
             Event::KeyChanged { key } => self.change(record, format!("the log's signing key became {key}")),
             Event::Recovered { unsigned, cut } => {
                 let what = format!("unclean end: {unsigned} records had no checkpoint, {cut} bytes were cut");

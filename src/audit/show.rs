@@ -156,6 +156,9 @@ fn statement_and_result(event: &Event) -> (String, String) {
             (quoted("", shape), format!("{} {}", printable(sqlstate), printable(reason)))
         }
         Event::Removed { before } => (String::new(), format!("the lines before line {}", before + 1)),
+        Event::KeysExported { at, to } => {
+            (String::new(), format!("to {} at {}", printable(to), printable(at)))
+        }
         Event::KeyChanged { key } => (String::new(), format!("to {}", short(key))),
         Event::Recovered { unsigned, cut } => {
             (String::new(), format!("{unsigned} records had no checkpoint, {cut} bytes cut"))

@@ -34,7 +34,7 @@ pub mod workers;
 pub mod world;
 
 use crate::audit::writer::{Log, LogSettings};
-use crate::audit::{AuditRecord, Event};
+use crate::audit::{AuditRecord, Event, pending};
 use crate::auth::Verifiers;
 use crate::auth::otp::SecondFactors;
 use crate::catalog::Tags;
@@ -281,11 +281,32 @@ async fn bind_unix(path: &std::path::Path) -> std::io::Result<UnixListener> {
 /// Tries a log that could not be written again each second: whoever sends no traffic because of `/readyz` would otherwise
 /// never learn that it can be.
 async fn watch_log(shared: Arc<Shared>) {
+    let mut failed = false;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         // Readiness is told by the log's own watch.
-        let _ = shared.log.usable().await;
+        if shared.log.usable().await.is_ok() {
+            let recorded = record_notes(&shared).await;
+            match &recorded {
+                Err(error) if !failed => {
+                    tracing::error!(%error, "what commands left word of could not be recorded");
+                }
+                _ => {}
+            }
+            failed = recorded.is_err();
+        }
     }
+}
+
+/// Records what commands left word of.
+async fn record_notes(shared: &Shared) -> std::io::Result<()> {
+    let folder = shared.rim.load().settings.audit.folder.clone();
+    let Some(taken) = pending::take(&folder)? else { return Ok(()) };
+    for event in &taken.events {
+        let recorded = shared.log.record(about_ourselves(event.clone())).await;
+        recorded.map_err(std::io::Error::other)?;
+    }
+    taken.done()
 }
 
 /// Polls the catalogs of databases in use each second, and whether the database answers at all.

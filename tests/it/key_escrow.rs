@@ -2,6 +2,7 @@
 
 use crate::hsm::SoftHsm;
 use crate::key_providers::{Place, with_token};
+use crate::proxy::{self, Proxy, eventually};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -85,6 +86,39 @@ fn an_export_opens_for_its_recipients_and_comes_back() {
         assert_eq!(other.must(&["keys", "init"]), "nothing to do: everything is there\n");
         let (said, code) = import(other, &plain);
         assert!(code == 1 && said.contains("is there already"), "{said}");
+    }
+}
+
+/// The command leaves word, and the log's owner records it: at once where it runs, else when it starts.
+#[test]
+fn what_leaves_is_in_the_log() {
+    let mut proxy = Proxy::start(proxy::POLICY, proxy::TAGS);
+    let ann = identity(proxy.dir(), "ann");
+    let recorded = |proxy: &Proxy| -> Vec<String> {
+        let audit = proxy.dir().join("audit").display().to_string();
+        let shown = proxy.must(&["audit", "show", &audit, "--json"]);
+        let lines = shown.lines().filter(|line| line.contains("\"keys_exported\""));
+        lines.map(str::to_owned).collect()
+    };
+    proxy.must(&["keys", "export", "--to", &ann]);
+    eventually("the record", || recorded(&proxy).len() == 1);
+    assert!(recorded(&proxy)[0].contains(&format!("\"to\":\"{ann}\"")), "{:?}", recorded(&proxy));
+    proxy.signal("TERM");
+    proxy.wait();
+    let shares = proxy.must(&["keys", "split", "2/3"]);
+    assert_eq!(recorded(&proxy).len(), 1);
+    proxy.serve();
+    eventually("the record", || recorded(&proxy).len() == 2);
+    assert!(recorded(&proxy)[1].contains("3 shares, any 2 of them, set"), "{:?}", recorded(&proxy));
+    let log = recorded(&proxy).concat();
+    assert!(shares.lines().all(|share| !log.contains(share.rsplit('-').nth(1).unwrap())));
+
+    // What cannot be recorded is not given out.
+    fs::remove_file(proxy.dir().join("audit/notes")).unwrap();
+    fs::create_dir(proxy.dir().join("audit/notes")).unwrap();
+    for command in [&["keys", "export", "--to", &ann][..], &["keys", "split", "2/3"]] {
+        let (said, error, code) = proxy.run(command);
+        assert!(code == 1 && said.is_empty() && error.contains("not given out"), "{said}{error}");
     }
 }
 

@@ -1,9 +1,9 @@
 //! `pgveil keys export`, `import`: the whole keyring for a safe, sealed to those who may open it, and back.
 //!
 //! Guarantees: what is exported leaves sealed, and opens without this machine, its master key or its token; an import makes a keyring
-//! where there is none and replaces none. Deliberately absent: opening what was sealed (`age -d` does, where the identity is).
+//! where there is none and replaces none; the log is told before anything leaves. Deliberately absent: opening what was sealed (`age -d` does, where the identity is).
 
-use super::{cannot_write, ensure_master_key, first_master_key, unusable};
+use super::{cannot_write, ensure_master_key, first_master_key, leave_word, unusable};
 use crate::cli::{CliError, ConfigDir};
 use crate::crypto::age::{self, Recipient};
 use crate::crypto::keyring::Keyring;
@@ -57,6 +57,8 @@ impl Export {
         let sealed = age::seal(plain.as_bytes(), &self.to, &mut SystemRandom).map_err(|error| {
             CliError::new(error.to_string()).hint("Give a recipient whose identity someone holds.")
         })?;
+        let to: Vec<String> = self.to.iter().map(ToString::to_string).collect();
+        leave_word(&config, to.join(", "))?;
         match &self.out {
             Some(path) => file::create_private(path, sealed.as_bytes()).map_err(cannot_write)?,
             None => std::io::stdout()
