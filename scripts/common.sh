@@ -211,6 +211,24 @@ need_pgbouncer() {
         "apt install pgbouncer, dnf install pgbouncer or brew install pgbouncer"
 }
 
+# SoftHSM, a token that keeps a master key in a test, and OpenSC's tool and spy: on the machine, else by its package manager.
+has_softhsm() {
+    have softhsm2-util && have pkcs11-tool && find /usr/lib /usr/lib64 -maxdepth 2 -name pkcs11-spy.so 2>/dev/null | grep -q .
+}
+need_softhsm() {
+    if has_softhsm; then return; fi
+    install_packages "apt:softhsm2 opensc" "dnf:softhsm opensc" || true
+    has_softhsm || fail "no SoftHSM (softhsm2-util), or no OpenSC (pkcs11-tool, pkcs11-spy.so), and they could not be installed" \
+        "apt install softhsm2 opensc or dnf install softhsm opensc"
+}
+
+# age, which opens what keys export seals.
+need_age() {
+    if have age; then return; fi
+    install_packages "apt:age" "dnf:age" "brew:age" || true
+    have age || fail "age not found, and it could not be installed" "apt install age, dnf install age or brew install age"
+}
+
 # valgrind, and the runner of gungraun in the version of Cargo.toml, which count instructions (benches/counts).
 need_valgrind() {
     if have valgrind; then return; fi

@@ -174,6 +174,7 @@ struct Inner {
     bytes: [IntCounter; 4],
     config_generation: IntGauge,
     config_last_reload_successful: IntGauge,
+    key_provider_up: IntGauge,
     sealed_ratio: GaugeVec,
 }
 
@@ -313,6 +314,10 @@ impl Metrics {
                 "config_last_reload_successful",
                 "1 when the configuration was last read without a mistake, 0 when an older one holds on.",
             ),
+            key_provider_up: m.gauge(
+                "key_provider_up",
+                "1 when a proxy that starts now would get its keys, 0 when this one lives on those in its memory.",
+            ),
             sealed_ratio: m.register(
                 GaugeVec::new(
                     Opts::new(
@@ -444,6 +449,10 @@ impl Metrics {
     /// Whether the configuration that was read last (at the start or a reload) holds.
     pub fn config_read(&self, holds: bool) {
         self.0.config_last_reload_successful.set(i64::from(holds));
+    }
+    /// Whether the keys could be had again, when it was last looked.
+    pub fn key_provider(&self, is_up: bool) {
+        self.0.key_provider_up.set(i64::from(is_up));
     }
     /// The columns to be sealed (`schema.table.column`) and how far each is, 0 to 1; forgets all others.
     pub fn sealed_ratios<'a>(&self, columns: impl IntoIterator<Item = (&'a str, f64)>) {

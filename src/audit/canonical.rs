@@ -181,6 +181,10 @@ fn write_event(event: &Event, object: &mut Object<'_>) {
         }
         Event::Removed { before } => object.unsigned("before", *before),
         Event::PersonForgotten { table } => object.text("table", table),
+        Event::KeysExported { at, to } => {
+            object.text("at", at);
+            object.text("to", to);
+        }
         Event::KeyChanged { key } => object.text("key", key),
     }
 }
@@ -402,6 +406,7 @@ fn read_event(fields: &mut Fields) -> Option<Event> {
         }
         "removed" => Event::Removed { before: fields.unsigned("before")? },
         "person_forgotten" => Event::PersonForgotten { table: fields.text("table")? },
+        "keys_exported" => Event::KeysExported { at: fields.text("at")?, to: fields.text("to")? },
         "key_changed" => Event::KeyChanged { key: fields.text("key")? },
         _ => return None,
     })

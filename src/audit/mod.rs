@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a record is on disk before [`writer::Log`] gives a [`Ticket`] for it, and under a signed checkpoint a moment later; the
 //! log verifies with the public key alone. Deliberately absent: values, literals, SQL other than shapes. Only [`writer`]
-//! (which owns the newest segment), [`resume`] (which reads it at the start), [`segments`], [`follow`], [`witness`], [`keys`] and [`persons`] touch the
+//! (which owns the newest segment), [`resume`] (which reads it at the start), [`segments`], [`follow`], [`witness`], [`keys`], [`pending`] and [`persons`] touch the
 //! disk; the rest is pure.
 
 pub mod canonical;
@@ -13,6 +13,7 @@ pub mod follow;
 pub mod keys;
 mod lines;
 pub mod note;
+pub mod pending;
 pub mod persons;
 pub mod proof;
 pub mod record;
@@ -128,6 +129,13 @@ pub enum Event {
     /// Nobody can tell any more which records speak of a person of this table. Who it was is not said.
     PersonForgotten {
         table: String,
+    },
+    /// Keys were given out by a command, which left word of it before it did.
+    KeysExported {
+        /// When, RFC 3339 in UTC.
+        at: String,
+        /// To whom or how: `age1…`, or which shares.
+        to: String,
     },
     /// The last word of a signing key: what it hands over to.
     KeyChanged {

@@ -27,6 +27,7 @@ impl Event {
             Event::Recovered { .. } => "recovered",
             Event::Removed { .. } => "removed",
             Event::PersonForgotten { .. } => "person_forgotten",
+            Event::KeysExported { .. } => "keys_exported",
             Event::KeyChanged { .. } => "key_changed",
         }
     }

@@ -164,6 +164,9 @@ impl Report {
                     format!("a person of table {table} was forgotten: which records speak of them"),
                 );
             }
+            Event::KeysExported { at, to } => {
+                self.change(record, format!("all keys were given out at {at}, to {to}"));
+            }
             Event::KeyChanged { key } => self.change(record, format!("the log's signing key became {key}")),
             Event::Recovered { unsigned, cut } => {
                 let what = format!("unclean end: {unsigned} records had no checkpoint, {cut} bytes were cut");

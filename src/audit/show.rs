@@ -177,6 +177,9 @@ fn statement_and_result(event: &Event) -> (String, String) {
         Event::PersonForgotten { table } => {
             (String::new(), format!("a person of {} can be told no more", printable(table)))
         }
+        Event::KeysExported { at, to } => {
+            (String::new(), format!("to {} at {}", printable(to), printable(at)))
+        }
         Event::KeyChanged { key } => (String::new(), format!("to {}", short(key))),
         Event::Recovered { unsigned, cut } => {
             (String::new(), format!("{unsigned} records had no checkpoint, {cut} bytes cut"))

@@ -44,6 +44,7 @@ fn class_of(event: &Event) -> (u64, u64, u64, &'static str) {
         | Event::Recovered { .. }
         | Event::Removed { .. }
         | Event::PersonForgotten { .. }
+        | Event::KeysExported { .. }
         | Event::KeyChanged { .. } => (6002, 6, 99, "Other"),
     }
 }
@@ -53,7 +54,7 @@ fn status_of(event: &Event) -> (u64, u64) {
     match event {
         Event::LogInFailed { .. } | Event::Refused { .. } => (2, 3),
         Event::Outcome { sqlstate, .. } if sqlstate != "00000" => (2, 2),
-        Event::Recovered { .. } | Event::BreakGlass { .. } => (99, 4),
+        Event::Recovered { .. } | Event::BreakGlass { .. } | Event::KeysExported { .. } => (99, 4),
         Event::SecondFactor { outcome } if outcome != "given" => (2, 3),
         _ => (1, 1),
     }

@@ -112,6 +112,14 @@ fn keys(config: &Config) -> Vec<Mistake> {
     match config.keys.keyring() {
         Err(error) => findings.push(finding(&config.places.keys, "unusable-keys", error.message, error.hint)),
         Ok(keyring) => {
+            if let Some(key) = config.keys.outdated_key() {
+                let message = format!(
+                    "the keyring's master key is wrapped by key \"{key}\", not by the one that is named here"
+                );
+                let hint = "Run: pgveil keys rewrap (it takes a new master key to the one that is named).";
+                let finding = finding(&config.places.keys, "configuration-advice", message, hint);
+                findings.push(Mistake { weight: Weight::Advice, ..finding });
+            }
             if let Err(error) = config.second_factors() {
                 let place = Place { file: config.dir.join(config::USERS), line: 1 };
                 findings.push(finding(&place, "unusable-keys", error.message, error.hint));

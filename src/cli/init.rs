@@ -11,6 +11,7 @@ use crate::config::keys::mode;
 use crate::config::{self, Config, users};
 use crate::crypto::keyring::Keyring;
 use crate::crypto::provider::{SystemRandom, file};
+use crate::crypto::shares::Quorum;
 use crate::crypto::{KeyVersion, Random, envelope};
 use crate::server::prepare::{self, WantedRole, WantedType};
 use crate::server::prepare_ledger;
@@ -42,6 +43,9 @@ pub struct Init {
     /// user's connection to [database] service_database is used. The password may come from PGPASSWORD instead
     #[arg(long, value_name = "URL", env = "PGVEIL_DATABASE_URL", hide_env_values = true)]
     database: Option<String>,
+    /// Print the master key in shares, too, any K of N of which make it again (as keys split does)
+    #[arg(long, value_name = "K/N", value_parser = keys::shares::quorum)]
+    split: Option<Quorum>,
 }
 
 /// The example files, and their modes.
@@ -66,6 +70,9 @@ impl Init {
         made |= block_on(database(&config, &keyring, self.database.as_deref()))?;
         if !made {
             println!("nothing to do: everything is there");
+        }
+        if let Some(quorum) = self.split {
+            keys::shares::print(&config, quorum)?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,16 +1,18 @@
 //! `pgveil keys`: makes what is missing of the key files, lists what the keyring holds, and changes it (`rotate`).
 //!
-//! Guarantees: a key that exists is never replaced, and none is ever printed; a keyring whose master key is missing stops
+//! Guarantees: a key that exists is never replaced, and none is ever printed but in shares (`shares`) or sealed (`escrow`), to who asks for it; a keyring whose master key is missing stops
 //! the command instead of getting a new one. Deliberately absent: preparing the database (`init`), converting (`reseal`).
 
+mod escrow;
 mod rotate;
+pub(super) mod shares;
 
 use super::{CliError, ConfigDir, block_on};
+use crate::audit::pending;
 use crate::catalog::Seal;
 use crate::config::keys::{KeySettings, KeysUnusable, MasterKeySource};
 use crate::config::{Config, PROXY};
-use crate::crypto::Random;
-use crate::crypto::keyring::{DEFAULT_KEY, KeySummary, Keyring};
+use crate::crypto::keyring::{DEFAULT_KEY, KeySummary, Keyring, MasterKey};
 use crate::crypto::provider::SystemRandom;
 use crate::crypto::provider::file::{self, FileError};
 use crate::reseal::in_use::InUse;
@@ -18,7 +20,7 @@ use clap::{Args, Subcommand};
 use comfy_table::Table;
 use std::io::ErrorKind;
 use std::process::ExitCode;
-use zeroize::Zeroizing;
+use std::sync::Arc;
 
 /// The data keys, and the ids of domains
 #[derive(Subcommand)]
@@ -28,6 +30,10 @@ pub enum Keys {
     Rotate(rotate::Rotate),
     Retire(rotate::Retire),
     Rewrap(rotate::Rewrap),
+    Split(shares::Split),
+    Recover(shares::Recover),
+    Export(escrow::Export),
+    Import(escrow::Import),
 }
 
 /// Make what is missing: master key, keyring, and in it a key and an id for each domain of policy.toml
@@ -64,6 +70,10 @@ impl Keys {
             Keys::Rotate(command) => command.run(),
             Keys::Retire(command) => command.run(),
             Keys::Rewrap(command) => command.run(),
+            Keys::Split(command) => command.run(),
+            Keys::Recover(command) => command.run(),
+            Keys::Export(command) => command.run(),
+            Keys::Import(command) => command.run(),
         }?;
         Ok(ExitCode::SUCCESS)
     }
@@ -189,6 +199,13 @@ fn listed<'a>(config: &'a Config, keyring: &Keyring) -> Vec<Listed<'a>> {
     keys
 }
 
+/// Has the log's writer record that keys are given out; where there is no log, nobody does.
+fn leave_word(config: &Config, to: String) -> Result<(), CliError> {
+    let now = jiff::Timestamp::now().to_string();
+    let left = pending::leave(&config.settings.audit.folder, now, to);
+    left.map(|_| ()).map_err(|fault| CliError { message: fault.message, hint: fault.hint })
+}
+
 fn unusable(error: KeysUnusable) -> CliError {
     CliError::new(error.message).hint(error.hint)
 }
@@ -213,9 +230,12 @@ pub(super) fn ensure(config: &Config, mut say: impl FnMut(String)) -> Result<Key
     if let Some(line) = ensure_master_key(&config.keys)? {
         say(line);
     }
-    let master = config.keys.master_key().map_err(unusable)?;
     let is_new = !path.exists();
-    let mut keyring = if is_new { Keyring::create() } else { config.keys.keyring().map_err(unusable)? };
+    let (mut keyring, master) = if is_new {
+        (Keyring::create(), first_master_key(&config.keys, &mut say)?)
+    } else {
+        (config.keys.keyring().map_err(unusable)?, config.keys.master_key().map_err(unusable)?)
+    };
     let news = complete(config, &mut keyring)?;
     if is_new {
         file::create(path, &keyring, &master).map_err(cannot_write)?;
@@ -256,6 +276,17 @@ fn complete(config: &Config, keyring: &mut Keyring) -> Result<Vec<String>, CliEr
     Ok(news)
 }
 
+/// For a keyring that is to be made: a provider gets a new one to wrap, for there is nowhere else that it could be.
+fn first_master_key(keys: &KeySettings, say: &mut impl FnMut(String)) -> Result<Arc<MasterKey>, CliError> {
+    match keys.new_wrapped_key().map_err(unusable)? {
+        Some(master) => {
+            say("made a master key, wrapped by the provider's key: back that one up, too".to_owned());
+            Ok(master)
+        }
+        None => keys.master_key().map_err(unusable),
+    }
+}
+
 /// Only where no keyring could be wrapped by another one.
 fn ensure_master_key(keys: &KeySettings) -> Result<Option<String>, CliError> {
     let MasterKeySource::File(path) = &keys.master_key else { return Ok(None) };
@@ -270,10 +301,7 @@ fn ensure_master_key(keys: &KeySettings) -> Result<Option<String>, CliError> {
         ))
         .hint("Put the master key back, or name it by keys.master_key: without it the keyring cannot be opened."));
     }
-    let mut bytes = Zeroizing::new([0; 32]);
-    SystemRandom.fill(bytes.as_mut());
-    let mut text = Zeroizing::new(faster_hex::hex_string(bytes.as_ref()));
-    text.push('\n');
+    let text = MasterKey::generate(&mut SystemRandom).text();
     file::create_private(path, text.as_bytes()).map_err(cannot_write)?;
     Ok(Some(format!("made the master key {}: keep a copy elsewhere", path.display())))
 }

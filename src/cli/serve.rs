@@ -1,7 +1,9 @@
 //! `pgveil serve`: runs the proxy until it is told to stop.
 
 use super::{CliError, ConfigDir, memory};
+use crate::config::keys::{KeySettings, KeysUnusable, Memory};
 use crate::config::{self, Config};
+use crate::server::key_watch::{KeyWatch, KeysAway};
 use crate::server::{Prepared, Reload, Server, StartError, fault};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,7 +22,7 @@ impl Serve {
         let config = self.config.load()?;
         log_to_stderr()?;
         let locked = memory::lock();
-        let dir = config.dir.clone();
+        let (dir, memory) = (config.dir.clone(), config.keys.memory.clone());
         let prepared = prepared(config)?;
         match locked {
             Ok(true) => tracing::info!("memory is locked: keys are not swapped out"),
@@ -34,7 +36,7 @@ impl Serve {
             .enable_all()
             .build()
             .map_err(|error| CliError::new(format!("cannot start the runtime: {error}")))?;
-        runtime.block_on(serve(prepared, reload_of(dir)))?;
+        runtime.block_on(serve(prepared, reload_of(dir, memory)))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -78,19 +80,27 @@ pub fn prepared(config: Config) -> Result<Prepared, CliError> {
         ciphers: Arc::new(ciphers),
         users: Arc::new(config.users),
         factors: Arc::new(factors),
+        key_watch: key_watch(config.keys),
         digest: config.digest,
         files: config.files,
     })
 }
 
-/// Reads the folder again when asked to.
-pub fn reload_of(dir: PathBuf) -> Reload {
-    Arc::new(move || read_again(&dir))
+fn key_watch(keys: KeySettings) -> KeyWatch {
+    let every = keys.check_every;
+    let away = |error: KeysUnusable| KeysAway { message: error.message, is_final: error.is_final };
+    KeyWatch { every, ask: Arc::new(move || keys.try_anew().map_err(away)) }
 }
 
-fn read_again(dir: &Path) -> Result<Prepared, Vec<String>> {
-    let config =
+/// Reads the folder again when asked to. A master key in `memory` is not asked for again.
+pub fn reload_of(dir: PathBuf, memory: Memory) -> Reload {
+    Arc::new(move || read_again(&dir, &memory))
+}
+
+fn read_again(dir: &Path, memory: &Memory) -> Result<Prepared, Vec<String>> {
+    let mut config =
         config::load(dir).map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    config.keys.memory = memory.clone();
     prepared(config).map_err(|error| vec![error.message])
 }
 

@@ -1,39 +1,91 @@
 //! `[keys]`: where the keyring is and what unwraps it, and the ways to open it.
 //!
-//! Guarantees: errors say which file and what to do, never what a secret was. Deliberately absent: making keys (`init`).
+//! Guarantees: errors say which file or token and what to do, never what a secret was; a master key that a provider unwrapped once
+//! is not asked for again, so that an outage stops neither a reload nor a second look. Deliberately absent: making keys (`init`).
 
 use super::Config;
 use super::users::factor_names;
 use crate::audit::persons;
 use crate::auth::otp::{SecondFactors, Totp};
 use crate::catalog::{Domain, Seal};
-use crate::crypto::keyring::{Keyring, MasterKey};
-use crate::crypto::provider::file;
+use crate::crypto::keyring::{Keyring, MasterKey, WrappedKey};
+use crate::crypto::provider::pkcs11::Token;
+use crate::crypto::provider::{Provider, ProviderError, SystemRandom, file};
 use crate::crypto::{Ciphers, Mode};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// `[keys]` of proxy.toml.
 pub struct KeySettings {
     pub path: PathBuf,
     pub master_key: MasterKeySource,
+    /// How often `serve` looks whether the keys could be had again.
+    pub check_every: Duration,
+    pub memory: Memory,
 }
 
-/// Where the 32 bytes, in hex or base64, come from.
+/// Where the 32 bytes come from.
 pub enum MasterKeySource {
+    /// In hex or base64.
+    Text(Zeroizing<String>),
+    /// In hex or base64.
+    File(PathBuf),
+    /// They stand in the keyring, wrapped by a key of a token.
+    Pkcs11(TokenSettings),
+}
+
+/// `keys.pkcs11`.
+pub struct TokenSettings {
+    pub module: PathBuf,
+    pub token: String,
+    pub key: String,
+    pub pin: PinSource,
+}
+
+/// Where a token's PIN comes from.
+pub enum PinSource {
     Text(Zeroizing<String>),
     File(PathBuf),
+}
+
+/// The master key that this process has had unwrapped, and the form that it was wrapped in. Its clones share it.
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Mutex<Option<Unwrapped>>>);
+
+struct Unwrapped {
+    wrapped: WrappedKey,
+    master: Arc<MasterKey>,
+}
+
+impl Memory {
+    fn recall(&self, wrapped: &WrappedKey) -> Option<Arc<MasterKey>> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().filter(|known| known.wrapped == *wrapped).map(|known| known.master.clone())
+    }
+    fn keep(&self, wrapped: WrappedKey, master: Arc<MasterKey>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Unwrapped { wrapped, master });
+    }
 }
 
 /// The keys cannot be used: why, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeysUnusable {
     pub message: String,
-    pub hint: &'static str,
+    pub hint: String,
+    /// Asking again with the same settings may do harm.
+    pub is_final: bool,
 }
 
-fn unusable(error: impl std::fmt::Display, hint: &'static str) -> KeysUnusable {
-    KeysUnusable { message: error.to_string(), hint }
+impl From<ProviderError> for KeysUnusable {
+    fn from(error: ProviderError) -> KeysUnusable {
+        KeysUnusable { message: error.message, hint: error.hint, is_final: error.is_final }
+    }
+}
+
+fn unusable(error: impl std::fmt::Display, hint: impl Into<String>) -> KeysUnusable {
+    KeysUnusable { message: error.to_string(), hint: hint.into(), is_final: false }
 }
 
 const ENROLL: &str = "Run: pgveil otp enroll --replace USER; or pgveil otp disable USER.";
@@ -43,15 +95,26 @@ const PERSONS: &str = "Put the file back from a backup, or take the record keys 
 const RUN_INIT: &str = "Run: pgveil init (it makes what is missing); or correct [keys] of proxy.toml.";
 
 impl KeySettings {
+    /// The master key of the keyring.
+    ///
     /// # Errors
-    /// The file is missing, open to others, or holds no key.
-    pub fn master_key(&self) -> Result<MasterKey, KeysUnusable> {
+    /// The file is missing, open to others, or holds no key; the provider does not unwrap it.
+    pub fn master_key(&self) -> Result<Arc<MasterKey>, KeysUnusable> {
         match &self.master_key {
-            MasterKeySource::Text(text) => {
-                MasterKey::parse(text).map_err(|error| unusable(error, "Make one with: openssl rand -hex 32"))
-            }
+            MasterKeySource::Text(text) => MasterKey::parse(text)
+                .map(Arc::new)
+                .map_err(|error| unusable(error, "Make one with: openssl rand -hex 32")),
             MasterKeySource::File(path) => {
-                file::read_master_key(path).map_err(|error| unusable(error, RUN_INIT))
+                file::read_master_key(path).map(Arc::new).map_err(|error| unusable(error, RUN_INIT))
+            }
+            MasterKeySource::Pkcs11(_) => {
+                let wrapped = self.wrapped()?;
+                if let Some(master) = self.memory.recall(&wrapped) {
+                    return Ok(master);
+                }
+                let master = Arc::new(self.asked(&wrapped)?);
+                self.memory.keep(wrapped, master.clone());
+                Ok(master)
             }
         }
     }
@@ -61,6 +124,77 @@ impl KeySettings {
     pub fn keyring(&self) -> Result<Keyring, KeysUnusable> {
         let master = self.master_key()?;
         file::load(&self.path, &master).map_err(|error| unusable(error, RUN_INIT))
+    }
+
+    /// Whether a process that starts now would get its keys: nothing that this one remembers counts.
+    ///
+    /// # Errors
+    /// As [`keyring`](Self::keyring).
+    pub fn try_anew(&self) -> Result<(), KeysUnusable> {
+        let master = match &self.master_key {
+            MasterKeySource::Pkcs11(_) => Arc::new(self.asked(&self.wrapped()?)?),
+            MasterKeySource::Text(_) | MasterKeySource::File(_) => self.master_key()?,
+        };
+        file::load(&self.path, &master).map(|_| ()).map_err(|error| unusable(error, RUN_INIT))
+    }
+
+    /// A new master key in its provider's care; `None` where no provider is set. It is what the next keyring is to be wrapped with.
+    ///
+    /// # Errors
+    /// The provider does not wrap it.
+    pub fn new_wrapped_key(&self) -> Result<Option<Arc<MasterKey>>, KeysUnusable> {
+        let MasterKeySource::Pkcs11(settings) = &self.master_key else { return Ok(None) };
+        let master = MasterKey::generate(&mut SystemRandom);
+        let wrapped = settings.token()?.wrap(&master)?;
+        let master = Arc::new(master.wrapped_as(wrapped.clone()));
+        self.memory.keep(wrapped, master.clone());
+        Ok(Some(master))
+    }
+
+    /// The key that wraps the keyring's master key, where the settings name another one by now.
+    pub fn outdated_key(&self) -> Option<String> {
+        let MasterKeySource::Pkcs11(settings) = &self.master_key else { return None };
+        let wrapped = self.wrapped().ok()?;
+        (wrapped.key != settings.key).then_some(wrapped.key)
+    }
+
+    /// The keyring's master key as its provider wrapped it.
+    fn wrapped(&self) -> Result<WrappedKey, KeysUnusable> {
+        let json = file::read_private(&self.path).map_err(|error| unusable(error, RUN_INIT))?;
+        let damaged =
+            |error| unusable(format!("{}: {error}", self.path.display()), "Restore it from a backup.");
+        Keyring::wrapped_master(&json).map_err(damaged)?.ok_or_else(|| {
+            let message = format!("{} was wrapped by a master key of provider file", self.path.display());
+            let hint = "Run: pgveil keys rewrap --old-master-key-file FILE; or set keys.provider = \"file\".";
+            unusable(message, hint)
+        })
+    }
+
+    /// The provider's answer, now.
+    fn asked(&self, wrapped: &WrappedKey) -> Result<MasterKey, KeysUnusable> {
+        let MasterKeySource::Pkcs11(settings) = &self.master_key else {
+            return Err(unusable("no provider is set that unwraps", "Set keys.provider."));
+        };
+        Ok(settings.token()?.unwrap(wrapped)?)
+    }
+}
+
+impl TokenSettings {
+    fn token(&self) -> Result<Token, KeysUnusable> {
+        let pin = match &self.pin {
+            PinSource::Text(pin) => pin.clone(),
+            PinSource::File(path) => {
+                let text = file::read_private(path).map_err(|error| {
+                    unusable(
+                        error,
+                        "Write the token's PIN into that file, which only its owner may read (mode 0600).",
+                    )
+                })?;
+                Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())
+            }
+        };
+        let (module, token, key) = (self.module.clone(), self.token.clone(), self.key.clone());
+        Ok(Token { module, token, key, pin })
     }
 }
 

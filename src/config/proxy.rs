@@ -1,11 +1,11 @@
 //! `proxy.toml`, the SRE's file: listening, the database, keys, audit and administration → [`Settings`].
 
 mod audit;
+mod keys;
 
 use super::document::{Document, Section, Text};
-use super::keys::{KeySettings, MasterKeySource};
+use super::keys::KeySettings;
 use super::{Missing, Weight};
-use crate::crypto::keyring::MasterKey;
 use crate::server::settings::{
     AuthSource, DatabaseAddress, DatabaseSettings, DatabaseTls, ListenSettings, Settings, TlsMode,
 };
@@ -42,7 +42,7 @@ pub(super) fn read(document: &Document, dir: &Path, missing: Missing) -> Proxy {
     let auth = auth(top.section("auth"));
     let section = top.section("keys");
     let keys_span = section.span.clone();
-    let keys = keys(section, &files);
+    let keys = keys::read(section, &files);
     let audit = audit::read(top.section("audit"), &files);
     let admin = admin(top.section("admin"));
     let mut section = top.section("plans");
@@ -276,37 +276,6 @@ fn auth(mut section: Section<'_>) -> AuthSource {
     });
     section.finish();
     source.unwrap_or(AuthSource::File)
-}
-
-fn keys(mut section: Section<'_>, files: &Files<'_>) -> KeySettings {
-    if let Some(text) = section.text("provider") {
-        choice(&section, "provider", &text, &[("file", ())]);
-    }
-    let path = section.text("path").map_or_else(|| "keyring.json".to_owned(), |text| text.value);
-    let inline = section.text("master_key");
-    let file = section.text("master_key_file");
-    if let (Some(_), Some(file)) = (&inline, &file) {
-        files.document.mistake(
-            &file.span,
-            "both master_key and master_key_file are set",
-            "Keep one: master_key = \"${NAME}\" from the environment, or the file.",
-        );
-    }
-    section.finish();
-    let master_key = match (inline, file) {
-        (Some(inline), _) => {
-            files.warn_of_inline(&inline);
-            if let (false, Err(error)) = (inline.value.is_empty(), MasterKey::parse(&inline.value)) {
-                let hint = "Make one with: openssl rand -hex 32";
-                files.document.mistake(&inline.span, error.to_string(), hint);
-            }
-            MasterKeySource::Text(Zeroizing::new(inline.value))
-        }
-        (None, file) => MasterKeySource::File(
-            files.dir.join(file.map_or_else(|| "master.key".to_owned(), |text| text.value)),
-        ),
-    };
-    KeySettings { path: files.dir.join(path), master_key }
 }
 
 fn admin(mut section: Section<'_>) -> Option<SocketAddr> {

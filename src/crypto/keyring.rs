@@ -24,7 +24,22 @@ pub const MASTER_KEY_BYTES: usize = 32;
 pub const DEFAULT_KEY: &str = "default";
 
 /// 32 bytes that wrap the data keys. No `Debug`.
-pub struct MasterKey(Zeroizing<[u8; MASTER_KEY_BYTES]>);
+pub struct MasterKey {
+    bytes: Zeroizing<[u8; MASTER_KEY_BYTES]>,
+    /// The same, as a provider wrapped it: it stands in every keyring that this key wraps.
+    wrapped: Option<WrappedKey>,
+}
+
+/// A master key that only its provider can unwrap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrappedKey {
+    /// The provider's name.
+    pub provider: String,
+    /// What the provider calls the key that wraps.
+    pub key: String,
+    /// As the provider made it.
+    pub wrapped: Vec<u8>,
+}
 
 /// Why a keyring cannot be used. Never holds key material.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +68,33 @@ pub enum KeyringError {
 
 impl MasterKey {
     pub fn new(bytes: [u8; MASTER_KEY_BYTES]) -> MasterKey {
-        MasterKey(Zeroizing::new(bytes))
+        MasterKey { bytes: Zeroizing::new(bytes), wrapped: None }
+    }
+
+    /// A new one.
+    pub fn generate(random: &mut dyn Random) -> MasterKey {
+        let mut master = MasterKey::new([0; MASTER_KEY_BYTES]);
+        random.fill(master.bytes.as_mut());
+        master
+    }
+
+    /// The same key, which keyrings carry in this form from now on.
+    pub fn wrapped_as(self, wrapped: WrappedKey) -> MasterKey {
+        MasterKey { wrapped: Some(wrapped), ..self }
+    }
+
+    /// `None` for any other length.
+    pub(super) fn from_slice(slice: &[u8]) -> Option<MasterKey> {
+        let mut bytes = Zeroizing::new([0; MASTER_KEY_BYTES]);
+        if slice.len() != MASTER_KEY_BYTES {
+            return None;
+        }
+        bytes.copy_from_slice(slice);
+        Some(MasterKey { bytes, wrapped: None })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; MASTER_KEY_BYTES] {
+        &self.bytes
     }
 
     /// Reads 32 bytes in hexadecimal or base64 (with or without padding); white space around them is ignored.
@@ -68,18 +109,26 @@ impl MasterKey {
         if text.len() == 2 * MASTER_KEY_BYTES
             && faster_hex::hex_decode(text.as_bytes(), bytes.as_mut()).is_ok()
         {
-            return Ok(MasterKey(bytes));
+            return Ok(MasterKey { bytes, wrapped: None });
         }
         let decoded = STANDARD.decode(text).or_else(|_| STANDARD_NO_PAD.decode(text));
         let decoded = Zeroizing::new(decoded.map_err(|_| KeyringError::MasterKeySyntax)?);
-        let exact = <[u8; MASTER_KEY_BYTES]>::try_from(decoded.as_slice());
-        exact.map(MasterKey::new).map_err(|_| KeyringError::MasterKeySyntax)
+        MasterKey::from_slice(&decoded).ok_or(KeyringError::MasterKeySyntax)
+    }
+
+    /// What [`parse`](Self::parse) reads, as a line.
+    pub fn text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(2 * MASTER_KEY_BYTES + 1));
+        let hex = Zeroizing::new(faster_hex::hex_string(self.bytes.as_ref()));
+        text.push_str(&hex);
+        text.push('\n');
+        text
     }
 
     /// The key that wraps data keys: the master key itself encrypts nothing.
     fn wrapping(&self) -> Aes256Siv {
         let mut key = Zeroizing::new([0; KEY_BYTES]);
-        expand(self.0.as_ref(), &[b"pgveil keyring v1"], key.as_mut());
+        expand(self.bytes.as_ref(), &[b"pgveil keyring v1"], key.as_mut());
         Aes256Siv::new((&*key).into())
     }
 }
@@ -117,6 +166,9 @@ pub struct Keyring {
 #[serde(deny_unknown_fields)]
 struct Stored {
     format: u32,
+    /// Absent where the master key is kept elsewhere. It needs no protection: another one does not open the keyring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    master: Option<StoredMaster>,
     /// A known text under the wrapping key: tells a wrong master key from a damaged file.
     check: String,
     next_domain: u16,
@@ -137,10 +189,28 @@ impl Stored {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct StoredMaster {
+    provider: String,
+    key: String,
+    wrapped: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct StoredKey {
     version: u16,
     created: i64,
     wrapped: String,
+}
+
+/// What [`Keyring::export`] makes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exported<'t> {
+    pgveil_keys: u32,
+    /// Where it stands, so that no copy is made of it.
+    master_key: &'t str,
+    keyring: Stored,
 }
 
 const CHECK_TEXT: &[u8] = b"pgveil keyring";
@@ -151,13 +221,24 @@ impl Keyring {
         Keyring { next_domain: 1, ..Keyring::default() }
     }
 
+    /// The master key of a keyring in its JSON form, as a provider wrapped it; `None` where it is kept elsewhere.
+    ///
+    /// # Errors
+    /// [`KeyringError::Damaged`].
+    pub fn wrapped_master(json: &str) -> Result<Option<WrappedKey>, KeyringError> {
+        let Some(StoredMaster { provider, key, wrapped }) = stored(json)?.master else { return Ok(None) };
+        Ok(Some(WrappedKey { provider, key, wrapped: unhex(&wrapped)? }))
+    }
+
     /// Reads the JSON form.
     ///
     /// # Errors
     /// [`KeyringError::WrongMasterKey`] or [`KeyringError::Damaged`].
     pub fn unwrap_json(json: &str, master: &MasterKey) -> Result<Keyring, KeyringError> {
-        let stored: Stored =
-            serde_json::from_str(json).map_err(|_| KeyringError::Damaged("not the JSON of a keyring"))?;
+        Keyring::unwrap_stored(stored(json)?, master)
+    }
+
+    fn unwrap_stored(stored: Stored, master: &MasterKey) -> Result<Keyring, KeyringError> {
         if stored.format != 1 {
             return Err(KeyringError::Damaged("a newer format"));
         }
@@ -213,12 +294,55 @@ impl Keyring {
             }
         }
         let domains = self.domains.iter().map(|(name, id)| (name.clone(), id.0)).collect();
-        let mut stored =
-            Stored { format: 1, check, next_domain: self.next_domain, domains, keys, content: String::new() };
+        let mut stored = Stored {
+            format: 1,
+            master: master.wrapped.as_ref().map(|master| StoredMaster {
+                provider: master.provider.clone(),
+                key: master.key.clone(),
+                wrapped: faster_hex::hex_string(&master.wrapped),
+            }),
+            check,
+            next_domain: self.next_domain,
+            domains,
+            keys,
+            content: String::new(),
+        };
         stored.content = wrap(stored.covered(), b"");
         let mut json = serde_json::to_string_pretty(&stored).expect("strings and numbers are JSON");
         json.push('\n');
         json
+    }
+
+    /// Everything that the keyring is, for its own safe: the JSON form, and the master key that opens it, one made for this. It is
+    /// as secret as the keys: it leaves sealed.
+    pub fn export(&self, random: &mut dyn Random) -> Zeroizing<String> {
+        let master = MasterKey::generate(random);
+        let keyring = self.wrap_json(&master);
+        let mut text = Zeroizing::new(String::with_capacity(keyring.len() + 256));
+        for part in [
+            "{\"pgveil_keys\":1,\"master_key\":\"",
+            master.text().trim_end(),
+            "\",\"keyring\":",
+            &keyring,
+            "}\n",
+        ] {
+            text.push_str(part);
+        }
+        text
+    }
+
+    /// What [`export`](Self::export) made.
+    ///
+    /// # Errors
+    /// [`KeyringError::Damaged`], when it is anything else.
+    pub fn import(text: &str) -> Result<Keyring, KeyringError> {
+        let strange = |_| KeyringError::Damaged("not what keys export makes");
+        let exported: Exported<'_> = serde_json::from_str(text).map_err(strange)?;
+        if exported.pgveil_keys != 1 {
+            return Err(KeyringError::Damaged("a newer format"));
+        }
+        let master = MasterKey::parse(exported.master_key)?;
+        Keyring::unwrap_stored(exported.keyring, &master)
     }
 
     /// The id of a domain, given out now if it has none. True when it was given out now.
@@ -387,6 +511,10 @@ fn binding(name: &str, version: u16) -> Vec<Vec<u8>> {
     vec![b"key".to_vec(), name.as_bytes().to_vec(), version.to_be_bytes().to_vec()]
 }
 
+fn stored(json: &str) -> Result<Stored, KeyringError> {
+    serde_json::from_str(json).map_err(|_| KeyringError::Damaged("not the JSON of a keyring"))
+}
+
 fn unhex(text: &str) -> Result<Vec<u8>, KeyringError> {
     let mut bytes = vec![0; text.len() / 2];
     faster_hex::hex_decode(text.as_bytes(), &mut bytes)
@@ -471,6 +599,29 @@ mod tests {
     }
 
     #[test]
+    fn a_keyring_carries_its_wrapped_master_key() {
+        let wrapped = WrappedKey { provider: "p".into(), key: "k".into(), wrapped: vec![1, 2] };
+        let json = sample().wrap_json(&MasterKey::new([3; 32]).wrapped_as(wrapped.clone()));
+        assert_eq!(Keyring::wrapped_master(&json), Ok(Some(wrapped)));
+        let bare = MasterKey::new([3; 32]);
+        Keyring::unwrap_json(&json, &bare).expect("the bare key opens it, too");
+        assert_eq!(Keyring::wrapped_master(&sample().wrap_json(&bare)), Ok(None));
+    }
+
+    #[test]
+    fn an_export_is_the_whole_keyring() {
+        let text = sample().export(&mut Fixed(9));
+        let again = Keyring::import(&text).unwrap_or_else(|error| panic!("{error}"));
+        let master = MasterKey::new([3; 32]);
+        assert_eq!(again.wrap_json(&master), sample().wrap_json(&master));
+        for (from, to) in
+            [("\"pgveil_keys\":1", "\"pgveil_keys\":2"), ("email", "phone"), ("09", "08"), ("{", "")]
+        {
+            assert!(Keyring::import(&text.replacen(from, to, 1)).is_err(), "{from}");
+        }
+    }
+
+    #[test]
     fn fingerprints_outlive_new_keys() {
         let mut keyring = sample();
         let before = keyring.fingerprint_key().expect("a key");
@@ -492,7 +643,7 @@ mod tests {
     #[test]
     fn master_keys_read_as_hex_and_base64() {
         for text in ["03".repeat(32), "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=\n".to_owned()] {
-            assert_eq!(*MasterKey::parse(&text).expect("a key").0, [3; 32]);
+            assert_eq!(*MasterKey::parse(&text).expect("a key").bytes, [3; 32]);
         }
         for text in ["", "03", "not a key", &"03".repeat(33)] {
             assert_eq!(MasterKey::parse(text).err(), Some(KeyringError::MasterKeySyntax));

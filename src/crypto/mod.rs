@@ -7,6 +7,7 @@
 #[doc = include_str!("FORMAT.md")]
 pub mod format {}
 
+pub mod age;
 mod cells;
 mod cipher;
 pub mod envelope;
@@ -15,6 +16,7 @@ mod mask_key;
 mod person;
 pub mod provider;
 mod secrets;
+pub mod shares;
 mod siv;
 
 pub use cells::{Batch, Cells, Span};

@@ -9,6 +9,7 @@ mod certificate;
 pub mod examine;
 pub mod fault;
 pub mod fence;
+pub mod key_watch;
 pub mod ledger;
 pub mod listener;
 mod notice;
@@ -34,7 +35,7 @@ pub mod world;
 
 use crate::audit::persons::FORGET_FILE;
 use crate::audit::writer::{Log, LogSettings};
-use crate::audit::{AuditRecord, Event};
+use crate::audit::{AuditRecord, Event, pending};
 use crate::auth::Verifiers;
 use crate::auth::otp::SecondFactors;
 use crate::catalog::Tags;
@@ -44,6 +45,7 @@ use crate::plan::cache::PlanCache;
 use crate::policy::Policy;
 use admin::{LogWatch, Part, Readiness};
 use arc_swap::ArcSwap;
+use key_watch::KeyWatch;
 use listener::Shared;
 use pump::unix_micros;
 use reload::Rim;
@@ -70,6 +72,7 @@ pub struct Prepared {
     pub ciphers: Arc<Ciphers>,
     pub users: Arc<Verifiers>,
     pub factors: Arc<SecondFactors>,
+    pub key_watch: KeyWatch,
     /// What the audit log calls this configuration.
     pub digest: String,
     /// (name, digest) of each file that it was read from.
@@ -125,6 +128,7 @@ impl Server {
         }
         readiness.set(Part::Log, Ok(()));
         readiness.set(Part::Keys, Ok(()));
+        metrics.key_provider(true);
         metrics.config_generation(1);
         metrics.config_read(true);
         let mut mock_secret = [0; 32];
@@ -194,6 +198,7 @@ impl Server {
             let following = sink::run(shared.clone(), settings.audit.clone(), sink.clone(), index);
             self.tasks.push(tokio::spawn(following));
         }
+        self.tasks.push(tokio::spawn(key_watch::watch(shared.clone())));
         self.tasks.push(tokio::spawn(watch_log(shared.clone())));
         self.tasks.push(tokio::spawn(watch_database(shared)));
         Ok(())
@@ -278,11 +283,20 @@ async fn bind_unix(path: &std::path::Path) -> std::io::Result<UnixListener> {
 /// never learn that it can be.
 /// And carries out what `pgveil audit forget` asks for.
 async fn watch_log(shared: Arc<Shared>) {
-    let mut unforgotten = false;
+    let (mut unrecorded, mut unforgotten) = (false, false);
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         // Readiness is told by the log's own watch.
-        let _ = shared.log.usable().await;
+        if shared.log.usable().await.is_ok() {
+            let recorded = record_notes(&shared).await;
+            match &recorded {
+                Err(error) if !unrecorded => {
+                    tracing::error!(%error, "what commands left word of could not be recorded");
+                }
+                _ => {}
+            }
+            unrecorded = recorded.is_err();
+        }
         forget_asked(&shared, &mut unforgotten).await;
     }
 }
@@ -303,6 +317,17 @@ async fn forget_asked(shared: &Shared, failing: &mut bool) {
         }
         Err(_) => {}
     }
+}
+
+/// Records what commands left word of.
+async fn record_notes(shared: &Shared) -> std::io::Result<()> {
+    let folder = shared.rim.load().settings.audit.folder.clone();
+    let Some(taken) = pending::take(&folder)? else { return Ok(()) };
+    for event in &taken.events {
+        let recorded = shared.log.record(about_ourselves(event.clone())).await;
+        recorded.map_err(std::io::Error::other)?;
+    }
+    taken.done()
 }
 
 /// Polls the catalogs of databases in use each second, and whether the database answers at all.

@@ -95,7 +95,9 @@ pub fn unresolved(text: &str, tokens: &[Token], context: &Context<'_>) -> bool {
                 "join" => (expected, level.listing) = (true, true),
                 "into" if ["insert", "merge"].contains(&before.as_str()) => expected = true,
                 "using" if level.reads && !symbol(at + 1, "(") => (expected, level.listing) = (true, true),
-                "update" if ["", "as", "explain", "analyze", "analyse", "verbose"].contains(&before.as_str()) => {
+                "update"
+                    if ["", "as", "explain", "analyze", "analyse", "verbose"].contains(&before.as_str()) =>
+                {
                     (expected, level.reads) = (true, true);
                 }
                 "copy" | "table" if at == 0 => expected = !symbol(at + 1, "("),

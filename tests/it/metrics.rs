@@ -28,6 +28,7 @@ fn full() -> Metrics {
     metrics.bytes(Direction::ToClient, 1000);
     metrics.config_generation(2);
     metrics.config_read(false);
+    metrics.key_provider(true);
     metrics.sealed_ratios([("public.customers.email", 1.0), ("public.customers.phone", 0.0)]);
     metrics
 }
@@ -66,6 +67,7 @@ fn exactly_the_metrics_of_the_contract() {
         "pgveil_bytes_total",
         "pgveil_config_generation",
         "pgveil_config_last_reload_successful",
+        "pgveil_key_provider_up",
         "pgveil_sealed_ratio",
         "pgveil_build_info",
     ]);

@@ -35,12 +35,16 @@ const MAY_USE: [(&str, &str); 18] = [
 ];
 
 /// Where a foreign crate may be named: paths below `src/`.
-const CRATES: [(&str, &[&str]); 13] = [
+const CRATES: [(&str, &[&str]); 17] = [
     ("sqlparser", &["sql/"]),
     ("aes", &["crypto/siv/", "crypto/mask_key.rs"]),
     ("fpe", &["crypto/mask_key.rs"]),
     ("fake", &["policy/mask/keyed.rs", "demo/"]),
     ("aes_siv", &["crypto/"]),
+    ("cryptoki", &["crypto/provider/pkcs11.rs"]),
+    ("ring", &["crypto/age.rs", "server/tls.rs"]),
+    ("bech32", &["crypto/age.rs"]),
+    ("vsss_rs", &["crypto/shares.rs"]),
     ("pgwire", &["wire/", "auth/"]),
     ("tokio", &["server/", "audit/writer", "crypto/provider/", "reseal/", "cli/", "demo/"]),
     ("tokio_postgres", &["server/", "reseal/", "cli/", "demo/"]),

@@ -63,6 +63,7 @@ pub(in crate::audit) fn samples() -> Vec<AuditRecord> {
             from: "clear".to_owned(),
             to: "sealed with version 1".to_owned(),
         },
+        Event::KeysExported { at: "2026-11-26T11:00:00Z".to_owned(), to: "age1…".to_owned() },
     ];
     let numbered = events.into_iter().zip(0..);
     numbered

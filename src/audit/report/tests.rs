@@ -34,6 +34,7 @@ fn it_counts_what_the_records_say() {
         "configuration 60303ae2 holds",
         "policy.toml became 6030 ",
         "tags.toml became 11aa ",
+        "all keys were given out at 2026-11-26T11:00:00Z, to age1…",
         "column public.customers.email of database shop \"ö\": clear → sealed with version 1 ",
     ] {
         assert!(text.contains(change), "{change}\n{text}");

@@ -13,7 +13,8 @@ use crate::crypto::provider::{SystemRandom, file};
 use crate::reseal::in_use::{InUse, in_use};
 use crate::server::service;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// Make a new version of a data key
@@ -49,8 +50,10 @@ pub struct Retire {
 
 /// Wrap the keyring with another master key
 ///
-/// The new one (32 bytes in hexadecimal or base64) comes from a file of mode 0600 or from PGVEIL_NEW_MASTER_KEY. No data
-/// key changes, so that running proxies go on; name the new master key in proxy.toml before they are started again.
+/// The new one (32 bytes in hexadecimal or base64) comes from a file of mode 0600 or from PGVEIL_NEW_MASTER_KEY; where neither is
+/// given and proxy.toml names a provider that wraps master keys (pkcs11), it is made and given to that. The old one is the one of
+/// proxy.toml, unless a file or PGVEIL_OLD_MASTER_KEY has it: so a keyring comes to a provider that proxy.toml names already. No
+/// data key changes, so that running proxies go on; proxy.toml must name the new master key before they are started again.
 #[derive(Args)]
 pub struct Rewrap {
     #[command(flatten)]
@@ -58,10 +61,14 @@ pub struct Rewrap {
     /// The file with the new master key
     #[arg(long, value_name = "FILE")]
     new_master_key_file: Option<PathBuf>,
+    /// The file with the old master key
+    #[arg(long, value_name = "FILE")]
+    old_master_key_file: Option<PathBuf>,
 }
 
-/// The environment variable with a new master key.
+/// The environment variables with a new master key, and an old one.
 const NEW_MASTER_KEY: &str = "PGVEIL_NEW_MASTER_KEY";
+const OLD_MASTER_KEY: &str = "PGVEIL_OLD_MASTER_KEY";
 
 /// The keyring under its lock, changed and written.
 fn change<T>(
@@ -147,27 +154,52 @@ impl Retire {
 impl Rewrap {
     pub(super) fn run(self) -> Result<(), CliError> {
         let config = self.config.load_unprepared()?;
-        let new = match (&self.new_master_key_file, std::env::var(NEW_MASTER_KEY)) {
-            (Some(path), _) => file::read_master_key(path).map_err(|error| {
-                CliError::new(error.to_string()).hint("Make one with: openssl rand -hex 32 (mode 0600).")
+        let (new, old) = (&self.new_master_key_file, &self.old_master_key_file);
+        let new = given(new.as_deref(), NEW_MASTER_KEY, "Make one with: openssl rand -hex 32 (mode 0600).")?;
+        let old = given(old.as_deref(), OLD_MASTER_KEY, "It is the one that wrapped the keyring.")?;
+        let path = &config.keys.path;
+        let lock = file::lock(path).map_err(cannot_write)?;
+        let keyring = match &old {
+            Some(old) => file::load(path, old).map_err(|error| {
+                CliError::new(error.to_string()).hint("Give the master key that wrapped the keyring.")
             })?,
-            (None, Ok(text)) => MasterKey::parse(&Zeroizing::new(text)).map_err(|error| {
-                CliError::new(format!("{NEW_MASTER_KEY}: {error}"))
-                    .hint("Make one with: openssl rand -hex 32")
-            })?,
-            (None, Err(_)) => {
-                return Err(CliError::new("no new master key is given")
-                    .hint(format!("Name its file by --new-master-key-file, or set {NEW_MASTER_KEY}.")));
-            }
+            None => config.keys.keyring().map_err(unusable)?,
         };
-        let lock = file::lock(&config.keys.path).map_err(cannot_write)?;
-        let keyring = config.keys.keyring().map_err(unusable)?;
+        // Nothing is asked of a provider before the keyring is open.
+        let (new, is_given) = match new {
+            Some(new) => (Arc::new(new), true),
+            None => (config.keys.new_wrapped_key().map_err(unusable)?.ok_or_else(none_given)?, false),
+        };
         file::save(&lock, &keyring, &new).map_err(cannot_write)?;
-        println!("wrapped {} with the new master key", config.keys.path.display());
-        println!(
-            "name it in [keys] of {PROXY} now (master_key or master_key_file): the old one does not open the keyring any more"
-        );
+        println!("wrapped {} with the new master key", path.display());
+        if is_given {
+            println!(
+                "name it in [keys] of {PROXY} now (master_key or master_key_file): the old one does not open the keyring any more"
+            );
+        } else {
+            println!("the provider of [keys] keeps it: the old one does not open the keyring any more");
+        }
         Ok(())
+    }
+}
+
+fn none_given() -> CliError {
+    CliError::new("no new master key is given")
+        .hint(format!("Name its file by --new-master-key-file, or set {NEW_MASTER_KEY}."))
+}
+
+/// A master key from a file, else from an environment variable.
+fn given(path: Option<&Path>, variable: &str, hint: &str) -> Result<Option<MasterKey>, CliError> {
+    match (path, std::env::var(variable)) {
+        (Some(path), _) => {
+            let read = file::read_master_key(path);
+            read.map(Some).map_err(|error| CliError::new(error.to_string()).hint(hint))
+        }
+        (None, Ok(text)) => {
+            let read = MasterKey::parse(&Zeroizing::new(text));
+            read.map(Some).map_err(|error| CliError::new(format!("{variable}: {error}")).hint(hint))
+        }
+        (None, Err(_)) => Ok(None),
     }
 }
 

@@ -43,7 +43,11 @@ fn open_private(path: &Path) -> Result<File, FileError> {
     Ok(file)
 }
 
-fn read_private(path: &Path) -> Result<Zeroizing<String>, FileError> {
+/// The text of a file that only its owner may read.
+///
+/// # Errors
+/// [`FileError::Permissions`], [`FileError::Read`].
+pub fn read_private(path: &Path) -> Result<Zeroizing<String>, FileError> {
     let mut text = Zeroizing::new(String::new());
     let read = open_private(path)?.read_to_string(&mut text);
     read.map_err(|source| FileError::Read { path: path.to_owned(), source })?;
@@ -64,8 +68,15 @@ pub fn read_master_key(path: &Path) -> Result<MasterKey, FileError> {
 /// # Errors
 /// Any [`FileError`]; a wrong master key says so.
 pub fn load(path: &Path, master: &MasterKey) -> Result<Keyring, FileError> {
-    let json = read_private(path)?;
-    Keyring::unwrap_json(&json, master).map_err(|source| FileError::Keyring { path: path.to_owned(), source })
+    open(path, &read_private(path)?, master)
+}
+
+/// As [`load`], of a keyring whose text was read already.
+///
+/// # Errors
+/// [`FileError::Keyring`].
+pub fn open(path: &Path, json: &str, master: &MasterKey) -> Result<Keyring, FileError> {
+    Keyring::unwrap_json(json, master).map_err(|source| FileError::Keyring { path: path.to_owned(), source })
 }
 
 /// Writes a keyring where there is none, mode 0600.

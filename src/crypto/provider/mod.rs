@@ -1,8 +1,14 @@
 //! Where the keyring and its master key are kept. The only part of `crypto` that does I/O.
+//!
+//! The keyring is a [`file`]. Its master key is a setting, another file, or stands in the keyring itself, wrapped by a key that a
+//! [`Provider`] keeps and never gives out: [`pkcs11`]. Guarantees: no error holds a secret; each says what would mend it.
 
 pub mod file;
+pub mod pkcs11;
 
 use super::Random;
+use super::keyring::{MasterKey, WrappedKey};
+use std::fmt;
 
 /// The operating system's generator, for keys and nonces.
 pub struct SystemRandom;
@@ -14,3 +20,36 @@ impl Random for SystemRandom {
         getrandom::fill(bytes).expect("the operating system gives randomness");
     }
 }
+
+/// Keeps a key that wraps master keys. Calls may block for as long as whoever keeps the key takes.
+pub trait Provider {
+    /// # Errors
+    /// The key cannot be used now.
+    fn wrap(&self, master: &MasterKey) -> Result<WrappedKey, ProviderError>;
+    /// # Errors
+    /// The key cannot be used now, or is not the one that wrapped it.
+    fn unwrap(&self, wrapped: &WrappedKey) -> Result<MasterKey, ProviderError>;
+}
+
+/// Why a provider did not wrap or unwrap, and what to do. Never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderError {
+    pub message: String,
+    pub hint: String,
+    /// Asking again with the same settings may do harm, as another wrong PIN does to a token that counts them.
+    pub is_final: bool,
+}
+
+impl ProviderError {
+    fn new(message: impl Into<String>, hint: impl Into<String>) -> ProviderError {
+        ProviderError { message: message.into(), hint: hint.into(), is_final: false }
+    }
+}
+
+impl fmt::Display for ProviderError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ProviderError {}

@@ -1,5 +1,6 @@
 //! What a client and the log see of a mistake of ours.
 
+use super::super::key_watch::KeyWatch;
 use super::super::reload::Rim;
 use super::super::workers::Workers;
 use super::super::world::Worlds;
@@ -43,6 +44,7 @@ async fn shared(audit: &Path) -> Arc<Shared> {
                 ciphers: Arc::new(Ciphers::default()),
                 users: Arc::default(),
                 factors: Arc::default(),
+                key_watch: KeyWatch { every: Duration::from_secs(60), ask: Arc::new(|| Ok(())) },
                 digest: String::new(),
                 files: Vec::new(),
             }),
