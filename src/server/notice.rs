@@ -17,6 +17,12 @@ type Change = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) struct Notice(Option<(Change, Waker)>);
 
 impl Notice {
+    /// What changed was seen elsewhere. The wait may have ended for it, and would end for nothing else any more: it begins anew with
+    /// the next poll.
+    pub(super) fn seen(&mut self) {
+        self.0 = None;
+    }
+
     /// Whether one of them has changed since it was last seen. Until the next poll both count as seen.
     pub(super) fn poll(
         &mut self,
@@ -53,4 +59,46 @@ fn wait(mut worlds: watch::Receiver<Arc<World>>, mut phase: watch::Receiver<Phas
             else => std::future::pending().await,
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn world(generation: u64) -> Arc<World> {
+        let policy = crate::policy::Policy::default();
+        let (catalog, ciphers) = (Arc::default(), Arc::default());
+        Arc::new(World { generation, catalog, policy: Arc::new(policy), ciphers, memberships: None })
+    }
+
+    #[test]
+    fn what_was_seen_elsewhere_hides_no_later_change() {
+        let (worlds, mut seen_worlds) = watch::channel(world(1));
+        let (phases, mut seen_phases) = watch::channel(Phase::Serving);
+        let wakes = Arc::new(Wakes::default());
+        let waker = wakes.clone().into();
+        let mut context = Context::from_waker(&waker);
+        let mut notice = Notice::default();
+        assert!(!notice.poll(&mut context, &mut seen_worlds, &mut seen_phases));
+        worlds.send_replace(world(2));
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+        // A message came first, and what it was planned by is this world.
+        seen_worlds.borrow_and_update();
+        notice.seen();
+        assert!(!notice.poll(&mut context, &mut seen_worlds, &mut seen_phases));
+        phases.send_replace(Phase::Stopping);
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 2, "the task sleeps on");
+        assert!(notice.poll(&mut context, &mut seen_worlds, &mut seen_phases));
+    }
 }

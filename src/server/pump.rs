@@ -334,6 +334,7 @@ impl Pump {
         let at_start = *self.tagged.get_or_insert(tagged);
         self.outdated = tagged && !at_start;
         self.phase_now = *self.phase.borrow_and_update();
+        self.notice.seen();
         self.relay.world(world);
     }
 
