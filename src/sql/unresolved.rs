@@ -6,7 +6,7 @@
 //! Deliberately absent: names within definitions (their time comes when they are used), and certainty: a name too many costs
 //! a look at the catalog, and one too few the moment until the next.
 
-use super::lex::Token;
+use super::lex::{Kind, Token};
 use super::lineage::Context;
 use super::spelling::fold_identifier;
 
@@ -52,16 +52,18 @@ pub fn unresolved(text: &str, tokens: &[Token], context: &Context<'_>) -> bool {
         Some(token) if token.is_identifier() => fold_identifier(token.text(text)),
         _ => String::new(),
     };
-    if !FIRST.contains(&word(0).as_str()) {
+    let keyword = |index: usize| Keyword::of(text, tokens.get(index));
+    if !FIRST.contains(&keyword(0).as_str()) {
         return false;
     }
     let symbol =
         |index: usize, symbol: &str| tokens.get(index).is_some_and(|token| token.is_symbol(text, symbol));
     let mut levels = vec![Level::default()];
     let mut expected = false;
-    let mut at = 0;
+    let (mut at, mut before) = (0, Keyword([0; 12], 0));
     while at < tokens.len() {
-        let (before, own) = (if at == 0 { String::new() } else { word(at - 1) }, word(at));
+        let own = keyword(at);
+        let own = own.as_str();
         let level = levels.last_mut();
         if symbol(at, "(") {
             // A join in parentheses, or a query, which says so itself.
@@ -71,27 +73,34 @@ pub fn unresolved(text: &str, tokens: &[Token], context: &Context<'_>) -> bool {
             expected = false;
         } else if symbol(at, ",") {
             expected = level.is_some_and(|level| level.listing);
-        } else if expected && !["only", "lateral", "rows"].contains(&own.as_str()) {
-            let mut parts = vec![own.clone()];
+        } else if expected && !["only", "lateral", "rows"].contains(&own) {
+            let inserts = ["into", "copy"].contains(&before.as_str());
+            let mut parts = vec![word(at)];
             while symbol(at + 1, ".") {
                 parts.push(word(at + 2));
                 at += 2;
             }
-            let called = symbol(at + 1, "(") && !["into", "copy"].contains(&before.as_str());
-            let query = parts.len() == 1 && ["select", "values", "with", "table"].contains(&own.as_str());
+            let called = symbol(at + 1, "(") && !inserts;
+            let query = parts.len() == 1 && ["select", "values", "with", "table"].contains(&own);
             expected = query && own == "table";
             if query {
                 if let Some(level) = level {
                     *level = Level { reads: own == "select", listing: false };
                 }
-            } else if !called && !own.is_empty() && !known(&parts, context) && !is_item(text, tokens, &own) {
+            } else if !called
+                && !parts[0].is_empty()
+                && !known(&parts, context)
+                && !is_item(text, tokens, &parts[0])
+            {
                 return true;
             }
         } else if let Some(level) = level {
-            match own.as_str() {
+            match own {
                 "select" => *level = Level { reads: true, listing: false },
                 "delete" => level.reads = true,
-                "from" if level.reads && before != "distinct" => (expected, level.listing) = (true, true),
+                "from" if level.reads && before.as_str() != "distinct" => {
+                    (expected, level.listing) = (true, true)
+                }
                 "join" => (expected, level.listing) = (true, true),
                 "into" if ["insert", "merge"].contains(&before.as_str()) => expected = true,
                 "using" if level.reads && !symbol(at + 1, "(") => (expected, level.listing) = (true, true),
@@ -105,9 +114,32 @@ pub fn unresolved(text: &str, tokens: &[Token], context: &Context<'_>) -> bool {
                 _ => {}
             }
         }
+        before = keyword(at);
         at += 1;
     }
     false
+}
+
+/// A word in lower case, where it is short enough to be one of those looked for; else nothing.
+struct Keyword([u8; 12], usize);
+
+impl Keyword {
+    fn of(text: &str, token: Option<&Token>) -> Keyword {
+        let mut keyword = Keyword([0; 12], 0);
+        if let Some(token) = token.filter(|token| token.kind == Kind::Word) {
+            let own = token.text(text).as_bytes();
+            if let Some(room) = keyword.0.get_mut(..own.len()) {
+                room.copy_from_slice(own);
+                room.make_ascii_lowercase();
+                keyword.1 = own.len();
+            }
+        }
+        keyword
+    }
+
+    fn as_str(&self) -> &str {
+        self.0.get(..self.1).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
 }
 
 fn known(parts: &[String], context: &Context<'_>) -> bool {
