@@ -56,8 +56,7 @@ pub fn unresolved(text: &str, tokens: &[Token], context: &Context<'_>) -> bool {
     if !FIRST.contains(&keyword(0).as_str()) {
         return false;
     }
-    let symbol =
-        |index: usize, symbol: &str| tokens.get(index).is_some_and(|token| token.is_symbol(text, symbol));
+    let symbol = |index: usize, symbol: &str| is_symbol(text, tokens, index, symbol);
     let mut levels = vec![Level::default()];
     let mut expected = false;
     let (mut at, mut before) = (0, Keyword([0; 12], 0));
@@ -95,29 +94,45 @@ pub fn unresolved(text: &str, tokens: &[Token], context: &Context<'_>) -> bool {
                 return true;
             }
         } else if let Some(level) = level {
-            match own {
-                "select" => *level = Level { reads: true, listing: false },
-                "delete" => level.reads = true,
-                "from" if level.reads && before.as_str() != "distinct" => {
-                    (expected, level.listing) = (true, true)
-                }
-                "join" => (expected, level.listing) = (true, true),
-                "into" if ["insert", "merge"].contains(&before.as_str()) => expected = true,
-                "using" if level.reads && !symbol(at + 1, "(") => (expected, level.listing) = (true, true),
-                "update"
-                    if ["", "as", "explain", "analyze", "analyse", "verbose"].contains(&before.as_str()) =>
-                {
-                    (expected, level.reads) = (true, true);
-                }
-                "copy" | "table" if at == 0 => expected = !symbol(at + 1, "("),
-                word if AFTER_FROM.contains(&word) => level.listing = false,
-                _ => {}
-            }
+            expected |= level.take(own, before.as_str(), at == 0, symbol(at + 1, "("));
         }
         before = keyword(at);
         at += 1;
     }
     false
+}
+
+impl Level {
+    /// Takes a word that is no relation's name; whether one comes next. `first`: it begins the statement; `opens`: a parenthesis follows.
+    fn take(&mut self, word: &str, before: &str, first: bool, opens: bool) -> bool {
+        let lists = match word {
+            "from" => self.reads && before != "distinct",
+            "join" => true,
+            "using" => self.reads && !opens,
+            _ => false,
+        };
+        if lists {
+            self.listing = true;
+            return true;
+        }
+        match word {
+            "select" => *self = Level { reads: true, listing: false },
+            "delete" => self.reads = true,
+            "into" => return ["insert", "merge"].contains(&before),
+            "update" if ["", "as", "explain", "analyze", "analyse", "verbose"].contains(&before) => {
+                self.reads = true;
+                return true;
+            }
+            "copy" | "table" if first => return !opens,
+            word if AFTER_FROM.contains(&word) => self.listing = false,
+            _ => {}
+        }
+        false
+    }
+}
+
+fn is_symbol(text: &str, tokens: &[Token], index: usize, symbol: &str) -> bool {
+    tokens.get(index).is_some_and(|token| token.is_symbol(text, symbol))
 }
 
 /// A word in lower case, where it is short enough to be one of those looked for; else nothing.
@@ -155,8 +170,7 @@ fn known(parts: &[String], context: &Context<'_>) -> bool {
 /// Whether `name` is an item of WITH somewhere: `name AS (`, `name AS MATERIALIZED (`, `name (columns) AS (`.
 fn is_item(text: &str, tokens: &[Token], name: &str) -> bool {
     let is = |index: usize, word: &str| tokens.get(index).is_some_and(|token| token.is_word(text, word));
-    let symbol =
-        |index: usize, symbol: &str| tokens.get(index).is_some_and(|token| token.is_symbol(text, symbol));
+    let symbol = |index: usize, symbol: &str| is_symbol(text, tokens, index, symbol);
     let named = |token: &Token| token.is_identifier() && fold_identifier(token.text(text)) == name;
     tokens.iter().enumerate().filter(|(_, token)| named(token)).any(|(at, _)| {
         let mut next = at + 1;
