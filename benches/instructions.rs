@@ -30,7 +30,7 @@ use gungraun::{library_benchmark, library_benchmark_group, main};
 use pgveil::audit::canonical::write_record;
 use pgveil::audit::chain::{Chain, Hash};
 use pgveil::audit::{AuditRecord, Event, UsedColumn};
-use pgveil::cell::{CopyOpener, CopySealer, RowOpener};
+use pgveil::cell::{CopyOpener, CopySealer, Formats, RowOpener};
 use pgveil::crypto::{CellCipher, Cells, Ciphers};
 use pgveil::plan::cache::PlanCache;
 use pgveil::plan::{NO_NAMES, Session, plan as decide};
@@ -123,7 +123,8 @@ fn rows_of(user: &str, format: i16) -> Work {
     let rows = sent(&shop, &ciphers, format, 100);
     let plan = planned(&shop, user, "SELECT id, email, note, name, id, born FROM customers");
     let judgement = plan.judge(&shop.policy, &Principal::assumed(user.to_owned()), &circumstances()).unwrap();
-    let mut opener = RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &[format], &ciphers);
+    let mut opener =
+        RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &Formats::same(&[format]), &ciphers);
     let (style, mut out) = (Style::default(), BytesMut::new());
     warm(move || {
         out.clear();

@@ -20,7 +20,7 @@ mod golden;
 use bytes::BytesMut;
 use cell::{ciphers, circumstances, customer, hex, planned, row};
 use golden::{Shop, shop};
-use pgveil::cell::RowOpener;
+use pgveil::cell::{Formats, RowOpener};
 use pgveil::crypto::{Cells, Ciphers};
 use pgveil::policy::{Disclosure, Principal};
 use pgveil::value::Style;
@@ -51,7 +51,7 @@ fn opener(shop: &Shop, ciphers: &Ciphers, user: &str, withheld: bool, format: i1
     for ruling in judgement.rulings.iter_mut().filter(|_| withheld) {
         ruling.disclosure = Disclosure::withheld();
     }
-    RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &[format], ciphers)
+    RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &Formats::same(&[format]), ciphers)
 }
 
 fn opening<'r>(mut opener: RowOpener, rows: &'r [u8], style: &'r Style) -> impl FnMut() + 'r {

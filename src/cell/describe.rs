@@ -1,7 +1,9 @@
 //! What the client is told of types: the logical ones, and its own declared ones.
 
+use super::formats::Formats;
 use crate::catalog::{Catalog, SealedType};
 use crate::plan::{ColumnSlot, OpenSlot, ParameterUse, StatementPlan};
+use crate::value::Format;
 use crate::wire::backend::Field;
 
 /// The server describes something else than the plan was made for: the plan is out of date.
@@ -16,16 +18,22 @@ const JSONB: u32 = 3802;
 const TEXT: u32 = 25;
 const VARCHAR: u32 = 1043;
 
-/// Rewrites the fields of opened columns to their logical types. Names, table and column numbers stay.
+/// Rewrites the fields of opened columns to their logical types, in the formats in which they leave, `None` where the server's are
+/// the client's. Names, table and column numbers stay.
 ///
 /// # Errors
 /// [`Stale`] when the number of columns differs, or an opened column is neither `bytea` nor its sealed type.
-pub fn row_description(plan: &StatementPlan, catalog: &Catalog, fields: &mut [Field]) -> Result<(), Stale> {
+pub fn row_description(
+    plan: &StatementPlan,
+    catalog: &Catalog,
+    formats: Option<&Formats>,
+    fields: &mut [Field],
+) -> Result<(), Stale> {
     let Some(columns) = &plan.columns else { return Ok(()) };
     if columns.len() != fields.len() {
         return Err(Stale);
     }
-    for (slot, field) in columns.iter().zip(fields) {
+    for ((slot, index), field) in columns.iter().zip(0..).zip(fields) {
         match slot {
             ColumnSlot::Pass | ColumnSlot::Default(_) => {}
             ColumnSlot::Open(OpenSlot { domain, data_type, .. }) => {
@@ -36,6 +44,9 @@ pub fn row_description(plan: &StatementPlan, catalog: &Catalog, fields: &mut [Fi
                 field.type_oid = data_type.oid();
                 field.type_length = data_type.typlen();
                 field.type_modifier = data_type.typmod();
+                if let Some(formats) = formats {
+                    field.format = i16::from(formats.leaves(index) == Format::Binary);
+                }
             }
             ColumnSlot::Array(OpenSlot { domain, data_type, .. }) => {
                 let own =

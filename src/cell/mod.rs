@@ -7,6 +7,7 @@
 pub mod copy;
 pub mod describe;
 pub mod detail;
+pub mod formats;
 mod literal;
 mod nested;
 pub mod open;
@@ -18,6 +19,7 @@ pub mod seal;
 mod tree;
 
 pub use copy::{CopyOpener, CopySealer};
+pub use formats::Formats;
 pub use open::{CellFault, FaultCause, Released, RowOpener, Tally};
 pub use person::PersonFinder;
 pub use seal::{SealedBind, SealedText};

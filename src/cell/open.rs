@@ -1,6 +1,7 @@
 //! Opening rows: all sealed cells of one column that one read brought are opened as one batch, shown as the judgement
 //! says, and the rows rebuilt into one buffer. What stands between them is copied as it is.
 
+use super::formats::Formats;
 use super::nested::{self, Inside};
 use super::rows::{self, STRIDE, Splice, Walk};
 use crate::crypto::{Batch, CellCipher, Cells, Ciphers, MaskKey, OpenCause, Span};
@@ -70,6 +71,8 @@ pub(super) struct OpenColumn {
     pub(super) label: String,
     name: String,
     pub(super) format: Format,
+    /// In which the server sends it.
+    comes: Format,
     /// Its cells stand inside of its values; then the fields above, but for the index and the format, mean nothing.
     inside: Option<Inside>,
     pub(super) leaves: Vec<OpenColumn>,
@@ -79,7 +82,7 @@ impl OpenColumn {
     fn new(
         slot: &OpenSlot,
         index: usize,
-        format: Format,
+        formats: &Formats,
         judgement: &Judgement,
         ciphers: &Ciphers,
     ) -> OpenColumn {
@@ -94,7 +97,8 @@ impl OpenColumn {
             mask_key: ciphers.mask_keys.get(&domain.name).cloned(),
             label: domain.label.clone(),
             name: column_names.join(", "),
-            format,
+            format: formats.leaves(index),
+            comes: formats.comes(index),
             inside: None,
             leaves: vec![],
         }
@@ -258,22 +262,15 @@ impl Scratch {
 }
 
 impl RowOpener {
-    /// `formats` are the client's result formats as sent (none, one for all, or one each).
     pub fn new(
         columns: &[ColumnSlot],
         judgement: &Judgement,
-        formats: &[i16],
+        formats: &Formats,
         ciphers: &Ciphers,
     ) -> RowOpener {
-        let format_of = |index: usize| match formats {
-            [] => 0,
-            [all] => *all,
-            each => each.get(index).copied().unwrap_or(0),
-        };
         let mut open: Vec<OpenColumn> = vec![];
         for (index, slot) in columns.iter().enumerate() {
-            let format = if format_of(index) == 1 { Format::Binary } else { Format::Text };
-            let leaf = |slot: &OpenSlot| OpenColumn::new(slot, index, format, judgement, ciphers);
+            let leaf = |slot: &OpenSlot| OpenColumn::new(slot, index, formats, judgement, ciphers);
             let nested = |inside: Inside, slots: &[OpenSlot]| {
                 let first = slots.first()?;
                 let leaves = slots.iter().map(leaf).collect();
@@ -516,7 +513,7 @@ impl RowOpener {
             if spans.is_empty() || !column.discloses() {
                 continue;
             }
-            let batch = match column.format {
+            let batch = match column.comes {
                 Format::Binary => Batch { bytes: source, spans },
                 Format::Text => {
                     sealed.clear();

@@ -3,6 +3,7 @@
 //! Guarantees: a person is noted only for a row that shows a cell of theirs, in whatever form; a key that is NULL, or not of its type,
 //! is a person not known; nothing here fails a row. The key's value is forgotten with its row. Deliberately absent: pseudonyms and files (`audit`).
 
+use super::formats::Formats;
 use super::open::unhex;
 use super::rows::{self, Walk};
 use crate::catalog::RecordKey;
@@ -64,11 +65,11 @@ pub struct Found {
 }
 
 impl PersonFinder {
-    /// `columns` are the plan's, and `formats` the client's result formats as sent. `None`: nobody can be known.
+    /// `columns` are the plan's, and `formats` those of its rows. `None`: nobody can be known.
     pub fn new(
         persons: &Persons,
         columns: Option<&[ColumnSlot]>,
-        formats: &[i16],
+        formats: &Formats,
         judgement: &Judgement,
         ciphers: &Ciphers,
         pinned: &Pinned,
@@ -93,24 +94,19 @@ impl PersonFinder {
         }
         let needed: Vec<usize> = needed.into_iter().collect();
         let place = |output: usize| needed.binary_search(&output).unwrap_or(usize::MAX);
-        let format_of = |output: usize| match formats {
-            [] => 0,
-            [all] => *all,
-            each => each.get(output).copied().unwrap_or(0),
-        };
         let slots = persons.slots.iter().zip(0..).map(|(slot, number)| {
             let domain = slot.table.column.as_ref().and_then(|column| column.domain.as_ref());
             let (key, format) = match slot.key {
-                PersonKey::Output(key) => (Key::Place(place(key)), format_of(key)),
+                PersonKey::Output(key) => (Key::Place(place(key)), formats.comes(key)),
                 PersonKey::Parameter(_) | PersonKey::Literal(_) => {
                     let known = pinned.iter().find(|(own, _)| *own == number);
-                    (Key::Pinned(known.map(|(_, handle)| *handle)), 0)
+                    (Key::Pinned(known.map(|(_, handle)| *handle)), Format::Text)
                 }
             };
             Slot {
                 table: slot.table.clone(),
                 key,
-                format: if format == 1 { Format::Binary } else { Format::Text },
+                format,
                 cipher: domain.and_then(|domain| ciphers.by_domain.get(domain)).cloned(),
                 cells: cells(slot).into_iter().map(place).collect(),
                 every_row: slot.every_row,

@@ -9,7 +9,7 @@ use super::rows::Mishap;
 use super::run::Run;
 use super::spending::{Granted, Parked, Released};
 use crate::catalog::{Action, Catalog};
-use crate::cell::{self, FaultCause, SealedBind, Tally};
+use crate::cell::{self, FaultCause, Formats, SealedBind, Tally};
 use crate::crypto::OpenCause;
 use crate::metrics::{CellOperation, Metrics};
 use crate::plan::{Judgement, Reason, Refusal, StatementPlan};
@@ -71,18 +71,24 @@ pub(super) fn under_oracle(compared: Compared, plan: &StatementPlan, judgement: 
 }
 
 /// RowDescription with logical types.
-pub(super) fn rows_described(frame: &Frame, plan: &StatementPlan, catalog: &Catalog) -> Result<Frame, Fault> {
+pub(super) fn rows_described(
+    frame: &Frame,
+    plan: &StatementPlan,
+    formats: Option<&Formats>,
+    catalog: &Catalog,
+) -> Result<Frame, Fault> {
     if plan.columns.is_none() {
         return Ok(frame.clone());
     }
     let mut fields = backend::row_description(frame)?;
-    cell::describe::row_description(plan, catalog, &mut fields)?;
+    cell::describe::row_description(plan, catalog, formats, &mut fields)?;
     Ok(backend::encode_row_description(&fields))
 }
 
 /// The last RowDescription that was changed: a statement that is executed again is described alike.
 pub(super) struct Described {
     plan: Arc<StatementPlan>,
+    formats: Option<Arc<Formats>>,
     generation: u64,
     /// As the server sent it: a copy, for it may stand among much else that was read.
     server: Box<[u8]>,
@@ -90,8 +96,15 @@ pub(super) struct Described {
 }
 
 impl Described {
-    fn is_of(&self, frame: &Frame, plan: &Arc<StatementPlan>, catalog: &Catalog) -> bool {
+    fn is_of(
+        &self,
+        frame: &Frame,
+        plan: &Arc<StatementPlan>,
+        formats: Option<&Arc<Formats>>,
+        catalog: &Catalog,
+    ) -> bool {
         Arc::ptr_eq(&self.plan, plan)
+            && self.formats.as_ref() == formats
             && self.generation == catalog.generation
             && *self.server == **frame.bytes()
     }
@@ -103,16 +116,18 @@ impl Relay {
         &mut self,
         frame: &Frame,
         plan: &Arc<StatementPlan>,
+        formats: Option<&Arc<Formats>>,
     ) -> Result<Frame, Fault> {
         let catalog = &self.world.catalog;
-        if let Some(described) = self.described.as_ref().filter(|last| last.is_of(frame, plan, catalog)) {
+        let last = self.described.as_ref();
+        if let Some(described) = last.filter(|last| last.is_of(frame, plan, formats, catalog)) {
             return Ok(described.client.clone());
         }
-        let client = rows_described(frame, plan, catalog)?;
+        let client = rows_described(frame, plan, formats.map(|formats| &**formats), catalog)?;
         if plan.columns.is_some() {
             let (server, generation) = (frame.bytes()[..].into(), catalog.generation);
-            let described = Described { plan: plan.clone(), generation, server, client: client.clone() };
-            self.described = Some(described);
+            let (plan, formats) = (plan.clone(), formats.cloned());
+            self.described = Some(Described { plan, formats, generation, server, client: client.clone() });
         }
         Ok(client)
     }

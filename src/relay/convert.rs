@@ -9,10 +9,12 @@ use super::Relay;
 use super::ledger::Answer;
 use super::queue::{Expect, Owed, Role};
 use super::simple::{Sent, Unsent, dependent};
+use crate::cell::Formats;
 use crate::wire::backend::{BIND_COMPLETE, PARSE_COMPLETE};
 use crate::wire::frontend::{self, Bind, Parse, Target};
 use crate::wire::{Frame, Violation};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What of a text is planned only once what stands before it is through.
 pub(super) struct Rest {
@@ -167,10 +169,13 @@ impl Relay {
 
     fn send_step(&mut self, sent: Sent) {
         let Sent { sql, mut part, judged } = sent;
+        let columns = part.plan.as_ref().and_then(|plan| plan.columns.as_deref());
+        let asked = part.plan.as_ref().map_or(&[][..], |plan| plan.simple_formats());
+        let formats = Formats::cells_in_binary(columns, asked).map(Arc::new).unwrap_or_default();
         if let (Some(plan), Some((judgement, compared, pinned))) = (part.plan.clone(), judged)
             && part.fallible()
         {
-            part.run = Some(self.begin_run(&plan, judgement, (compared, &pinned), plan.simple_formats()));
+            part.run = Some(self.begin_run(&plan, judgement, (compared, &pinned), &formats));
         }
         self.segment_hard = true;
         self.send(Parse { name: "", sql: &sql, types: Vec::new() }.encode());
@@ -182,13 +187,13 @@ impl Relay {
             statement: "",
             parameter_formats: Vec::new(),
             parameters: Vec::new(),
-            result_formats: part.plan.as_ref().map_or_else(Vec::new, |plan| plan.simple_formats().to_vec()),
+            result_formats: formats.server().to_vec(),
         };
         self.send(bind.encode());
         self.queue.push(hidden(BIND_COMPLETE));
         self.send(frontend::encode_describe(Target::Portal, ""));
-        self.queue
-            .push(Owed::new(Expect::DescribePortal { plan: part.plan.clone(), of: None }, Role::Client));
+        let described = Expect::DescribePortal { plan: part.plan.clone(), of: None, formats: Some(formats) };
+        self.queue.push(Owed::new(described, Role::Client));
         self.send(frontend::encode_execute("", 0));
         self.queue.push(Owed::new(Expect::Execute { part: Box::new(part), portal: None }, Role::Client));
         self.flush();

@@ -151,6 +151,8 @@ pub(super) fn may_be_stale(fields: &ErrorFields) -> bool {
         "23514" => message.contains("value for domain"),
         "XX000" => message.contains("cache lookup failed for type"),
         "0A000" => message.contains("cached plan must not change result type"),
+        // Formats are asked for column by column where the client asks for all at once.
+        "08P01" => message.starts_with("bind message has") && message.contains("result formats"),
         _ => false,
     }
 }

@@ -10,6 +10,7 @@ use super::renew::Told;
 use super::run::{Run, check_comparisons};
 use super::statement::{self, Bound, Decided, Judged, Portal, Prepared, Undo};
 use super::{Held, Relay, fence, kinds};
+use crate::cell::Formats;
 use crate::cell::describe::declared_upstream;
 use crate::cell::person;
 use crate::plan::{Effects, Judgement, Local, Pass, Planned, Reason, Refusal, Script, StatementPlan};
@@ -215,6 +216,9 @@ impl Relay {
     ) -> Result<(Frame, Bound), Refusal> {
         let circumstances = self.session.circumstances(self.now);
         let judgement = plan.judge(&self.world.policy, &self.session.principal, &circumstances)?;
+        let asked = &bind.result_formats;
+        let formats = Formats::cells_in_binary(plan.columns.as_deref(), asked)
+            .ok_or_else(|| too_many_formats(plan, asked.len()))?;
         let sealed = self.seal_parameters(plan, &prepared.declared, bind)?;
         let mut compared = sealed.compared;
         compared.extend(prepared.compared.iter().cloned());
@@ -225,13 +229,13 @@ impl Relay {
             statement: &prepared.server_name,
             parameter_formats: sealed.formats,
             parameters: sealed.values.iter().map(Option::as_deref).collect(),
-            result_formats: bind.result_formats.clone(),
+            result_formats: formats.server().to_vec(),
         };
         let generation = self.world.generation;
         let judged = Judged { generation, circumstances, judgement };
         let asked = (prepared.declared.as_slice(), Some(bind));
         let pinned = person::pinned(plan, &prepared.text, asked, &self.session.style, &self.world.ciphers);
-        Ok((frame.encode(), Bound { formats: bind.result_formats.clone(), compared, pinned, judged }))
+        Ok((frame.encode(), Bound { formats: Arc::new(formats), compared, pinned, judged }))
     }
 
     pub(super) fn describe(&mut self, held: Held) -> Result<(), Violation> {
@@ -250,9 +254,13 @@ impl Relay {
         };
         let expect = match target {
             Target::Statement => Expect::DescribeStatement(self.statements.get(name).cloned()),
-            Target::Portal => match self.statements.portal(name).map(|portal| portal.statement.clone()) {
-                Some(of) => Expect::DescribePortal { plan: of.plan().cloned(), of: Some(of) },
-                None => Expect::DescribePortal { plan: self.declared_cursor(name), of: None },
+            Target::Portal => match self.statements.portal(name) {
+                Some(portal) => Expect::DescribePortal {
+                    plan: portal.statement.plan().cloned(),
+                    of: Some(portal.statement.clone()),
+                    formats: portal.bound.as_ref().map(|bound| bound.formats.clone()),
+                },
+                None => Expect::DescribePortal { plan: self.declared_cursor(name), of: None, formats: None },
             },
         };
         let server_name = self.statements.server_name(name);
@@ -408,7 +416,8 @@ impl Relay {
                 let paid = self.paid(toll.as_ref(), answer)?;
                 part.plan = Some(plan.clone());
                 if paid && part.fallible() {
-                    part.run = Some(self.begin_run(plan, judgement, (compared, &vec![]), &[]));
+                    let formats = Arc::default();
+                    part.run = Some(self.begin_run(plan, judgement, (compared, &vec![]), &formats));
                 }
                 Ok(paid)
             }),
@@ -441,6 +450,13 @@ impl Relay {
 
 fn fetch(cursor: &str) -> String {
     format!("FETCH \"{}\"", cursor.replace('"', "\"\""))
+}
+
+/// What PostgreSQL says of a Bind with another number of formats than the result has columns.
+fn too_many_formats(plan: &StatementPlan, formats: usize) -> Refusal {
+    let columns = plan.columns.as_ref().map_or(0, Vec::len);
+    let message = format!("bind message has {formats} result formats but query has {columns} columns");
+    Refusal::new(Reason::Value, "08P01", message)
 }
 
 /// What PostgreSQL says where there is no unnamed statement.

@@ -8,6 +8,7 @@ use super::named::Naming;
 use super::purpose::{Savepoint, savepoint};
 use super::renew::Renewed;
 use super::statement::{Prepared, Undo};
+use crate::cell::Formats;
 use crate::plan::{Effects, Local, StatementPlan};
 use crate::wire::Frame;
 use crate::wire::backend::ErrorFields;
@@ -139,6 +140,8 @@ pub(super) enum Expect {
     DescribePortal {
         plan: Option<Arc<StatementPlan>>,
         of: Option<Arc<Prepared>>,
+        /// `None`: as the client asked.
+        formats: Option<Arc<Formats>>,
     },
     /// A Describe of ours of a statement that was prepared anew.
     Renewed(Box<Renewed>),

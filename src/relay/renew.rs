@@ -183,7 +183,7 @@ impl Relay {
         let described = match frame.tag() {
             backend::NO_DATA => Some(Vec::new()),
             _ => cells::described(renewed.new.plan(), frame, |frame, plan: &StatementPlan| {
-                cells::rows_described(frame, plan, &catalog)
+                cells::rows_described(frame, plan, None, &catalog)
             })?
             .map(|frame| backend::row_description(&frame))
             .transpose()?,

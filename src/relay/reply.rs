@@ -219,16 +219,16 @@ impl Relay {
 
     /// RowDescription in answer to a Describe.
     fn described(&mut self, frame: Frame) -> Result<(), Violation> {
-        let (planned, prepared) = match self.queue.head().map(|head| &head.expect) {
-            Some(Expect::DescribeStatement(Some(of))) => (of.plan().cloned(), Some(of.clone())),
-            Some(Expect::DescribePortal { plan, of }) => (plan.clone(), of.clone()),
-            _ => (None, None),
+        let (planned, prepared, formats) = match self.queue.head().map(|head| &head.expect) {
+            Some(Expect::DescribeStatement(Some(of))) => (of.plan().cloned(), Some(of.clone()), None),
+            Some(Expect::DescribePortal { plan, of, formats }) => (plan.clone(), of.clone(), formats.clone()),
+            _ => (None, None, None),
         };
         let Some(plan) = planned else {
             self.whole(frame);
             return Ok(());
         };
-        match self.rows_described(&frame, &plan) {
+        match self.rows_described(&frame, &plan, formats.as_ref()) {
             Ok(described) => {
                 if let Some(prepared) = prepared {
                     prepared.told.columns(|| backend::row_description(&described))?;
@@ -275,7 +275,7 @@ impl Relay {
             self.show(frame);
             return Ok(());
         };
-        match self.rows_described(&frame, &plan) {
+        match self.rows_described(&frame, &plan, None) {
             Ok(described) => self.show(described),
             Err(Fault::Stale) if self.plan_again() => {}
             Err(fault) => self.describe_fault(fault)?,

@@ -11,7 +11,7 @@ use crate::audit::persons::{PERSONS_MAX, Persons};
 use crate::audit::{Event, Unrecorded, UsedColumn};
 use crate::catalog::Action;
 use crate::cell::person::{Found, Pinned};
-use crate::cell::{self, PersonFinder, RowOpener};
+use crate::cell::{self, Formats, PersonFinder, RowOpener};
 use crate::crypto::Ciphers;
 use crate::metrics::Outcome;
 use crate::plan::{Judgement, NameKind, Reason, Refusal, StatementPlan};
@@ -30,8 +30,7 @@ pub(super) enum Gate {
 pub(super) struct Run {
     pub(super) plan: Arc<StatementPlan>,
     pub(super) judgement: Judgement,
-    /// The client's result formats, as sent.
-    formats: Vec<i16>,
+    formats: Arc<Formats>,
     ciphers: Arc<Ciphers>,
     pub(super) gate: Gate,
     pub(super) opener: Option<RowOpener>,
@@ -97,7 +96,7 @@ impl Run {
 pub(super) struct Spare {
     plan: Arc<StatementPlan>,
     judgement: Judgement,
-    formats: Vec<i16>,
+    formats: Arc<Formats>,
     ciphers: Arc<Ciphers>,
     opener: RowOpener,
 }
@@ -136,7 +135,7 @@ impl Relay {
         plan: &Arc<StatementPlan>,
         judgement: Judgement,
         (compared, pinned): (Compared, &Pinned),
-        formats: &[i16],
+        formats: &Arc<Formats>,
     ) -> u64 {
         let opener = self.opener(plan, &judgement, formats);
         self.statement += 1;
@@ -172,7 +171,7 @@ impl Relay {
             violation,
             plan: plan.clone(),
             judgement,
-            formats: formats.to_vec(),
+            formats: formats.clone(),
             ciphers: self.world.ciphers.clone(),
             gate: Gate::Waiting,
             opener,
@@ -188,19 +187,19 @@ impl Relay {
         statement
     }
 
-    /// What opens the rows of a plan, when it has columns to open. `formats` are the client's.
+    /// What opens the rows of a plan, when it has columns to open.
     fn opener(
         &mut self,
         plan: &Arc<StatementPlan>,
         judgement: &Judgement,
-        formats: &[i16],
+        formats: &Formats,
     ) -> Option<RowOpener> {
         let columns = plan.columns.as_ref()?;
         let ciphers = &self.world.ciphers;
         let fits = |spare: &mut Spare| {
             Arc::ptr_eq(&spare.plan, plan)
                 && Arc::ptr_eq(&spare.ciphers, ciphers)
-                && spare.formats == formats
+                && *spare.formats == *formats
                 && spare.judgement == *judgement
         };
         let spare = self.spare.take_if(fits).map(|spare| spare.opener);
@@ -213,11 +212,12 @@ impl Relay {
         plan: &StatementPlan,
         judgement: &Judgement,
         pinned: &Pinned,
-        formats: &[i16],
+        formats: &Formats,
     ) -> Option<PersonFinder> {
         let persons = plan.persons.as_ref().filter(|persons| !persons.slots.is_empty())?;
         let (columns, ciphers) = (plan.columns.as_deref(), &self.world.ciphers);
-        let formats = plan.copy.as_ref().map_or(formats, |copy| cell::copy::open::formats(copy));
+        let copied = plan.copy.as_ref().map(cell::copy::open::formats);
+        let formats = copied.as_ref().unwrap_or(formats);
         PersonFinder::new(persons, columns, formats, judgement, ciphers, pinned, PERSONS_MAX)
     }
 

@@ -11,11 +11,13 @@ use super::ledger::Answer;
 use super::queue::{Class, Expect, Owed, Part, QueryReply, Role};
 use super::run::check_comparisons;
 use super::{Held, Relay, fence, kinds};
+use crate::cell::Formats;
 use crate::cell::person::{self, Pinned};
 use crate::plan::{Effects, Judgement, Local, Planned, Reason, Refusal, Script};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::{Violation, frontend};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// One statement as it will be sent.
 pub(super) struct Sent {
@@ -300,7 +302,8 @@ impl Relay {
             if let (Some(plan), Some((judgement, compared, pinned))) = (part.plan.clone(), judged)
                 && part.fallible()
             {
-                part.run = Some(self.begin_run(&plan, judgement, (compared, &pinned), plan.simple_formats()));
+                let formats = Arc::new(Formats::same(plan.simple_formats()));
+                part.run = Some(self.begin_run(&plan, judgement, (compared, &pinned), &formats));
             }
             parts.push(part);
         }

@@ -7,6 +7,7 @@ use super::cells::Compared;
 use super::errors::Positions;
 use super::queue::Class;
 use super::renew::Told;
+use crate::cell::Formats;
 use crate::cell::person::Pinned;
 use crate::plan::{Judgement, Local, Pass, StatementPlan};
 use crate::policy::Circumstances;
@@ -81,8 +82,7 @@ pub(super) struct Portal {
 
 /// What binding a planned statement decided.
 pub(super) struct Bound {
-    /// The client's result formats, as sent.
-    pub(super) formats: Vec<i16>,
+    pub(super) formats: Arc<Formats>,
     /// Under an oracle.
     pub(super) compared: Compared,
     /// Whom it names by constants.

@@ -4,7 +4,7 @@ use crate::golden::{Shop, shop};
 use bytes::BytesMut;
 use pgveil::catalog::Seal;
 use pgveil::cell::seal::{literals, parameters};
-use pgveil::cell::{FaultCause, Released, RowOpener};
+use pgveil::cell::{FaultCause, Formats, Released, RowOpener};
 use pgveil::crypto::keyring::Keyring;
 use pgveil::crypto::{Cells, Ciphers, Mode, OpenCause, Random};
 use pgveil::plan::{NO_NAMES, Planned, Session, StatementPlan, plan};
@@ -119,7 +119,8 @@ fn what_is_sealed_comes_back_as_the_ruling_shows_it() {
     let shown = |user: &str| {
         let plan = planned(&shop, user, "SELECT email, id, name, born FROM customers");
         let judgement = plan.judge(&shop.policy, &Principal::assumed(user.into()), &circumstances()).unwrap();
-        let mut opener = RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &[], &ciphers);
+        let mut opener =
+            RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &Formats::same(&[]), &ciphers);
         let mut out = BytesMut::new();
         let released = opener.rows(&frames, &Style::default(), None, &mut out).unwrap();
         assert_eq!((released.frames, released.tally.rows), (2, 2));
@@ -163,7 +164,8 @@ fn rows_that_follow_each_other_keep_what_is_not_a_cell() {
         let plan = planned(&shop, "shop", "SELECT note, email, id, name, born, note FROM customers");
         let judgement =
             plan.judge(&shop.policy, &Principal::assumed("shop".into()), &circumstances()).unwrap();
-        let mut opener = RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &[format], &ciphers);
+        let mut opener =
+            RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &Formats::same(&[format]), &ciphers);
         let (mut whole, mut single, mut joined) = (BytesMut::new(), BytesMut::new(), vec![]);
         for frame in &frames {
             let one = std::slice::from_ref(frame);
@@ -210,7 +212,8 @@ fn a_limit_is_exact_to_the_row() {
     let plan = planned(&shop, "alice", "SELECT email FROM customers");
     let judgement = plan.judge(&shop.policy, &Principal::assumed("alice".into()), &circumstances()).unwrap();
     assert_eq!(judgement.rows_per_statement(), Some(100));
-    let mut opener = RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &[], &ciphers);
+    let mut opener =
+        RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &Formats::same(&[]), &ciphers);
     let mut out = BytesMut::new();
     let released = opener.rows(&frames, &Style::default(), Some(2), &mut out).unwrap();
     assert_eq!((released.frames, released.tally.rows, values(&mut out).len()), (3, 2, 3));
@@ -225,7 +228,8 @@ fn an_altered_cell_is_a_fault_and_shows_nothing() {
     *cell.last_mut().unwrap() ^= 1;
     let plan = planned(&shop, "shop", "SELECT email FROM customers");
     let judgement = plan.judge(&shop.policy, &Principal::assumed("shop".into()), &circumstances()).unwrap();
-    let mut opener = RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &[], &ciphers);
+    let mut opener =
+        RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &Formats::same(&[]), &ciphers);
     let mut out = BytesMut::new();
     let frames = [good, row(&[Some(&hex(&cell))])];
     let fault = opener.rows(&frames, &Style::default(), None, &mut out).unwrap_err();
@@ -385,7 +389,8 @@ fn read(
     for ruling in &mut judgement.rulings {
         ruling.disclosure = disclosure.unwrap_or(ruling.disclosure);
     }
-    let mut opener = RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &[format], ciphers);
+    let mut opener =
+        RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &Formats::same(&[format]), ciphers);
     let mut out = BytesMut::new();
     let released = opener.rows(frames, &Style::default(), None, &mut out).unwrap();
     let mut once_more = BytesMut::new();
@@ -459,7 +464,8 @@ fn faults_name_the_column_and_never_what_was_in_the_cell() {
     let plan = planned(&shop, "shop", "SELECT badge FROM customers");
     let judgement = plan.judge(&shop.policy, &Principal::assumed("shop".into()), &circumstances()).unwrap();
     let fault = |wire: &[u8], ciphers: &Ciphers| {
-        let mut opener = RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &[], ciphers);
+        let mut opener =
+            RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &Formats::same(&[]), ciphers);
         let mut out = BytesMut::new();
         let fault = opener.rows(&[row(&[Some(wire)])], &Style::default(), None, &mut out).unwrap_err();
         assert_eq!(fault.column, "public.customers.badge");
@@ -472,7 +478,8 @@ fn faults_name_the_column_and_never_what_was_in_the_cell() {
     for wire in [&odd[..], b"canary", b"\\x", b""] {
         assert_eq!(fault(wire, &ciphers), FaultCause::NotOpened(OpenCause::NotAnEnvelope), "{wire:?}");
     }
-    let mut opener = RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &[], &ciphers);
+    let mut opener =
+        RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &Formats::same(&[]), &ciphers);
     let wide = row(&[Some(b"1"), Some(b"2")]);
     let fault = opener.rows(&[wide], &Style::default(), None, &mut BytesMut::new()).unwrap_err();
     assert!(matches!(fault.cause, FaultCause::Row(_)), "another row than was described");

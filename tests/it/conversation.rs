@@ -347,8 +347,12 @@ pub fn to_server_text(world: &World, frame: &Frame) -> String {
         b'B' => {
             let bind = Bind::view(frame).unwrap();
             let values: Vec<_> = bind.parameters.iter().map(|value| shown_value(world, *value)).collect();
-            let text =
+            let mut text =
                 format!("Bind {} {} {}", unname(bind.portal), unname(bind.statement), values.join(" "));
+            if bind.result_formats.contains(&1) {
+                let formats: Vec<_> = bind.result_formats.iter().map(i16::to_string).collect();
+                text = format!("{} in formats {}", text.trim_end(), formats.join(","));
+            }
             text.trim_end().to_owned()
         }
         b'D' | b'C' => {

@@ -343,3 +343,42 @@ fn a_declared_cursor_is_executed_as_it_is_fetched() {
         done(raw, "rollback");
     }
 }
+
+#[test]
+fn a_bind_has_its_results_in_the_formats_that_it_asks_for() {
+    let (proxy, mut shop) = customers();
+    done(&mut shop, "create table plain as select 0 as id, 'x'::text as email, 'y'::text as card limit 0");
+    done(&mut shop, "insert into customers values (4, null, '4444')");
+    postgres::execute(
+        proxy.direct(),
+        "insert into plain values (1, 'ann@example.com', '4111'), (2, 'bob@example.com', '4222'),
+         (3, 'cat@example.com', '4333'), (4, null, '4444')",
+    );
+    let mut asked = |table: &str, formats: &[i16], rows: i32| {
+        shop.parse("", &format!("select id, email, card, length('x') from {table} order by id"), &[]);
+        shop.bind_in("", "", &[], 0, formats);
+        shop.describe(b'P', "");
+        shop.execute("", rows);
+        shop.execute("", 0);
+        shop.sync();
+        shop.reply()
+    };
+    for formats in [
+        &[][..],
+        &[0],
+        &[1],
+        &[0, 0, 0, 0],
+        &[1, 0, 0, 0],
+        &[0, 1, 0, 1],
+        &[0, 0, 1, 0],
+        &[1, 1, 1, 1],
+        // Refused by whoever reads them first.
+        &[0, 1],
+        &[0, 0, 0, 0, 0],
+    ] {
+        for rows in [0, 3] {
+            let (sealed, plain) = (asked("customers", formats, rows), asked("plain", formats, rows));
+            assert_eq!(sealed, plain, "{formats:?}, {rows} rows at first");
+        }
+    }
+}

@@ -26,7 +26,7 @@ fn opened_columns_have_their_logical_type_and_nothing_else_changes() {
     let shop = shop();
     let plan = planned(&shop, "shop", "SELECT c.id, c.born, o.billing_email FROM customers c, orders o");
     let mut fields = [field("id", INT8), field("born", BYTEA), field("billing_email", BYTEA)];
-    row_description(&plan, &shop.catalog, &mut fields).unwrap();
+    row_description(&plan, &shop.catalog, None, &mut fields).unwrap();
     assert_eq!(fields[0], field("id", INT8));
     assert_eq!(fields[1], Field { type_length: 4, ..field("born", 1082) });
     assert_eq!(fields[2], Field { type_modifier: 324, ..field("billing_email", 1043) }, "varchar(320)");
@@ -36,7 +36,7 @@ fn opened_columns_have_their_logical_type_and_nothing_else_changes() {
 fn a_plan_that_is_out_of_date_is_noticed() {
     let shop = shop();
     let plan = planned(&shop, "shop", "SELECT id, email FROM customers");
-    let described = |fields: &mut [Field]| row_description(&plan, &shop.catalog, fields);
+    let described = |fields: &mut [Field]| row_description(&plan, &shop.catalog, None, fields);
     let sealed = |domain: &str| {
         let mut types = shop.catalog.sealed_types.iter();
         *types.find(|(_, sealed)| sealed.domain == domain).unwrap().0

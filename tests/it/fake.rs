@@ -96,6 +96,8 @@ pub struct Portal {
     kind: Kind,
     at: usize,
     done: bool,
+    /// Its one column is asked for in binary.
+    binary: bool,
 }
 
 /// A server that speaks the protocol strictly: what is not flushed is not sent.
@@ -208,7 +210,7 @@ impl Fake {
             if kind == Kind::Broken {
                 return self.error("42703");
             }
-            let mut portal = Portal { kind, at: 0, done: false };
+            let mut portal = Portal { kind, at: 0, done: false, binary: false };
             self.describe(&portal.kind, false);
             self.run(&mut portal, 0)?;
         }
@@ -288,7 +290,9 @@ impl Fake {
                 };
                 self.not_failed(&kind)?;
                 self.stale(&kind, 1)?;
-                self.portals.insert(bind.portal.to_owned(), Portal { kind, at: 0, done: false });
+                let binary = bind.result_formats.last() == Some(&1);
+                let portal = Portal { kind, at: 0, done: false, binary };
+                self.portals.insert(bind.portal.to_owned(), portal);
                 self.say(b'2', b"");
             }
             b'D' => {
@@ -394,7 +398,7 @@ impl Fake {
         }
         let mut given = 0;
         while portal.at < rows && (rows_max == 0 || given < rows_max) {
-            self.row(&portal.kind.clone(), portal.at)?;
+            self.row(&portal.kind.clone(), portal.at, portal.binary)?;
             portal.at += 1;
             given += 1;
         }
@@ -408,7 +412,7 @@ impl Fake {
         Ok(())
     }
 
-    fn row(&mut self, kind: &Kind, at: usize) -> Result<(), ()> {
+    fn row(&mut self, kind: &Kind, at: usize, binary: bool) -> Result<(), ()> {
         let row = match (kind, self.rights) {
             (Kind::Question, _) => {
                 let rows = [("0", "hex"), ("1", "pg_catalog"), ("1", "public")];
@@ -424,7 +428,7 @@ impl Fake {
                     *cell.last_mut().unwrap() ^= 1;
                 }
                 let hex: String = cell.iter().map(|byte| format!("{byte:02x}")).collect();
-                data_row(&[Some(format!("\\x{hex}").into_bytes())])
+                data_row(&[Some(if binary { cell } else { format!("\\x{hex}").into_bytes() })])
             }
             _ => data_row(&[Some(b"1".to_vec())]),
         };

@@ -36,6 +36,8 @@ pub struct Reply {
     pub names: Vec<String>,
     /// Type modifiers of the last RowDescription.
     pub modifiers: Vec<i32>,
+    /// Format codes of the last RowDescription.
+    pub formats: Vec<i16>,
     /// Type OIDs of the last ParameterDescription.
     pub parameters: Vec<u32>,
     pub rows: Vec<Vec<Option<Vec<u8>>>>,
@@ -173,7 +175,10 @@ impl Raw {
                 self.told.extend_from_slice(&body);
             }
             match tag {
-                'T' => (reply.names, reply.types, reply.modifiers) = described(&body),
+                'T' => {
+                    (reply.names, reply.types, reply.modifiers) = described(&body);
+                    reply.formats = formats(&body);
+                }
                 'C' => reply.tags.push(String::from_utf8_lossy(&body[..body.len() - 1]).into_owned()),
                 't' => reply.parameters = body[2..].chunks(4).map(number).collect(),
                 'D' => reply.rows.push(cells(&body)),
@@ -218,6 +223,19 @@ impl Raw {
     }
 
     pub fn bind(&mut self, portal: &str, statement: &str, values: &[Option<&[u8]>], formats: [i16; 2]) {
+        let [parameters, results] = formats;
+        self.bind_in(portal, statement, values, parameters, &[results]);
+    }
+
+    /// As [`Raw::bind`], with result formats as they are given.
+    pub fn bind_in(
+        &mut self,
+        portal: &str,
+        statement: &str,
+        values: &[Option<&[u8]>],
+        parameters: i16,
+        results: &[i16],
+    ) {
         let write = |value: &Option<&[u8]>, out: &mut BytesMut| match value {
             Some(value) => {
                 out.extend_from_slice(value);
@@ -225,9 +243,8 @@ impl Raw {
             }
             None => Ok(IsNull::Yes),
         };
-        let [parameters, results] = formats;
-        let bound =
-            frontend::bind(portal, statement, [parameters], values, write, [results], &mut self.output);
+        let results = results.iter().copied();
+        let bound = frontend::bind(portal, statement, [parameters], values, write, results, &mut self.output);
         assert!(bound.is_ok(), "a Bind that this test can write");
     }
 
@@ -271,6 +288,16 @@ pub fn described(body: &[u8]) -> (Vec<String>, Vec<u32>, Vec<i32>) {
         rest = &rest[end + 19..];
     }
     (names, types, modifiers)
+}
+
+fn formats(body: &[u8]) -> Vec<i16> {
+    let mut rest = &body[2..];
+    let mut formats = Vec::new();
+    while let Some(end) = rest.iter().position(|byte| *byte == 0) {
+        formats.push(i16::from_be_bytes([rest[end + 17], rest[end + 18]]));
+        rest = &rest[end + 19..];
+    }
+    formats
 }
 
 /// The columns of a DataRow.

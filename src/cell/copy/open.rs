@@ -5,6 +5,7 @@
 
 use super::stream::{Kind, Piece, Stream};
 use super::{BadCopy, fields};
+use crate::cell::formats::Formats;
 use crate::cell::open::{CellFault, FaultCause, RowOpener, Tally};
 use crate::cell::person::PersonFinder;
 use crate::cell::rows::{STRIDE, Splice};
@@ -43,8 +44,8 @@ pub struct CopyOpener {
 }
 
 /// The format of every value of the rows.
-pub fn formats(rows: &CopyRows) -> &'static [i16] {
-    if rows.options.format() == CopyFormat::Binary { &[1] } else { &[0] }
+pub fn formats(rows: &CopyRows) -> Formats {
+    Formats::same(if rows.options.format() == CopyFormat::Binary { &[1] } else { &[0] })
 }
 
 /// An opened column.
@@ -82,7 +83,7 @@ impl CopyOpener {
         every_row: bool,
     ) -> CopyOpener {
         let none = vec![ColumnSlot::Pass; rows.columns.len()];
-        let opener = RowOpener::new(columns.unwrap_or(&none), judgement, formats(rows), ciphers);
+        let opener = RowOpener::new(columns.unwrap_or(&none), judgement, &formats(rows), ciphers);
         // A row `\.` of CSV is quoted by every server.
         let stream = Stream::new(&rows.options, false, ROW_BYTES_MAX);
         let opened = rows.columns.iter().enumerate().filter_map(|(index, column)| {
