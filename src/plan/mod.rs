@@ -7,6 +7,7 @@
 
 pub mod cache;
 pub mod explain;
+pub mod habit;
 pub mod judge;
 pub mod refusal;
 
@@ -26,6 +27,7 @@ use crate::policy::{Circumstances, Disclosure, Form, Policy, Principal, RowLimit
 use crate::sql::lineage::{Opened, OpenedDefault, OpenedDocument, Output};
 use crate::sql::{self, Context, Lineage, StatementText, Understood};
 use crate::value::DataType;
+use habit::Habit;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -100,6 +102,8 @@ pub struct StatementPlan {
     pub persons: Option<Persons>,
     /// The cursor that it fetches from: a limit on the rows of one statement holds for all that it gives.
     pub cursor: Option<String>,
+    /// What its runs leave for later ones.
+    pub habit: Habit,
 }
 
 /// One result column.
@@ -450,6 +454,7 @@ fn decide(
         binary: lineage.binary,
         persons: lineage.persons,
         cursor: lineage.cursor.clone(),
+        habit: Habit::default(),
     })
 }
 

@@ -253,6 +253,7 @@ impl Relay {
             self.metrics.comparisons(label, *values);
         }
         let nanos = self.now.monotonic_nanos.saturating_sub(run.began.monotonic_nanos);
+        run.plan.habit.gave(run.rows);
         run.cells.sort_unstable();
         let cells = std::mem::take(&mut run.cells).into_iter();
         let cells = cells.map(|(label, shown, cells)| (label, shown.to_owned(), cells));

@@ -2,7 +2,7 @@
 //!
 //! Text that touches nothing tagged goes as the frame it came in. One refused statement refuses the whole text before
 //! anything of it is sent. A text whose reply could fail after it has changed something goes by the extended
-//! protocol (`convert`), where its Sync can wait.
+//! protocol (`convert`), where its Sync can wait; and so does one that gives many cells, which come in binary there.
 
 use super::cells::{self, Compared};
 use super::convert::{Conversion, Rest};
@@ -13,7 +13,7 @@ use super::run::check_comparisons;
 use super::{Held, Relay, fence, kinds};
 use crate::cell::Formats;
 use crate::cell::person::{self, Pinned};
-use crate::plan::{Effects, Judgement, Local, Planned, Reason, Refusal, Script};
+use crate::plan::{ColumnSlot, Effects, Judgement, Local, Planned, Reason, Refusal, Script};
 use crate::wire::backend::TransactionStatus;
 use crate::wire::{Violation, frontend};
 use std::ops::Range;
@@ -163,13 +163,23 @@ impl Relay {
             }
         };
         let Some(held) = self.once_paid(&sent, held, text) else { return };
-        if fallible && commits {
+        if fallible && (commits || self.cells_want_binary(script)) {
             self.statements.forget("");
             let again = (idle && !held.retried && !held.stepped_up).then_some(held.frame);
             self.conversion = Some(Conversion::new(sent, None, again));
             return;
         }
         self.send_joined(sent, held, fallible && !idle, idle);
+    }
+
+    /// Whether so many cells are to be expected that having them in binary is worth it: only the extended protocol can ask for that.
+    fn cells_want_binary(&self, script: &Script) -> bool {
+        let [Planned::Plan(plan)] = script.statements.as_slice() else { return false };
+        let cells = |slot: &ColumnSlot| matches!(slot, ColumnSlot::Open(_));
+        plan.habit.gave_many()
+            && self.queue.is_empty()
+            && plan.copy.is_none()
+            && plan.columns.as_ref().is_some_and(|columns| columns.iter().any(cells))
     }
 
     /// A text whose statements from `at` on depend on earlier ones: these go first.

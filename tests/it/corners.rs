@@ -1,5 +1,6 @@
 //! The protocol's corners, and what else PostgreSQL users have in a session: each as PostgreSQL has it, or refused by name.
 
+use crate::copy::copy_in;
 use crate::postgres;
 use crate::proxy::{self, Proxy, eventually};
 use crate::raw::Raw;
@@ -381,4 +382,60 @@ fn a_bind_has_its_results_in_the_formats_that_it_asks_for() {
             assert_eq!(sealed, plain, "{formats:?}, {rows} rows at first");
         }
     }
+}
+
+#[test]
+fn a_simple_query_that_gives_many_cells_is_the_same_by_the_extended_protocol() {
+    let (proxy, mut shop) = customers();
+    done(
+        &mut shop,
+        "create table plain as select n, 'p' || n || '@example.com' as email from generate_series(1, 5000) n",
+    );
+    let rows: String = (4..=5000).map(|n| format!("{n}\tp{n}@example.com\n")).collect();
+    copy_in(&mut shop, "copy customers (id, email) from stdin", &[rows.as_bytes()]).unwrap();
+    done(
+        &mut shop,
+        "update plain set email = 'x' where n = 77; update customers set email = 'x' where id = 77",
+    );
+    // Only a portal of the extended protocol is listed.
+    let sql = |table: &str, key: &str| {
+        format!(
+            "select {key} as id, email, (select count(*) from pg_cursors) as portals from {table} where {key} > 3 order by 1"
+        )
+    };
+    let plain = shop.query(&sql("plain", "n"));
+    assert_eq!((plain.rows.len(), plain.errors.len()), (4997, 0));
+    let asked = sql("customers", "id");
+    let portals = |reply: &crate::raw::Reply| text(&reply.rows[0][2]);
+    let first = shop.query(&asked);
+    assert_eq!(first, plain);
+    for status in ['I', 'T'] {
+        if status == 'T' {
+            done(&mut shop, "begin");
+        }
+        let mut again = shop.query(&asked);
+        assert_eq!((portals(&again).as_str(), again.status), ("1", status));
+        for row in &mut again.rows {
+            row[2] = first.rows[0][2].clone();
+        }
+        again.status = 'I';
+        assert_eq!(again, first);
+    }
+    // What fails on the way fails as it does otherwise, and the transaction with it.
+    postgres::execute(
+        proxy.direct(),
+        "update customers set email = set_byte(email, 9, 255 - get_byte(email, 9)) where id = 4000",
+    );
+    let failed = shop.query(&asked);
+    assert_eq!((failed.errors.len(), failed.status), (1, 'E'));
+    assert!(failed.errors[0].starts_with("XX001 "), "{:?}", failed.errors);
+    assert!(failed.rows.len() < 3997);
+    done(&mut shop, "rollback");
+    let failed = shop.query(&asked);
+    assert_eq!((failed.errors.len(), failed.status), (1, 'I'));
+    // Few rows, and it goes as it came again.
+    done(&mut shop, "delete from customers where id > 100");
+    assert_eq!(shop.query(&asked).rows.len(), 97);
+    let last = shop.query(&asked);
+    assert_eq!((portals(&last).as_str(), last.rows.len()), ("0", 97));
 }
