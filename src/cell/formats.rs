@@ -53,6 +53,11 @@ impl Formats {
         Some(Formats { client: client.to_vec(), server })
     }
 
+    /// Whether cells come in another format than they leave.
+    pub fn differ(&self) -> bool {
+        self.client != self.server
+    }
+
     /// As the server is asked, for a Bind.
     pub fn server(&self) -> &[i16] {
         &self.server

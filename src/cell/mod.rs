@@ -18,7 +18,7 @@ mod rows;
 pub mod seal;
 mod tree;
 
-pub use copy::{CopyOpener, CopySealer};
+pub use copy::{CopyLines, CopyOpener, CopySealer};
 pub use formats::Formats;
 pub use open::{CellFault, FaultCause, Released, RowOpener, Tally};
 pub use person::PersonFinder;

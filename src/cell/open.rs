@@ -352,6 +352,20 @@ impl RowOpener {
         disclosing_max: Option<u64>,
         out: &mut BytesMut,
     ) -> Result<Released, CellFault> {
+        self.rows_as(bytes, style, disclosing_max, |opener, taken, next, shown| {
+            opener.rebuild(taken, next, shown, out)
+        })
+    }
+
+    /// As [`rows_in`](Self::rows_in); `write` is given the rows that leave, room for a number for each opened column, and what
+    /// is shown of these.
+    pub(super) fn rows_as(
+        &mut self,
+        bytes: &[u8],
+        style: &Style,
+        disclosing_max: Option<u64>,
+        write: impl FnOnce(&RowOpener, &[u8], &mut Vec<usize>, &[Cells]) -> Result<(), Violation>,
+    ) -> Result<Released, CellFault> {
         let mut released = Released { tally: self.tally(), ..Released::default() };
         self.begin();
         while released.bytes < bytes.len() {
@@ -365,7 +379,7 @@ impl RowOpener {
         }
         let taken = bytes.get(..released.bytes).unwrap_or_default();
         self.opened(bytes, style, &mut released.tally, |opener, next, shown| {
-            opener.rebuild(taken, next, shown, out)
+            write(opener, taken, next, shown)
         })?;
         Ok(released)
     }

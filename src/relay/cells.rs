@@ -4,6 +4,7 @@
 //! the client reads (XX001), without a value.
 
 use super::Relay;
+use super::copy::CopyRun;
 use super::out::Out;
 use super::rows::Mishap;
 use super::run::Run;
@@ -236,7 +237,10 @@ impl Run {
         };
         let released = metrics.timed_cells(
             CellOperation::Open,
-            || opener.rows_in(rows.bytes(), style, max, out.client_buffer()),
+            || match &mut self.copy {
+                Some(CopyRun::Lines(lines)) => lines.rows_in(opener, rows, style, max, out.client_buffer()),
+                _ => opener.rows_in(rows.bytes(), style, max, out.client_buffer()),
+            },
             |result| result.as_ref().map_or(0, |released| released.tally.cells_opened()),
         )?;
         let whole = released.bytes == rows.bytes().len();

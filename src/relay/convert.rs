@@ -10,6 +10,7 @@ use super::ledger::Answer;
 use super::queue::{Expect, Owed, Role};
 use super::simple::{Sent, Unsent, dependent};
 use crate::cell::Formats;
+use crate::plan::StatementPlan;
 use crate::wire::backend::{BIND_COMPLETE, PARSE_COMPLETE};
 use crate::wire::frontend::{self, Bind, Parse, Target};
 use crate::wire::{Frame, Violation};
@@ -168,8 +169,9 @@ impl Relay {
     }
 
     fn send_step(&mut self, sent: Sent) {
-        let Sent { sql, mut part, judged } = sent;
-        let columns = part.plan.as_ref().and_then(|plan| plan.columns.as_deref());
+        let Sent { sql, mut part, judged, for_copy } = sent;
+        let of_rows = |plan: &&Arc<StatementPlan>| for_copy || plan.copy.is_none();
+        let columns = part.plan.as_ref().filter(of_rows).and_then(|plan| plan.columns.as_deref());
         let asked = part.plan.as_ref().map_or(&[][..], |plan| plan.simple_formats());
         let formats = Formats::cells_in_binary(columns, asked).map(Arc::new).unwrap_or_default();
         if let (Some(plan), Some((judgement, compared, pinned))) = (part.plan.clone(), judged)

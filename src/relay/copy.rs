@@ -13,7 +13,7 @@ use super::rows::Mishap;
 use super::run::{Gate, Run};
 use super::spending::{Granted, Parked, Released};
 use super::{Held, Relay, reply};
-use crate::cell::{CopyOpener, CopySealer};
+use crate::cell::{CopyLines, CopyOpener, CopySealer, Formats};
 use crate::metrics::{CellOperation, Metrics};
 use crate::plan::{Judgement, Refusal, StatementPlan};
 use crate::policy::Action;
@@ -28,6 +28,8 @@ const REFUSED: &str = "pgveil_refused";
 pub(super) enum CopyRun {
     In(Box<CopySealer>),
     Out(Box<CopyOpener>),
+    /// It comes as a query's rows, which the run's opener opens.
+    Lines(Box<CopyLines>),
 }
 
 /// A copy that the server reads.
@@ -48,8 +50,16 @@ pub(super) struct CopyIn {
 
 impl Relay {
     /// What seals or opens the rows of a plan that is a COPY.
-    pub(super) fn copy_run(&self, plan: &StatementPlan, judgement: &Judgement) -> Option<CopyRun> {
+    pub(super) fn copy_run(
+        &self,
+        plan: &StatementPlan,
+        judgement: &Judgement,
+        formats: &Formats,
+    ) -> Option<CopyRun> {
         let rows = plan.copy.as_ref()?;
+        if formats.differ() {
+            return Some(CopyRun::Lines(Box::new(CopyLines::new(rows))));
+        }
         if rows.from {
             rows.columns.iter().find(|column| column.seal.is_some())?;
             let marker = self.session.csv_has_marker();
@@ -288,6 +298,35 @@ impl Relay {
         }
         self.show(frame);
         Ok(())
+    }
+
+    /// The rows of a query that stands for a copy are described: what the client reads instead.
+    pub(super) fn copied_lines_begin(
+        &mut self,
+        described: &Frame,
+        plan: &StatementPlan,
+    ) -> Result<(), Violation> {
+        let Some(rows) = &plan.copy else { return Ok(()) };
+        let fields = backend::row_description(described)?;
+        if self.reaches_client() {
+            self.mark_left();
+            let names = fields.iter().map(|field| field.name.as_str());
+            CopyLines::new(rows).begin(names, self.out.client_buffer());
+        }
+        self.queue.pop();
+        Ok(())
+    }
+
+    /// What completes a copy for the client, where a query stood for it.
+    pub(super) fn copied_lines_end(&mut self, frame: Frame) -> Result<Frame, Violation> {
+        let run = self.queue.head().and_then(Owed::part).and_then(|part| part.run);
+        let run = run.and_then(|run| self.runs.get(&run));
+        if !matches!(run, Some(Run { copy: Some(CopyRun::Lines(_)), .. })) {
+            return Ok(frame);
+        }
+        let tag = backend::command_tag(&frame)?.replacen("SELECT", "COPY", 1);
+        self.show(backend::encode_copy_done());
+        Ok(backend::encode_command_complete(&tag))
     }
 
     /// The server has sent all of a copy.

@@ -217,8 +217,10 @@ impl Relay {
         let circumstances = self.session.circumstances(self.now);
         let judgement = plan.judge(&self.world.policy, &self.session.principal, &circumstances)?;
         let asked = &bind.result_formats;
-        let formats = Formats::cells_in_binary(plan.columns.as_deref(), asked)
-            .ok_or_else(|| too_many_formats(plan, asked.len()))?;
+        // A COPY spells its rows itself.
+        let columns = plan.columns.as_deref().filter(|_| plan.copy.is_none());
+        let formats =
+            Formats::cells_in_binary(columns, asked).ok_or_else(|| too_many_formats(plan, asked.len()))?;
         let sealed = self.seal_parameters(plan, &prepared.declared, bind)?;
         let mut compared = sealed.compared;
         compared.extend(prepared.compared.iter().cloned());

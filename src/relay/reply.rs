@@ -229,6 +229,9 @@ impl Relay {
             return Ok(());
         };
         match self.rows_described(&frame, &plan, formats.as_ref()) {
+            Ok(described) if formats.is_some_and(|formats| formats.differ()) && plan.copy.is_some() => {
+                self.copied_lines_begin(&described, &plan)?;
+            }
             Ok(described) => {
                 if let Some(prepared) = prepared {
                     prepared.told.columns(|| backend::row_description(&described))?;
@@ -371,7 +374,7 @@ impl Relay {
     fn execute_complete(&mut self, frame: Frame) -> Result<(), Violation> {
         let completed = self.completed_part(0);
         self.transaction_went_on(&frame, 0)?;
-        let frame = retagged(&completed, frame);
+        let frame = self.copied_lines_end(retagged(&completed, frame))?;
         self.show(frame);
         let Some(owed) = self.queue.pop() else { return Ok(()) };
         match owed.role {

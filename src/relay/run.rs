@@ -159,7 +159,7 @@ impl Relay {
         let user = self.session.principal.user();
         let spending = Spending::of_reads(&judgement, &self.session.budgets, user);
         let violation = if plan.effects.writes { self.oracles(&judgement) } else { None };
-        let copy = self.copy_run(plan, &judgement);
+        let copy = self.copy_run(plan, &judgement, formats);
         let finder = self.finder(plan, &judgement, pinned, formats);
         let cursor =
             plan.cursor.as_ref().and_then(|name| self.namings.get(&(NameKind::Cursor, name.clone())));
@@ -216,7 +216,7 @@ impl Relay {
     ) -> Option<PersonFinder> {
         let persons = plan.persons.as_ref().filter(|persons| !persons.slots.is_empty())?;
         let (columns, ciphers) = (plan.columns.as_deref(), &self.world.ciphers);
-        let copied = plan.copy.as_ref().map(cell::copy::open::formats);
+        let copied = plan.copy.as_ref().filter(|_| !formats.differ()).map(cell::copy::open::formats);
         let formats = copied.as_ref().unwrap_or(formats);
         PersonFinder::new(persons, columns, formats, judgement, ciphers, pinned, PERSONS_MAX)
     }

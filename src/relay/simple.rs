@@ -25,6 +25,27 @@ pub(super) struct Sent {
     pub(super) part: Part,
     /// For a plan: what judging it said, what it compares under an oracle, and whom it names.
     pub(super) judged: Option<(Judgement, Compared, Pinned)>,
+    /// It is the query of a COPY, whose rows are spelled here.
+    pub(super) for_copy: bool,
+}
+
+impl Sent {
+    /// Has the query of a COPY stand for it, where one can. `text` is the client's, `span` the statement's place in it.
+    fn as_query(&mut self, text: &str, span: &Range<usize>) {
+        let plan = self.part.plan.clone();
+        let copy = plan.as_ref().and_then(|plan| plan.copy.as_ref());
+        let Some(query) = copy.and_then(|copy| copy.query(&self.sql)).map(str::to_owned) else { return };
+        let (own, offset) = own(text, span);
+        self.part.positions = Positions::rewritten(&query, own, offset);
+        self.sql = query;
+        self.for_copy = true;
+    }
+}
+
+/// A statement's own text, and how many characters stand before it.
+fn own<'t>(text: &'t str, span: &Range<usize>) -> (&'t str, usize) {
+    let before = text.get(..span.start).map_or(0, |before| before.chars().count());
+    (text.get(span.clone()).unwrap_or(text), before)
 }
 
 enum Verdict {
@@ -155,7 +176,8 @@ impl Relay {
             self.held = Some(held);
             return;
         }
-        let sent = match self.all_sent(script, 0..script.statements.len(), text) {
+        let in_binary = fallible && self.cells_want_binary(script);
+        let mut sent = match self.all_sent(script, 0..script.statements.len(), text) {
             Ok(sent) => sent,
             Err(unsent) => {
                 self.refuse_query(&unsent.refusal, text);
@@ -163,7 +185,10 @@ impl Relay {
             }
         };
         let Some(held) = self.once_paid(&sent, held, text) else { return };
-        if fallible && (commits || self.cells_want_binary(script)) {
+        if in_binary {
+            sent.iter_mut().zip(&script.spans).for_each(|(sent, span)| sent.as_query(text, span));
+        }
+        if in_binary || fallible && commits {
             self.statements.forget("");
             let again = (idle && !held.retried && !held.stepped_up).then_some(held.frame);
             self.conversion = Some(Conversion::new(sent, None, again));
@@ -176,9 +201,9 @@ impl Relay {
     fn cells_want_binary(&self, script: &Script) -> bool {
         let [Planned::Plan(plan)] = script.statements.as_slice() else { return false };
         let cells = |slot: &ColumnSlot| matches!(slot, ColumnSlot::Open(_));
-        plan.habit.gave_many()
-            && self.queue.is_empty()
-            && plan.copy.is_none()
+        // A COPY is there for many.
+        let many = plan.copy.as_ref().map_or(plan.habit.gave_many(), |copy| copy.query.is_some());
+        many && self.queue.is_empty()
             && plan.columns.as_ref().is_some_and(|columns| columns.iter().any(cells))
     }
 
@@ -262,7 +287,7 @@ impl Relay {
         text: &str,
         own: &str,
     ) -> Result<Sent, Refusal> {
-        let offset = text.get(..span.start).map_or(0, |before| before.chars().count());
+        let (_, offset) = self::own(text, span);
         match planned {
             Planned::Plan(plan) => {
                 let judgement = self.judge(plan)?;
@@ -275,20 +300,20 @@ impl Relay {
                 part.positions = Positions::rewritten(&sql, own, offset);
                 let style = &self.session.style;
                 let pinned = person::pinned(plan, text, (&[], None), style, &self.world.ciphers);
-                Ok(Sent { sql, part, judged: Some((judgement, compared, pinned)) })
+                Ok(Sent { sql, part, judged: Some((judgement, compared, pinned)), for_copy: false })
             }
             Planned::Local(local) => {
                 self.check_local(local)?;
                 let mut part = Part::passing("set", Class::Reads, Effects::default());
                 part.local = Some(local.clone());
                 part.positions = Positions::pieces(Vec::new());
-                Ok(Sent { sql: self.local_text(local, own), part, judged: None })
+                Ok(Sent { sql: self.local_text(local, own), part, judged: None, for_copy: false })
             }
             Planned::Pass(pass) => {
                 let (kind, class) = (kinds::kind(own), kinds::class(own, pass.effects));
                 let mut part = Part::passing(kind, class, pass.effects).of(own);
                 part.positions = Positions::pieces(vec![Piece::Same(0, offset, own.chars().count())]);
-                Ok(Sent { sql: own.to_owned(), part, judged: None })
+                Ok(Sent { sql: own.to_owned(), part, judged: None, for_copy: false })
             }
             Planned::Refuse(refusal) => Err(refusal.clone()),
             Planned::Unresolved(refusal) => Err(refusal.clone()),
@@ -301,7 +326,7 @@ impl Relay {
         let mut characters = 0;
         let mut pieces = Vec::new();
         let mut parts = Vec::with_capacity(sent.len());
-        for Sent { sql, mut part, judged } in sent {
+        for Sent { sql, mut part, judged, .. } in sent {
             if !text.is_empty() {
                 text.push_str("; ");
                 characters += 2;

@@ -93,6 +93,32 @@ impl CopyOptions {
         self.escape.unwrap_or(self.quote())
     }
 
+    /// Whether rows are spelled in a way that every server knows and no option of which it has to judge.
+    pub fn are_usual(&self) -> bool {
+        let usual = match self.format() {
+            // Text has a header since PostgreSQL 15.
+            CopyFormat::Text => self.header.is_none(),
+            CopyFormat::Csv => self.header != Some(Header::Match),
+            CopyFormat::Binary => false,
+        };
+        let CopyOptions { delimiter, null, quote, escape, default, freeze, encoding, .. } = self;
+        let CopyOptions {
+            on_error,
+            log_verbosity,
+            reject_limit,
+            force_quote,
+            force_null,
+            force_not_null,
+            ..
+        } = self;
+        let spelled = null.is_some() || quote.is_some() || escape.is_some() || default.is_some() || *encoding;
+        let forced = force_quote.is_some() || force_null.is_some() || force_not_null.is_some();
+        let other =
+            on_error.is_some() || log_verbosity.is_some() || reject_limit.is_some() || freeze.is_some();
+        let delimited = matches!(delimiter, None | Some(b',' | b';' | b'|' | b'\t'));
+        usual && delimited && !spelled && !forced && !other
+    }
+
     /// ` WITH (…)`, or nothing when no option was given.
     pub fn printed(&self) -> String {
         let mut options: Vec<String> = vec![];

@@ -263,6 +263,20 @@ pub fn copy_columns(frame: &Frame) -> Result<usize, Violation> {
     reader.end().map(|()| usize::from(count))
 }
 
+/// `H`: text of so many columns is copied out.
+pub fn encode_copy_out(columns: usize) -> Frame {
+    let mut writer = Writer::new(COPY_OUT_RESPONSE);
+    writer.u8(0);
+    writer.count(columns);
+    (0..columns).for_each(|_| writer.i16(0));
+    writer.frame()
+}
+
+/// `c`: all of a copy was sent.
+pub fn encode_copy_done() -> Frame {
+    Writer::new(COPY_DONE).frame()
+}
+
 /// `d`: data of a copy, either way.
 pub fn encode_copy_data(data: &[u8]) -> Frame {
     let mut writer = Writer::new(COPY_DATA);

@@ -214,6 +214,8 @@ fn every_format_copies_as_a_plain_table() {
         "(header)",
         "(format csv)",
         "csv header",
+        "(format csv, delimiter ';', header)",
+        "(delimiter '|')",
         "(format csv, header match, delimiter ';', null 'null')",
         "(format csv, quote '''', escape '\\', delimiter '|')",
         "(format csv, delimiter '1', quote 'x', escape 'a')",
@@ -258,6 +260,13 @@ fn every_format_copies_as_a_plain_table() {
             copy_out(&mut sealed, &some("twin")) == copy_out(&mut plain, &some("plain_twin")),
             "{options}"
         );
+        let one = |table| {
+            format!(
+                "copy (select email from {table} order by id) to stdout {}",
+                options.replace("header match", "header")
+            )
+        };
+        assert!(copy_out(&mut sealed, &one("twin")) == copy_out(&mut plain, &one("plain_twin")), "{options}");
         assert_eq!(sealed.query("truncate twin").errors, [""; 0]);
     }
     for options in ["force_quote *", "force_quote (email, note)", "force_quote (badge), header"] {

@@ -5,13 +5,16 @@
 //! bounded length. All cells of one column that one message or read brought are sealed or opened as one batch.
 //! Deliberately absent: any encoding but UTF-8, messages, deciding anything.
 //!
-//! `stream` finds rows, `fields` finds and spells the fields of one, `seal` and `open` are the two ways.
+//! `stream` finds rows, `fields` finds and spells the fields of one, `seal` and `open` are the two ways; `lines` is the way
+//! out of what came as a query's rows.
 
 pub mod fields;
+pub mod lines;
 pub mod open;
 pub mod seal;
 pub mod stream;
 
+pub use lines::CopyLines;
 pub use open::CopyOpener;
 pub use seal::CopySealer;
 

@@ -8,7 +8,9 @@ use super::assign::assigned;
 use super::named::passed;
 use super::print::sealed_type_name;
 use super::scope::{Ctes, Entry, Found, Out, Scope};
-use super::{Analyst, Context, CopyColumn, CopyRows, Effects, Lineage, LiteralSlot, Piece, Shape, Use};
+use super::{
+    Analyst, Context, CopyColumn, CopyQuery, CopyRows, Effects, Lineage, LiteralSlot, Piece, Shape, Use,
+};
 use crate::catalog::{Action, Relation, RelationKind};
 use crate::sql::copy::{CopyOptions, CopyStatement, Force, Peer, Source, listed};
 use crate::sql::parse::{self, Parsed};
@@ -78,8 +80,9 @@ fn copied_query(
     }
     let columns = copied_columns(outputs.as_deref().unwrap_or_default(), &copy.options)?;
     let mut lineage = analyst.finish(query, "copy", outputs, effects, declared)?;
-    wrap(&mut lineage, &copy.options);
-    lineage.copy = Some(CopyRows { from: false, options: copy.options.clone(), columns });
+    let around = wrap(&mut lineage, &copy.options);
+    let query = (kind == "select" && !lineage.effects.writes && copy.options.are_usual()).then_some(around);
+    lineage.copy = Some(CopyRows { from: false, options: copy.options.clone(), columns, query });
     Ok(Some(lineage))
 }
 
@@ -139,13 +142,16 @@ fn copied_out(
         )
         .hint("Try the COPY (SELECT ...) TO variant."));
     }
-    if masked {
-        wrap(&mut lineage, &copy.options);
+    let query = if masked {
+        wrap(&mut lineage, &copy.options)
     } else {
         let printed = copy.options.printed();
         lineage.pieces = vec![Piece::Text(format!("COPY {table} {list} TO STDOUT{printed}"))];
-    }
-    lineage.copy = Some(CopyRows { from: false, options: copy.options.clone(), columns });
+        CopyQuery::Own(text)
+    };
+    // What is no plain table the server refuses to copy.
+    let query = Some(query).filter(|_| relation.kind == RelationKind::Table && copy.options.are_usual());
+    lineage.copy = Some(CopyRows { from: false, options: copy.options.clone(), columns, query });
     Ok(lineage)
 }
 
@@ -207,7 +213,7 @@ fn copied_into(
         pieces: std::iter::once(copied).chain(filter.pieces).collect(),
         literals: filter.literals,
         uses: analyst.uses.into_iter().chain(filter.uses).collect(),
-        copy: Some(CopyRows { from: true, options: options.clone(), columns }),
+        copy: Some(CopyRows { from: true, options: options.clone(), columns, query: None }),
         compared: filter.compared,
         ..passed("copy", String::new(), Effects { writes: true, ..Effects::default() })
     })
@@ -341,8 +347,11 @@ fn qualified(relation: &Relation) -> String {
     format!("{}.{}", quoted(&relation.schema), quoted(&relation.name))
 }
 
-/// Makes `COPY (…) TO STDOUT` of a query.
-fn wrap(lineage: &mut Lineage, options: &CopyOptions) {
-    lineage.pieces.insert(0, Piece::Text("COPY (".to_owned()));
-    lineage.pieces.push(Piece::Text(format!(") TO STDOUT{}", options.printed())));
+/// Makes `COPY (…) TO STDOUT` of a query; says where in it the query stands.
+fn wrap(lineage: &mut Lineage, options: &CopyOptions) -> CopyQuery {
+    let (before, after) = ("COPY (", format!(") TO STDOUT{}", options.printed()));
+    let around = CopyQuery::Within(before.len(), after.len());
+    lineage.pieces.insert(0, Piece::Text(before.to_owned()));
+    lineage.pieces.push(Piece::Text(after));
+    around
 }

@@ -59,8 +59,8 @@ pub use named::{Definition, Known, NO_NAMES, NameKind, Named, Ours};
 pub(super) use named::{analyse_execute, fetched, renamed};
 pub use person::{PersonKey, PersonSlot, Persons};
 pub use result::{
-    CopyColumn, CopyRows, Effects, Lineage, LiteralSlot, Node, Opened, OpenedDefault, OpenedDocument, Output,
-    ParameterSlot, ParameterUse, Piece, Recipe, Use, UseDomain,
+    CopyColumn, CopyQuery, CopyRows, Effects, Lineage, LiteralSlot, Node, Opened, OpenedDefault,
+    OpenedDocument, Output, ParameterSlot, ParameterUse, Piece, Recipe, Use, UseDomain,
 };
 
 /// Gives the expression that stands for a clear tagged column (printed as the second argument), `None` when it is

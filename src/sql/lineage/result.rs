@@ -216,6 +216,26 @@ pub struct CopyRows {
     pub options: CopyOptions,
     /// As many as each row has fields.
     pub columns: Vec<CopyColumn>,
+    /// For a COPY … TO that a query can stand for.
+    pub query: Option<CopyQuery>,
+}
+
+/// The query that gives the rows of a COPY … TO, which spells them as is usual.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CopyQuery {
+    Own(String),
+    /// It stands in the statement as sent, but for so many bytes at its begin and its end.
+    Within(usize, usize),
+}
+
+impl CopyRows {
+    /// The query for the statement as sent.
+    pub fn query<'s>(&'s self, sent: &'s str) -> Option<&'s str> {
+        match self.query.as_ref()? {
+            CopyQuery::Own(query) => Some(query),
+            CopyQuery::Within(before, after) => sent.get(*before..sent.len().checked_sub(*after)?),
+        }
+    }
 }
 
 /// One field of a copied row.
