@@ -10,6 +10,7 @@
 
 pub mod agree;
 mod copy;
+mod depth;
 pub mod echo;
 mod kinds;
 pub mod lex;
@@ -71,11 +72,15 @@ pub struct StatementText {
 pub fn split(text: &str) -> Result<Script, lex::LexError> {
     let tokens = lex::lex(text)?;
     let spans = agree::split_statements(text, &tokens);
+    let mut rest = tokens.as_slice();
     let statements = spans
         .into_iter()
         .map(|span| {
-            let inside = |token: &&Token| span.start <= token.span.start && token.span.end <= span.end;
-            let tokens: Vec<Token> = tokens.iter().filter(inside).cloned().collect();
+            // Spans follow each other, and so do tokens.
+            let before = rest.partition_point(|token| token.span.start < span.start);
+            let inside = rest.partition_point(|token| token.span.end <= span.end).max(before);
+            let tokens = rest.get(before..inside).unwrap_or_default().to_vec();
+            rest = rest.get(inside..).unwrap_or_default();
             StatementText { span, tokens }
         })
         .filter(|statement| !statement.tokens.is_empty())
@@ -128,6 +133,16 @@ const HARMLESS_KINDS: &[&str] =
 /// # Errors
 /// A [`Problem`] that becomes the client's refusal.
 pub fn understand(
+    text: &str,
+    statement: &StatementText,
+    declared: usize,
+    context: &Context<'_>,
+) -> Result<Understood, Problem> {
+    let nests = depth::of(text, &statement.tokens);
+    depth::with_room(nests, || understood(text, statement, declared, context))
+}
+
+fn understood(
     text: &str,
     statement: &StatementText,
     declared: usize,
@@ -260,6 +275,10 @@ fn tree(text: &str, statement: &StatementText, words: &Words<'_>) -> Result<Pars
     if statement.tokens.iter().any(|token| matches!(token.kind, Kind::UnicodeIdent | Kind::UnicodeString)) {
         return Err(Problem::not_understood("a U& spelling").hint("Write the name or string without U&."));
     }
+    if depth::of(text, &statement.tokens) > depth::DEPTH_MAX {
+        return Err(Problem::new(Trouble::NotUnderstood, "54001", "stack depth limit exceeded")
+            .hint("Nest less, and make chains of operators shorter."));
+    }
     parse::one(&text[statement.span.clone()], true).map_err(|reason| match reason {
         NotParsed::Ambiguous => refuse().detail("Its tokens can be read in more than one way."),
         NotParsed::Lost => refuse().detail("Part of it would be lost when it is printed again."),
@@ -305,10 +324,14 @@ pub fn read(text: &str) -> Result<Reading, Problem> {
     {
         return Ok(Reading::Tokens);
     }
-    Ok(match parse::one(text, true) {
+    let nests = depth::of(text, &tokens);
+    if nests > depth::DEPTH_MAX {
+        return Ok(Reading::Lexical);
+    }
+    Ok(depth::with_room(nests, || match parse::one(text, true) {
         Ok(parsed) => Reading::Parsed(parsed.stand_ins.restore(parsed.statement.to_string())),
         Err(_) => Reading::Lexical,
-    })
+    }))
 }
 
 /// The options of a COPY statement, by themselves.

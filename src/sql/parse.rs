@@ -2,6 +2,7 @@
 //! message, which quotes the text.
 
 use super::agree;
+use super::depth::BRACKETS_MAX;
 use super::echo::echo;
 use super::lex::{Token, lex};
 use super::stand_in::{StandIns, stand_in};
@@ -52,7 +53,8 @@ impl Parsed {
 
 fn statement(tokens: Vec<TokenWithSpan>) -> Result<Statement, NotParsed> {
     let dialect = PostgreSqlDialect {};
-    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
+    let mut parser =
+        Parser::new(&dialect).with_recursion_limit(BRACKETS_MAX).with_tokens_with_locations(tokens);
     let mut statements =
         parser.parse_statements().map_err(|error| NotParsed::At(location(&error.to_string())))?;
     match (statements.pop(), statements.is_empty()) {

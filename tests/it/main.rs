@@ -67,6 +67,7 @@ mod reload;
 mod reseal;
 mod reseal_kinds;
 mod reseal_load;
+mod scaling;
 mod serve;
 mod several;
 mod shop;

@@ -8,6 +8,7 @@ use super::print::sealed_type_name;
 use super::scope::{Ctes, Out, Scope, parts};
 use super::{Analyst, Recipe, Shape};
 use crate::catalog::{Action, Relation, RelationKind};
+use crate::sql::depth;
 use crate::sql::parse;
 use crate::sql::problem::Problem;
 use sqlparser::ast::{ArrayElemTypeDef, DataType, Expr, Statement, Value};
@@ -25,9 +26,19 @@ impl Analyst<'_> {
         let Some(definition) = relation.definition.as_deref() else {
             return Err(refuse("its definition is not known"));
         };
-        if self.in_view >= DEPTH_MAX {
+        let nests = depth::of_text(definition);
+        if self.in_view >= DEPTH_MAX || nests > depth::DEPTH_MAX {
             return Err(refuse("nested too deep"));
         }
+        depth::with_room(nests, || self.view_defined(relation, definition, &refuse))
+    }
+
+    fn view_defined(
+        &mut self,
+        relation: &Arc<Relation>,
+        definition: &str,
+        refuse: &dyn Fn(&str) -> Problem,
+    ) -> Result<Vec<Out>, Problem> {
         let definition = definition.trim_end().trim_end_matches(';');
         let mut parsed = parse::one(definition, false).map_err(|_| refuse("its definition"))?;
         let Statement::Query(query) = &mut parsed.statement else {

@@ -119,7 +119,11 @@ impl Text<'_> {
     /// `SEARCH DEPTH FIRST BY a SET b`, `CYCLE a SET b TO 1 DEFAULT 0 USING c`, after the query of a WITH item
     /// (`opt_search_clause`, `opt_cycle_clause`): another item stands in for both.
     fn recursion(&self, at: usize, marker: &str) -> Option<Found> {
-        if !self.is(0, "with") && !(0..at).any(|at| self.is(at, "recursive")) || !self.before(at, &[")"]) {
+        // The look back over all tokens comes last: a text has many.
+        if !self.is_any(at, &["search", "cycle"])
+            || !self.before(at, &[")"])
+            || !self.is(0, "with") && !(0..at).any(|at| self.is(at, "recursive"))
+        {
             return None;
         }
         let (mut next, mut reads, mut makes) = (at, vec![], vec![]);
