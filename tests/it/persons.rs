@@ -39,9 +39,19 @@ fn proxy() -> Proxy {
     proxy
 }
 
+/// The outcomes in the log, when every statement that was begun has one: an outcome may be written after the client has its answer.
 fn outcomes(proxy: &Proxy) -> Vec<Value> {
-    let shown = proxy.must(&["audit", "show", "--json", "--event", "outcome"]);
-    shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let records = |event: &str| -> Vec<Value> {
+        let shown = proxy.must(&["audit", "show", "--json", "--event", event]);
+        shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let mut outcomes = vec![];
+    eventually("an outcome for each intent", || {
+        let begun = records("intent").len();
+        outcomes = records("outcome");
+        outcomes.len() == begun
+    });
+    outcomes
 }
 
 /// What the log says of the persons that a statement showed: pseudonyms, rows of more, rows of whom is not known. `None`: it does not
@@ -49,8 +59,9 @@ fn outcomes(proxy: &Proxy) -> Vec<Value> {
 fn told(proxy: &Proxy, act: impl FnOnce()) -> Option<(Vec<String>, u64, u64)> {
     let before = outcomes(proxy).len();
     act();
-    eventually("the outcome", || outcomes(proxy).len() > before);
-    let last = outcomes(proxy).pop().unwrap();
+    let mut after = outcomes(proxy);
+    assert_eq!(after.len(), before + 1, "the outcome of one statement");
+    let last = after.pop().unwrap();
     let persons = last.get("persons")?;
     let seen = persons["seen"].as_array().unwrap();
     let seen = seen.iter().map(|pseudonym| pseudonym.as_str().unwrap().to_owned()).collect();
