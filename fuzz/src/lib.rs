@@ -8,7 +8,7 @@ use aes_siv::siv::Aes256Siv;
 use bytes::{Bytes, BytesMut};
 use hkdf::Hkdf;
 use pgveil::auth::Verifier;
-use pgveil::auth::scram::{ClientFirst, Keys, ServerFirst};
+use pgveil::auth::scram::{ClientFirst, Keys, Secret, ServerFirst};
 use pgveil::cell::copy::fields;
 use pgveil::cell::copy::stream::{Kind, Stream};
 use pgveil::crypto::keyring::Keyring;
@@ -205,7 +205,7 @@ pub fn scram(data: &[u8]) {
         assert!(next.finish(last).is_err(), "nobody proves an unknown user's password");
     }
     let keys = Keys::derive("x", &[0; 16], 1);
-    if let Ok((next, _)) = ClientFirst::begin(keys, "nonce", None, false).0.prove(first) {
+    if let Ok((next, _)) = ClientFirst::begin(Secret::Proved(keys), "nonce", None, false).0.prove(first) {
         assert!(next.finish(last).is_err(), "nobody signs without the server key");
     }
     if let Ok(text) = std::str::from_utf8(data)

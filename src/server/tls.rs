@@ -4,7 +4,9 @@
 //! libpq's `sslmode` of these names. Deliberately absent: revocation lists for the database's certificate.
 
 use super::certificate;
-use super::settings::{DatabaseAddress, DatabaseSettings, DatabaseTls, ListenSettings, TlsMode};
+use super::settings::{
+    ClientCertificate, DatabaseAddress, DatabaseSettings, DatabaseTls, ListenSettings, TlsMode,
+};
 use crate::auth::scram::Binding;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
@@ -101,6 +103,9 @@ pub fn acceptor(settings: &ListenSettings) -> Result<Option<Acceptor>, TlsError>
             let mut verifier = WebPkiClientVerifier::builder_with_provider(roots(ca)?, provider());
             if let Some(file) = &settings.client_crl {
                 verifier = verifier.with_crls(revocations(file)?);
+            }
+            if settings.client_certificate == ClientCertificate::Optional {
+                verifier = verifier.allow_unauthenticated();
             }
             let verifier = verifier.build();
             builder.with_client_cert_verifier(

@@ -2,8 +2,8 @@
 //! first, and what each is told. Certificates are made on the spot.
 
 use pgveil::auth::Verifier;
-use pgveil::auth::scram::{ClientFirst, Keys};
-use pgveil::server::settings::{ListenSettings, TlsMode};
+use pgveil::auth::scram::{ClientFirst, Keys, Secret};
+use pgveil::server::settings::{ClientCertificate, ListenSettings, TlsMode};
 use pgveil::server::startup::{self, Asked, Asking, Rejection};
 use pgveil::server::stream::{Peer, Stream};
 use pgveil::server::tls;
@@ -74,7 +74,7 @@ fn asking(accepted: Accepted) -> Asking {
 /// SQLSTATE and message, or why nothing was said.
 fn told(rejection: &Rejection) -> String {
     match rejection {
-        Rejection::Tell(fields) => {
+        Rejection::Tell(fields) | Rejection::Undisclosed(fields, _) => {
             assert_eq!(fields.severity(), "FATAL");
             format!("{} {}", fields.sqlstate(), fields.get(b'M').unwrap_or_default())
         }
@@ -247,7 +247,7 @@ fn listen(files: &Certificates, client_ca: Option<&Path>) -> ListenSettings {
         key: Some(files.key.clone()),
         client_ca: client_ca.map(Path::to_owned),
         client_crl: None,
-        client_name: false,
+        client_certificate: ClientCertificate::VerifyCa,
         connections_max: 1,
         log_in_timeout: Duration::from_secs(1),
         drain: Duration::from_secs(1),
@@ -417,7 +417,7 @@ pub async fn prove(password: &str, verifier: Verifier) -> Result<pgveil::auth::s
     let client = async {
         let mut client = Peer::new(Box::new(theirs) as Box<dyn Stream>);
         client.frame(&LIMITS).await.unwrap();
-        let (first, _, message) = ClientFirst::begin(keys, "abcdefgh", None, false);
+        let (first, _, message) = ClientFirst::begin(Secret::Proved(keys), "abcdefgh", None, false);
         client.send(frontend::encode_sasl_initial("SCRAM-SHA-256", &message).bytes()).await.unwrap();
         let challenge = Authentication::view(&client.frame(&LIMITS).await.unwrap());
         let Ok(Authentication::SaslContinue(data)) = challenge else { panic!("no challenge") };
