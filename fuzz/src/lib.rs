@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use hkdf::Hkdf;
 use pgveil::auth::Verifier;
 use pgveil::auth::scram::{ClientFirst, Keys, Secret, ServerFirst};
+use pgveil::auth::token::{ALGORITHMS, KeySet, Naming, Rules};
 use pgveil::cell::copy::fields;
 use pgveil::cell::copy::stream::{Kind, Stream};
 use pgveil::crypto::keyring::Keyring;
@@ -212,6 +213,24 @@ pub fn scram(data: &[u8]) {
         && let Some(verifier) = Verifier::parse(text)
     {
         assert!(Verifier::parse(&verifier.text()).is_some_and(|again| again == verifier));
+    }
+}
+
+/// A token as a client sends it, and a provider's keys.
+pub fn token(data: &[u8]) {
+    // The key of RFC 8037, Appendix A.2, by which nobody here signs.
+    const KEYS: &[u8] =
+        br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let rules = Rules {
+        issuer: "i".to_owned(),
+        audience: vec!["a".to_owned()],
+        algorithms: ALGORITHMS.iter().map(|(_, algorithm)| *algorithm).collect(),
+        claim: "sub".to_owned(),
+        naming: Naming::Suffix(String::new()),
+        leeway_seconds: 0,
+    };
+    for keys in [KeySet::parse(KEYS), KeySet::parse(data)].into_iter().flatten() {
+        assert!(rules.judge("ada", data, &keys, 0).is_err(), "nobody signs without the provider's key");
     }
 }
 
