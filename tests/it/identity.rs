@@ -4,6 +4,7 @@
 use crate::postgres::{self, psql_with};
 use crate::proxy::{Proxy, eventually, password};
 use crate::raw::Raw;
+use crate::tools_java;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use std::fs;
 use std::io::{Read, Write};
@@ -126,6 +127,23 @@ fn the_drivers_bind_their_proof_to_the_channel() {
     let output =
         std::process::Command::new(crate::python::interpreter()).args(["-c", &script]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "shop", "{output:?}");
+}
+
+#[test]
+fn pgjdbc_binds_its_proof_to_the_channel() {
+    let proxy = proxy("", |_, _| {});
+    let url =
+        format!("jdbc:postgresql://localhost:{}/{}", proxy.port(), postgres::database_name(proxy.direct()));
+    let ca = format!("sslrootcert={}", proxy.dir().join("ca.crt").display());
+    let log_in = |more: &[&str]| {
+        let own = ["user=shop", &ca, &format!("password={}", password("shop"))].map(str::to_owned);
+        let properties: Vec<String> = own.into_iter().chain(more.iter().map(|&one| one.to_owned())).collect();
+        tools_java::log_in(&url, "select current_user", &properties)
+    };
+    assert_eq!(log_in(&["sslmode=verify-full", "channelBinding=require"]), "shop");
+    // Where it is not to be had, whoever requires it does not log in.
+    let refused = log_in(&["sslmode=disable", "channelBinding=require"]);
+    assert!(refused.contains("Channel Binding is required"), "{refused}");
 }
 
 #[test]

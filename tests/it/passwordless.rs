@@ -6,6 +6,7 @@ use crate::postgres::{self, psql_with};
 use crate::proxy::{Proxy, TAGS, eventually, grants, password};
 use crate::python;
 use crate::raw::Raw;
+use crate::tools_java;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -193,6 +194,7 @@ fn a_certificate_alone_logs_in() {
     recorded(&proxy, "alice by certificate as alice");
     recorded(&proxy, "carol by certificate as desk");
     psycopg(&carol, "desk", MASKED);
+    assert_eq!(pgjdbc(&proxy, "carol"), format!("desk|{MASKED}"));
 
     let refused = |user: &str| format!("certificate authentication failed for user \"{user}\"");
     let said = |url: String| psql(&url, "select 1").unwrap_err();
@@ -232,6 +234,25 @@ fn psycopg(url: &str, role: &str, shown: &str) {
         try: c.execute('select pg_sleep(20)')\n\
         except psycopg.errors.QueryCanceled: print('cancelled')\n";
     assert_eq!(python::run(&["-c", script, url], &[]), format!("{role} {shown}\ncancelled\n"));
+}
+
+/// What pgjdbc is shown by the certificate alone.
+fn pgjdbc(proxy: &Proxy, user: &str) -> String {
+    let file = |name: String| proxy.dir().join(name).display().to_string();
+    // It reads keys in PKCS #8, DER.
+    let pem = fs::read_to_string(file(format!("{user}.key"))).unwrap();
+    let key = rcgen::KeyPair::from_pem(&pem).unwrap();
+    fs::write(file(format!("{user}.pk8")), key.serialize_der()).unwrap();
+    let url =
+        format!("jdbc:postgresql://localhost:{}/{}", proxy.port(), postgres::database_name(proxy.direct()));
+    let properties = [
+        format!("user={user}"),
+        "sslmode=verify-full".to_owned(),
+        format!("sslrootcert={}", file("ca.crt".to_owned())),
+        format!("sslcert={}", file(format!("{user}.crt"))),
+        format!("sslkey={}", file(format!("{user}.pk8"))),
+    ];
+    tools_java::log_in(&url, "select session_user, email from customers", &properties)
 }
 
 fn script() -> PathBuf {
