@@ -13,7 +13,7 @@ use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
     SignatureScheme,
@@ -119,6 +119,9 @@ pub fn acceptor(settings: &ListenSettings) -> Result<Option<Acceptor>, TlsError>
         .with_single_cert(chain, private_key(key)?)
         .map_err(|error| TlsError(format!("{}: {error}", certificate.display())))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
+    // As PostgreSQL does: a session that is taken up again would bring its certificate along, though it is revoked or expired by now.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     Ok(Some(Acceptor { tls: tokio_rustls::TlsAcceptor::from(Arc::new(config)), binding }))
 }
 

@@ -263,11 +263,21 @@ fn acceptor(files: &Certificates) -> Acceptor {
 
 /// A TLS client that trusts `files.ca` and, where asked to, shows the certificate itself.
 fn connector(files: &Certificates, alpn: &[&[u8]], shows_certificate: bool) -> TlsConnector {
+    connector_of(files, alpn, shows_certificate, rustls::DEFAULT_VERSIONS)
+}
+
+/// As [`connector`], of these versions of TLS.
+fn connector_of(
+    files: &Certificates,
+    alpn: &[&[u8]],
+    shows_certificate: bool,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&files.ca).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots);
     let mut config = match shows_certificate {
@@ -315,6 +325,26 @@ async fn tls_is_negotiated_or_begins_at_once() {
     let (accepted, _) =
         accept(Some(&tls), TlsMode::Require, |stream| log_in_by_tls(stream, client, true)).await;
     assert_eq!(refused(accepted), "silent: direct TLS without ALPN");
+}
+
+/// As in PostgreSQL: a session that were taken up again would bring its certificate along unseen, though it expired meanwhile.
+#[tokio::test]
+async fn no_tls_session_is_taken_up_again() {
+    let files = certificates("localhost", false);
+    let tls = tls::acceptor(&listen(&files, Some(&files.ca))).unwrap().unwrap();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let client = connector_of(&files, &[], true, &[version]);
+        for _ in 0..2 {
+            let (accepted, stream) =
+                accept(Some(&tls), TlsMode::Require, |stream| log_in_by_tls(stream, client.clone(), false))
+                    .await;
+            let (mut asking, mut stream) = (asking(accepted), stream.unwrap());
+            // Where there are tickets, they come before this.
+            asking.client.send(b"x").await.unwrap();
+            stream.read_exact(&mut [0; 1]).await.unwrap();
+            assert_eq!(stream.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
+        }
+    }
 }
 
 /// CVE-2021-23214: bytes behind the request would be taken for the client's own, though anyone on the way can add them.
