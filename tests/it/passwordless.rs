@@ -54,6 +54,13 @@ labels = ["pii.*"]
 allow = ["read"]
 show = "mask:email"
 [[rule]]
+name = "one-an-hour"
+roles = ["support"]
+labels = ["profile.*"]
+allow = ["read"]
+show = "mask:year"
+rows_per_hour = 1
+[[rule]]
 name = "never"
 roles = ["role_of_the_database"]
 labels = ["*"]
@@ -67,7 +74,7 @@ fn proxy(listen: &str, tls: &str, auth: &str, files: impl FnOnce(&Path)) -> Prox
     let mut shop = Raw::log_in(&proxy.url("shop"));
     for sql in [
         "create table customers (id int, email text, card text, joined date)",
-        "insert into customers values (1, 'ann@example.com', '4111111111111111', null)",
+        "insert into customers values (1, 'ann@example.com', '4111111111111111', '2024-02-29')",
     ] {
         assert_eq!(shop.query(sql).errors, [""; 0], "{sql}");
     }
@@ -76,7 +83,7 @@ fn proxy(listen: &str, tls: &str, auth: &str, files: impl FnOnce(&Path)) -> Prox
     let authority = authority();
     fs::write(folder.join("ca.crt"), authority.pem()).unwrap();
     issue(&authority, folder, "server", &["localhost"], "localhost", 1);
-    for (name, serial) in [("alice", 2), ("carol", 3), ("shop", 4)] {
+    for (name, serial) in [("alice", 2), ("carol", 3), ("shop", 4), ("dora", 5)] {
         issue(&authority, folder, name, &[], name, serial);
     }
     issue(&authority, folder, "revoked", &[], "alice", 9);
@@ -193,6 +200,12 @@ fn a_certificate_alone_logs_in() {
     assert!(role.contains("SET SESSION AUTHORIZATION"), "{role}");
     recorded(&proxy, "alice by certificate as alice");
     recorded(&proxy, "carol by certificate as desk");
+    // What is counted is counted by the client, whatever role it shares.
+    let dora = parameters(&proxy, "dora", &with("dora"));
+    let joined = "select joined from customers";
+    assert_eq!(psql(&carol, joined), Ok("2024-01-01".to_owned()));
+    assert!(psql(&carol, joined).unwrap_err().contains("limit"));
+    assert_eq!(psql(&dora, joined), Ok("2024-01-01".to_owned()));
     psycopg(&carol, "desk", MASKED);
     assert_eq!(pgjdbc(&proxy, "carol"), format!("desk|{MASKED}"));
 
@@ -223,6 +236,10 @@ fn a_certificate_alone_logs_in() {
     proxy.must(&["upstream", "remove", "alice"]);
     proxy.reload("the new configuration holds");
     assert!(said(alice).contains("pgveil cannot log in to the database as role \"alice\""));
+    let (_, again, code) = proxy.run(&["upstream", "remove", "alice"]);
+    assert!(code == 1 && again.contains("hint: pgveil upstream list"), "{again}");
+    let (_, unasked, code) = proxy.run(&["upstream", "set", "alice"]);
+    assert!(code == 1 && unasked.contains("--password-file"), "no terminal to ask at: {unasked}");
 }
 
 /// What psycopg is shown; and it can cancel what it began.
