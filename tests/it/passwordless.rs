@@ -1,6 +1,7 @@
 //! Log-in without a password: by a certificate alone, and by a token of an OpenID provider; with real psql and psycopg, keys and
 //! signatures made by another program, and a role of the database that only pgveil knows the password of.
 
+use crate::conditions::App;
 use crate::identity::{authority, issue, revoke};
 use crate::postgres::{self, psql_with};
 use crate::proxy::{Proxy, TAGS, eventually, grants, password};
@@ -60,6 +61,13 @@ labels = ["profile.*"]
 allow = ["read"]
 show = "mask:year"
 rows_per_hour = 1
+[[rule]]
+name = "stepped-up"
+roles = ["support"]
+labels = ["payment.*"]
+allow = ["read"]
+show = "clear"
+second_factor = true
 [[rule]]
 name = "never"
 roles = ["role_of_the_database"]
@@ -420,8 +428,12 @@ fn a_token_logs_in_and_nothing_like_it() {
             assert!(!logs.contains(part), "{token}");
         }
     }
-    // A person without a verifier can have a second factor.
-    proxy.must(&["otp", "enroll", "carol", "--json"]);
+    // The second factor is the person's, who has no password here.
+    let app = App::enrolled(&proxy, &["carol"]);
+    let url = parameters(&proxy, "carol", &format!("password={}", made["new"]));
+    let card = format!("SET pgveil.otp = '{}';\nSELECT card FROM customers;\n", app.code(0));
+    let (out, err, code) = psql_with(&url, &["-w", "-Atq"], &card);
+    assert_eq!((out.trim(), code), ("4111111111111111", 0), "{err}");
 }
 
 /// The provider's keys become others: new ones hold at once, old ones no more.
@@ -442,11 +454,11 @@ fn rotates_without_a_restart(proxy: &Proxy, made: &BTreeMap<String, String>) {
 struct Provider(Child);
 
 impl Provider {
-    fn serve(folder: &Path, port: u16) -> Provider {
+    fn serve(folder: &Path, port: u16, certificate: &str) -> Provider {
         let mut command = Command::new(python::interpreter());
         command.arg(script()).arg("serve").arg(folder).arg(port.to_string());
-        let provider =
-            Provider(command.args(["server.crt", "server.key"]).current_dir(folder).spawn().unwrap());
+        command.args([format!("{certificate}.crt"), format!("{certificate}.key")]);
+        let provider = Provider(command.current_dir(folder).spawn().unwrap());
         eventually("the provider", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         provider
     }
@@ -484,7 +496,13 @@ fn keys_come_from_an_address_and_outlive_its_outage() {
         metrics.lines().any(|line| line == format!("pgveil_token_keys_up {up}"))
     };
     eventually("the metric", || metric("0"));
-    let provider = Provider::serve(proxy.dir(), port);
+    // Somebody else answers in its name.
+    issue(&authority(), proxy.dir(), "impostor", &["localhost"], "localhost", 1);
+    let impostor = Provider::serve(proxy.dir(), port, "impostor");
+    let (_, found, _) = proxy.run(&["check"]);
+    assert!(found.contains(&unreadable) && found.contains("invalid peer certificate"), "{found}");
+    drop(impostor);
+    let provider = Provider::serve(proxy.dir(), port, "server");
     eventually("the keys", || metric("1"));
     assert_eq!(ask("old"), Ok(MASKED.to_owned()));
     assert!(proxy.log().contains("the token provider's keys can be read again"));
