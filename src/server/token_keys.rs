@@ -41,10 +41,12 @@ struct Held {
     keys: KeySet,
 }
 
-/// The last look at a source.
+/// The last look at a source: which, when, and whether it succeeded.
 #[derive(Default)]
 struct Looks {
     last: Option<(KeySource, Instant, bool)>,
+    /// Our log has been told that it does not succeed.
+    outage_told: bool,
 }
 
 /// Why keys could not be had. Says nothing that is secret: the address stands in the configuration.
@@ -101,6 +103,16 @@ impl TokenKeys {
         }
     }
 
+    /// Looks up keys that are as old as they may be, and sooner what could not be had.
+    async fn keep(&self, settings: &TokenSettings) -> bool {
+        let known = self.held.load().as_ref().is_some_and(|held| held.source == settings.keys);
+        let every = match self.looking.lock().await.last {
+            Some((_, _, true)) if known => settings.refresh,
+            _ => AGAIN_URL.min(settings.refresh),
+        };
+        self.look(settings, every).await
+    }
+
     /// Looks the keys up, unless that was done within `every`; whether the last look succeeded. Who comes meanwhile waits for it.
     async fn look(&self, settings: &TokenSettings, every: Duration) -> bool {
         let source = &settings.keys;
@@ -109,8 +121,8 @@ impl TokenKeys {
         if let Some((_, _, succeeded)) = before.filter(|(_, at, _)| at.elapsed() < every) {
             return *succeeded;
         }
-        let was_well = before.is_none_or(|(_, _, succeeded)| *succeeded);
-        // A client that goes away must not let the next one ask at once.
+        looks.outage_told &= before.is_some();
+        // A client that goes away meanwhile must not let the next one ask at once, nor count as an answer.
         looks.last = Some((source.clone(), Instant::now(), false));
         let read = read(source).await;
         let is_well = read.is_ok();
@@ -118,11 +130,12 @@ impl TokenKeys {
         match read {
             Ok(keys) => {
                 self.held.store(Some(Arc::new(Held { source: source.clone(), keys })));
-                if !was_well {
+                if std::mem::take(&mut looks.outage_told) {
                     tracing::info!("the token provider's keys can be read again");
                 }
             }
-            Err(error) if was_well => {
+            Err(error) if !looks.outage_told => {
+                looks.outage_told = true;
                 let known = self.held.load().as_ref().is_some_and(|held| held.source == *source);
                 let without =
                     if known { "those that are known hold on" } else { "no token holds until they can" };
@@ -154,17 +167,5 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         };
         shared.metrics.token_keys(is_well);
         tokio::time::sleep(TICK).await;
-    }
-}
-
-impl TokenKeys {
-    /// Looks up keys that are as old as they may be, and sooner what could not be had.
-    async fn keep(&self, settings: &TokenSettings) -> bool {
-        let known = self.held.load().as_ref().is_some_and(|held| held.source == settings.keys);
-        let every = match self.looking.lock().await.last {
-            Some((_, _, true)) if known => settings.refresh,
-            _ => AGAIN_URL.min(settings.refresh),
-        };
-        self.look(settings, every).await
     }
 }
