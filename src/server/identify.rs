@@ -10,6 +10,7 @@ use super::listener::{Origin, Shared};
 use super::settings::AuthSource;
 use super::startup::{self, Rejection, fatal, unproved};
 use super::stream::Peer;
+use super::upstream::cannot_log_in;
 use crate::audit::InsteadOfPassword;
 use crate::auth::scram::Credential;
 use crate::auth::{LogIn, LoggedIn, Method, Named, Verifier};
@@ -140,15 +141,9 @@ const HELD_OFF: &str = "too many failed log-ins";
 fn credential(role: &str, prepared: &Prepared) -> Result<Arc<Credential>, Rejection> {
     prepared.credentials.get(role).cloned().ok_or_else(|| {
         tracing::error!(role, "there is no credential for this role; run: pgveil upstream set {role}");
-        fatal(
-            "28000",
-            &format!("pgveil cannot log in to the database as role \"{role}\""),
-            Some(NO_CREDENTIAL),
-        )
+        cannot_log_in(role)
     })
 }
-
-const NO_CREDENTIAL: &str = "Whoever runs pgveil gives it the role's password by pgveil upstream set.";
 
 /// The user's verifier, from `users.toml` or the database's look-up function.
 async fn verifier(user: &str, shared: &Shared, prepared: &Prepared) -> Result<Option<Verifier>, Rejection> {

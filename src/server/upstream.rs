@@ -224,6 +224,11 @@ fn unaccepted(role: &str, why: &str) -> Rejection {
         reason = why,
         "the database does not take the credential that is kept for this role"
     );
+    cannot_log_in(role)
+}
+
+/// That a role cannot be had, for a client who did nothing wrong.
+pub(super) fn cannot_log_in(role: &str) -> Rejection {
     fatal(
         "28000",
         &format!("pgveil cannot log in to the database as role \"{role}\""),
