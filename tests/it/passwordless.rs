@@ -78,7 +78,12 @@ show = "clear"
 
 /// A proxy over TLS with these methods, a table with one customer, and role desk in the database.
 fn proxy(listen: &str, tls: &str, auth: &str, files: impl FnOnce(&Path)) -> Proxy {
-    let proxy = Proxy::start_with(POLICY, TAGS, listen);
+    proxy_of(POLICY, listen, tls, auth, files)
+}
+
+/// As [`proxy`], of this policy.
+fn proxy_of(policy: &str, listen: &str, tls: &str, auth: &str, files: impl FnOnce(&Path)) -> Proxy {
+    let proxy = Proxy::start_with(policy, TAGS, listen);
     let mut shop = Raw::log_in(&proxy.url("shop"));
     for sql in [
         "create table customers (id int, email text, card text, joined date)",
@@ -248,6 +253,37 @@ fn a_certificate_alone_logs_in() {
     assert!(code == 1 && again.contains("hint: pgveil upstream list"), "{again}");
     let (_, unasked, code) = proxy.run(&["upstream", "set", "alice"]);
     assert!(code == 1 && unasked.contains("--password-file"), "no terminal to ask at: {unasked}");
+}
+
+/// Where PostgreSQL says who has which role, it is asked of the client's name, though nobody of that name may log in there.
+#[test]
+fn database_roles_are_those_of_the_clients_name() {
+    let policy = format!(
+        "trust_database_roles = true\n{POLICY}[[rule]]\nname = \"leads\"\nroles = [\"desk_leads\"]\n\
+         labels = [\"pii.*\"]\nallow = [\"read\"]\nshow = \"clear\"\n"
+    );
+    let tls = ", client_ca = \"ca.crt\", client_certificate = \"verify-full\"";
+    let mut proxy = proxy_of(&policy, "", tls, CERTIFICATES, |_| {});
+    let direct = proxy.direct().to_owned();
+    proxy.must(&["upstream", "set", "desk", "--generate", "--database", &direct]);
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait(), Some(0));
+    proxy.serve();
+    postgres::execute(&direct, "create role desk_leads; grant desk_leads to desk; create role carol nologin");
+    let file = |name: &str| proxy.dir().join(name).display().to_string();
+    let own = format!("sslcert={} sslkey={}", file("carol.crt"), file("carol.key"));
+    // Twice in one session, with two polls of the database's roles in between.
+    let script = "import psycopg, sys, time\n\
+        c = psycopg.connect(sys.argv[1], autocommit=True)\n\
+        for pause in (2.5, 0):\n  print(*c.execute('select email from customers').fetchone())\n  time.sleep(pause)\n";
+    let seen = || python::run(&["-c", script, &parameters(&proxy, "carol", &own)], &[]);
+    assert_eq!(seen(), format!("{MASKED}\n{MASKED}\n"), "desk's role is not carol's");
+    postgres::execute(&direct, "grant desk_leads to carol");
+    // What is granted holds from the next poll on.
+    assert!(seen().ends_with("\nann@example.com\n"));
+    for sql in ["drop role desk_leads", "drop role carol"] {
+        postgres::execute(&direct, sql);
+    }
 }
 
 /// What psycopg is shown; and it can cancel what it began.
