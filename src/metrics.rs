@@ -175,6 +175,7 @@ struct Inner {
     config_generation: IntGauge,
     config_last_reload_successful: IntGauge,
     key_provider_up: IntGauge,
+    token_keys_up: IntGauge,
     sealed_ratio: GaugeVec,
 }
 
@@ -318,6 +319,10 @@ impl Metrics {
                 "key_provider_up",
                 "1 when a proxy that starts now would get its keys, 0 when this one lives on those in its memory.",
             ),
+            token_keys_up: m.gauge(
+                "token_keys_up",
+                "1 when the token provider's keys could last be read, 0 when those that are known hold on, or there are none.",
+            ),
             sealed_ratio: m.register(
                 GaugeVec::new(
                     Opts::new(
@@ -453,6 +458,10 @@ impl Metrics {
     /// Whether the keys could be had again, when it was last looked.
     pub fn key_provider(&self, is_up: bool) {
         self.0.key_provider_up.set(i64::from(is_up));
+    }
+    /// Whether the token provider's keys could last be read, where there is one.
+    pub fn token_keys(&self, is_up: bool) {
+        self.0.token_keys_up.set(i64::from(is_up));
     }
     /// The columns to be sealed (`schema.table.column`) and how far each is, 0 to 1; forgets all others.
     pub fn sealed_ratios<'a>(&self, columns: impl IntoIterator<Item = (&'a str, f64)>) {

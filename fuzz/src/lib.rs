@@ -8,7 +8,8 @@ use aes_siv::siv::Aes256Siv;
 use bytes::{Bytes, BytesMut};
 use hkdf::Hkdf;
 use pgveil::auth::Verifier;
-use pgveil::auth::scram::{ClientFirst, Keys, ServerFirst};
+use pgveil::auth::scram::{ClientFirst, Keys, Secret, ServerFirst};
+use pgveil::auth::token::{ALGORITHMS, KeySet, Naming, Rules};
 use pgveil::cell::copy::fields;
 use pgveil::cell::copy::stream::{Kind, Stream};
 use pgveil::crypto::keyring::Keyring;
@@ -205,13 +206,31 @@ pub fn scram(data: &[u8]) {
         assert!(next.finish(last).is_err(), "nobody proves an unknown user's password");
     }
     let keys = Keys::derive("x", &[0; 16], 1);
-    if let Ok((next, _)) = ClientFirst::begin(keys, "nonce", None, false).0.prove(first) {
+    if let Ok((next, _)) = ClientFirst::begin(Secret::Proved(keys), "nonce", None, false).0.prove(first) {
         assert!(next.finish(last).is_err(), "nobody signs without the server key");
     }
     if let Ok(text) = std::str::from_utf8(data)
         && let Some(verifier) = Verifier::parse(text)
     {
         assert!(Verifier::parse(&verifier.text()).is_some_and(|again| again == verifier));
+    }
+}
+
+/// A token as a client sends it, and a provider's keys.
+pub fn token(data: &[u8]) {
+    // The key of RFC 8037, Appendix A.2, by which nobody here signs.
+    const KEYS: &[u8] =
+        br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let rules = Rules {
+        issuer: "i".to_owned(),
+        audience: vec!["a".to_owned()],
+        algorithms: ALGORITHMS.iter().map(|(_, algorithm)| *algorithm).collect(),
+        claim: "sub".to_owned(),
+        naming: Naming::Suffix(String::new()),
+        leeway_seconds: 0,
+    };
+    for keys in [KeySet::parse(KEYS), KeySet::parse(data)].into_iter().flatten() {
+        assert!(rules.judge("ada", data, &keys, 0).is_err(), "nobody signs without the provider's key");
     }
 }
 

@@ -9,7 +9,7 @@ use super::chain::{Chain, Hash, bytes_from_hex};
 use super::checkpoint::{Checkpoint, KeyId, LogId};
 use super::persons::{Persons, Pseudonym};
 use super::tree::Tree;
-use super::{AuditRecord, Event, UsedColumn};
+use super::{AuditRecord, Event, InsteadOfPassword, UsedColumn};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -126,7 +126,8 @@ fn write_event(event: &Event, object: &mut Object<'_>) {
             object.text("configuration", configuration);
             object.list("files", files, write_file);
         }
-        Event::Stopped | Event::LoggedIn => {}
+        Event::Stopped => {}
+        Event::LoggedIn { instead } => write_instead(instead.as_ref(), object),
         Event::Reloaded { configuration, files } => {
             object.text("configuration", configuration);
             object.list("files", files, write_file);
@@ -186,6 +187,13 @@ fn write_event(event: &Event, object: &mut Object<'_>) {
             object.text("to", to);
         }
         Event::KeyChanged { key } => object.text("key", key),
+    }
+}
+
+fn write_instead(instead: Option<&InsteadOfPassword>, object: &mut Object<'_>) {
+    if let Some(InsteadOfPassword { method, upstream }) = instead {
+        object.text("method", method);
+        object.text("upstream", upstream);
     }
 }
 
@@ -372,7 +380,7 @@ fn read_event(fields: &mut Fields) -> Option<Event> {
             from: fields.text("from")?,
             to: fields.text("to")?,
         },
-        "logged_in" => Event::LoggedIn,
+        "logged_in" => Event::LoggedIn { instead: read_instead(fields)? },
         "log_in_failed" => Event::LogInFailed { reason: fields.text("reason")? },
         "second_factor" => Event::SecondFactor { outcome: fields.text("outcome")? },
         "break_glass" => Event::BreakGlass { reason: fields.text("reason")? },
@@ -417,6 +425,13 @@ fn read_file(fields: &mut Fields) -> Option<(String, String)> {
 }
 
 /// The only field that may be absent.
+fn read_instead(fields: &mut Fields) -> Option<Option<InsteadOfPassword>> {
+    if !fields.0.contains_key("method") && !fields.0.contains_key("upstream") {
+        return Some(None);
+    }
+    Some(Some(InsteadOfPassword { method: fields.text("method")?, upstream: fields.text("upstream")? }))
+}
+
 fn read_persons(fields: &mut Fields) -> Option<Option<Persons>> {
     let Some(Value::Object(map)) = fields.0.get_mut("persons").map(Value::take) else {
         return (!fields.0.contains_key("persons")).then_some(None);

@@ -70,7 +70,10 @@ pub enum Event {
         from: String,
         to: String,
     },
-    LoggedIn,
+    LoggedIn {
+        /// `None`: by the password that the database knows, as the user itself.
+        instead: Option<InsteadOfPassword>,
+    },
     LogInFailed {
         reason: String,
     },
@@ -142,6 +145,15 @@ pub enum Event {
         /// The public key that signs from the next segment on, 64 hex digits.
         key: String,
     },
+}
+
+/// How somebody logged in who proved no password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InsteadOfPassword {
+    /// `certificate` or `token`.
+    pub method: String,
+    /// The role that the database sees.
+    pub upstream: String,
 }
 
 /// One use of one tagged column, and what policy said of it.

@@ -17,7 +17,7 @@ impl Event {
             Event::Stopped => "stopped",
             Event::Reloaded { .. } => "reloaded",
             Event::ColumnChanged { .. } => "column_changed",
-            Event::LoggedIn => "logged_in",
+            Event::LoggedIn { .. } => "logged_in",
             Event::LogInFailed { .. } => "log_in_failed",
             Event::SecondFactor { .. } => "second_factor",
             Event::BreakGlass { .. } => "break_glass",

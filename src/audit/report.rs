@@ -174,7 +174,7 @@ impl Report {
             }
             Event::SecondFactor { outcome } => self.incident(record, format!("second factor: {outcome}")),
             Event::BreakGlass { reason } => self.incident(record, format!("broke the glass: {reason}")),
-            Event::LoggedIn => {}
+            Event::LoggedIn { .. } => {}
         }
     }
 

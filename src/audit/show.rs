@@ -5,7 +5,7 @@
 
 use super::persons::{Persons, Pseudonym};
 use super::verify::{self, Failure};
-use super::{AuditRecord, Event};
+use super::{AuditRecord, Event, InsteadOfPassword};
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -146,7 +146,10 @@ fn statement_and_result(event: &Event) -> (String, String) {
         Event::Started { version, configuration, files: _ } => {
             (String::new(), format!("version {}, configuration {}", printable(version), short(configuration)))
         }
-        Event::Stopped | Event::LoggedIn => (String::new(), String::new()),
+        Event::Stopped | Event::LoggedIn { instead: None } => (String::new(), String::new()),
+        Event::LoggedIn { instead: Some(InsteadOfPassword { method, upstream }) } => {
+            (String::new(), format!("by {}, as {}", printable(method), printable(upstream)))
+        }
         Event::Reloaded { configuration, files: _ } => {
             (String::new(), format!("configuration {}", short(configuration)))
         }

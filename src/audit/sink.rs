@@ -32,7 +32,7 @@ impl Form {
 fn class_of(event: &Event) -> (u64, u64, u64, &'static str) {
     match event {
         // Authentication; Identity & Access Management.
-        Event::LoggedIn | Event::LogInFailed { .. } => (3002, 3, 1, "Logon"),
+        Event::LoggedIn { .. } | Event::LogInFailed { .. } => (3002, 3, 1, "Logon"),
         Event::SecondFactor { .. } | Event::BreakGlass { .. } => (3002, 3, 99, "Other"),
         // Datastore Activity; Application Activity.
         Event::Intent { .. } | Event::Outcome { .. } | Event::Refused { .. } => (6005, 6, 8, "Query"),
@@ -105,7 +105,7 @@ fn who(record: &AuditRecord, fields: &mut Map<String, Value>) {
     }
     let user = json!({"name": record.user});
     fields.insert("actor".to_owned(), json!({"user": user, "app_name": record.application}));
-    if matches!(record.event, Event::LoggedIn | Event::LogInFailed { .. }) {
+    if matches!(record.event, Event::LoggedIn { .. } | Event::LogInFailed { .. }) {
         fields.insert("user".to_owned(), user);
     }
     let endpoint = match record.address.rsplit_once(':') {

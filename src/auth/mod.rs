@@ -1,16 +1,20 @@
-//! Who is speaking: SCRAM-SHA-256 (RFC 5802, RFC 7677) on both sides of the proxy → Principal. No I/O.
+//! Who is speaking: SCRAM-SHA-256 (RFC 5802, RFC 7677) on both sides of the proxy, a certificate, a token → Principal. No I/O.
 //!
 //! The client proves its password to us against a stored verifier; the client key that its proof reveals is what we log
-//! in upstream with, so that no password is ever known here. Guarantees: an unknown user sees exactly what a wrong
-//! password sees; comparisons are constant-time; parsing is total. Deliberately absent: sockets, files, policy.
+//! in upstream with, so that no password is ever known here. Who shows a certificate or a token instead proves none: for them
+//! a credential is kept, which logs in upstream as the role that the configuration names. Guarantees: an unknown user sees exactly
+//! what a wrong password sees; comparisons are constant-time; parsing is total; the principal is always who the client proved to be,
+//! whatever role it gets upstream. Deliberately absent: sockets, files, policy.
 
 pub mod otp;
 pub mod scram;
+pub mod token;
 
 use crate::policy::Principal;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// PostgreSQL's stored form, `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (pg_authid.rolpassword). No `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,18 +70,73 @@ impl Verifier {
     }
 }
 
-/// What a successful exchange leaves: the keys to log in upstream with, and who it is.
+/// How someone logs in who proves no password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// A client certificate in the user's name.
+    Certificate,
+    /// A token of the OpenID provider that names the user.
+    Token,
+}
+
+impl Method {
+    /// As it stands in configuration, messages and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Certificate => "certificate",
+            Method::Token => "token",
+        }
+    }
+}
+
+/// How a user logs in, in no other way than this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogIn {
+    pub method: Method,
+    /// The role that it gets in the database, whose credential is kept.
+    pub upstream: String,
+}
+
+/// Who logs in without a password, by name.
+pub type LogIns = BTreeMap<String, LogIn>;
+
+/// The passwords of roles in the database that are kept here, by role.
+pub type Credentials = BTreeMap<String, Arc<scram::Credential>>;
+
+/// Whose certificate or token was shown: only checking one makes one.
+pub struct Named(String);
+
+impl Named {
+    /// Whether the common name of a certificate that the TLS handshake has verified is `user`'s.
+    pub fn certified(user: &str, common_name: Option<&str>) -> Option<Named> {
+        (common_name == Some(user)).then(|| Named(user.to_owned()))
+    }
+}
+
+/// What a successful exchange leaves: what to log in upstream with, and who it is.
 pub struct LoggedIn {
     pub principal: Principal,
-    pub keys: scram::Keys,
+    pub secret: scram::Secret,
 }
 
 impl LoggedIn {
     /// `proved` can only come from a successful [`scram::ServerFinal::finish`].
-    pub fn new(user: &str, database_roles: BTreeSet<String>, proved: scram::Proved) -> LoggedIn {
+    pub fn by_password(user: &str, database_roles: BTreeSet<String>, proved: scram::Proved) -> LoggedIn {
         LoggedIn {
             principal: Principal::authenticated(user.to_owned(), database_roles),
-            keys: proved.into_keys(),
+            secret: scram::Secret::Proved(proved.into_keys()),
+        }
+    }
+
+    /// Whoever logs in upstream, the principal is the one that was named.
+    pub fn by_name(
+        named: Named,
+        database_roles: BTreeSet<String>,
+        credential: Arc<scram::Credential>,
+    ) -> LoggedIn {
+        LoggedIn {
+            principal: Principal::authenticated(named.0, database_roles),
+            secret: scram::Secret::Kept(credential),
         }
     }
 }

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -38,6 +39,8 @@ pub enum Failure {
     OtherVerifier,
     /// Upstream: the server does not know the password either.
     ServerSignature,
+    /// Upstream: the server asks for more work than it is worth.
+    Iterations,
 }
 
 pub(super) fn sha256(data: &[u8]) -> [u8; 32] {
@@ -91,6 +94,54 @@ pub struct Proved(Keys);
 impl Proved {
     pub(super) fn into_keys(self) -> Keys {
         self.0
+    }
+}
+
+/// Rounds of PBKDF2 that a database may ask for: a second of one core.
+const ITERATIONS_MAX: u32 = 2_000_000;
+
+/// A password of a role in the database, kept for those who prove none. No `Debug`.
+pub struct Credential {
+    password: Zeroizing<String>,
+    /// For the salt that the database named last: until the password changes it stays the same.
+    derived: Mutex<Option<Keys>>,
+}
+
+impl Credential {
+    pub fn new(password: Zeroizing<String>) -> Credential {
+        Credential { password, derived: Mutex::default() }
+    }
+
+    fn keys(&self, salt: &[u8], iterations: u32) -> Result<Keys, Failure> {
+        if !(1..=ITERATIONS_MAX).contains(&iterations) {
+            return Err(Failure::Iterations);
+        }
+        // Held while deriving: of many log-ins at once one does the work.
+        let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        match derived.as_ref().filter(|keys| keys.salt == salt && keys.iterations == iterations) {
+            Some(known) => Ok(known.clone()),
+            None => Ok(derived.insert(Keys::derive(&self.password, salt, iterations)).clone()),
+        }
+    }
+}
+
+/// What a log-in to the database is proved with.
+#[derive(Clone)]
+pub enum Secret {
+    /// The client's own keys, which its proof revealed.
+    Proved(Keys),
+    Kept(Arc<Credential>),
+}
+
+impl Secret {
+    /// # Errors
+    /// [`Failure::OtherVerifier`] when the database's password is not the one that the client proved to us.
+    fn keys(self, salt: &[u8], iterations: u32) -> Result<Keys, Failure> {
+        match self {
+            Secret::Proved(keys) if keys.salt == salt && keys.iterations == iterations => Ok(keys),
+            Secret::Proved(_) => Err(Failure::OtherVerifier),
+            Secret::Kept(credential) => credential.keys(salt, iterations),
+        }
     }
 }
 
@@ -219,7 +270,7 @@ impl ServerFinal {
 
 /// Towards the database, before its first message.
 pub struct ClientFirst {
-    keys: Keys,
+    secret: Secret,
     bare: String,
     /// The header and what it binds to, in base64.
     channel_binding: String,
@@ -231,10 +282,10 @@ pub struct ClientFinal {
 }
 
 impl ClientFirst {
-    /// Begins a log-in with recovered keys; gives the mechanism and client-first-message. `binding` is what the channel can be bound to;
+    /// Begins a log-in; gives the mechanism and client-first-message. `binding` is what the channel can be bound to;
     /// `offered` that the server offers to.
     pub fn begin(
-        keys: Keys,
+        secret: Secret,
         nonce: &str,
         binding: Option<&Binding>,
         offered: bool,
@@ -247,13 +298,18 @@ impl ClientFirst {
         let bare = format!("n=,r={nonce}");
         let message = format!("{header}{bare}").into_bytes();
         let channel_binding = STANDARD.encode([header.as_bytes(), bound].concat());
-        (ClientFirst { keys, bare, channel_binding }, mechanism, message)
+        (ClientFirst { secret, bare, channel_binding }, mechanism, message)
+    }
+
+    /// Whether [`prove`](Self::prove) may take a second: it has a password to derive keys from.
+    pub fn takes_time(&self) -> bool {
+        matches!(self.secret, Secret::Kept(_))
     }
 
     /// Answers server-first-message with the proof.
     ///
     /// # Errors
-    /// [`Failure::OtherVerifier`] when the database's password is not the one that the client proved to us.
+    /// As of [`Secret::keys`].
     pub fn prove(self, server_first: &[u8]) -> Result<(ClientFinal, Vec<u8>), Failure> {
         let text = std::str::from_utf8(server_first).map_err(|_| Failure::Syntax)?;
         let mut attributes = text.split(',');
@@ -265,15 +321,14 @@ impl ClientFirst {
         if !nonce.starts_with(own_nonce) || nonce.len() == own_nonce.len() {
             return Err(Failure::Syntax);
         }
-        let same_salt = STANDARD.decode(salt).is_ok_and(|salt| salt == self.keys.salt);
-        if !same_salt || iterations.parse() != Ok(self.keys.iterations) {
-            return Err(Failure::OtherVerifier);
-        }
+        let salt = STANDARD.decode(salt).map_err(|_| Failure::Syntax)?;
+        let iterations = iterations.parse().map_err(|_| Failure::Syntax)?;
+        let keys = self.secret.keys(&salt, iterations)?;
         let without_proof = format!("c={},r={nonce}", self.channel_binding);
         let message = [self.bare.as_bytes(), b",", text.as_bytes(), b",", without_proof.as_bytes()];
-        let signature = hmac(&sha256(self.keys.client_key.as_ref()), &message);
-        let proof = STANDARD.encode(xor(&self.keys.client_key, &signature));
-        let server_signature = hmac(&self.keys.server_key, &message);
+        let signature = hmac(&sha256(keys.client_key.as_ref()), &message);
+        let proof = STANDARD.encode(xor(&keys.client_key, &signature));
+        let server_signature = hmac(&keys.server_key, &message);
         Ok((ClientFinal { server_signature }, format!("{without_proof},p={proof}").into_bytes()))
     }
 }

@@ -1,7 +1,8 @@
 //! SCRAM against the RFC's vectors, against itself on both sides of the proxy, and against what is no SCRAM at all.
 
-use super::scram::{self, ClientFirst, Failure, Keys, ServerFirst};
+use super::scram::{self, ClientFirst, Credential, Failure, Keys, Secret, ServerFirst};
 use super::*;
+use zeroize::Zeroizing;
 
 /// RFC 7677 section 3: user "user", password "pencil".
 fn rfc_verifier() -> Verifier {
@@ -38,7 +39,7 @@ fn recovered_keys_log_in_upstream_where_the_verifier_is_the_same() {
     let keys = Keys::derive("pencil", &[1; 16], 4096);
     let upstream = |salt: &[u8], password: &str| -> Result<(), Failure> {
         let verifier = Verifier::from_password(password, salt, 4096);
-        let (client, _, first) = ClientFirst::begin(keys.clone(), "clientnonce", None, false);
+        let (client, _, first) = ClientFirst::begin(Secret::Proved(keys.clone()), "clientnonce", None, false);
         let (server, reply) =
             ServerFirst::new("u", Some(verifier), &[0; 32]).respond(&first, "servernonce", None, false)?;
         let (client, last) = client.prove(&reply)?;
@@ -48,6 +49,39 @@ fn recovered_keys_log_in_upstream_where_the_verifier_is_the_same() {
     assert_eq!(upstream(&[1; 16], "pencil"), Ok(()));
     assert_eq!(upstream(&[2; 16], "pencil"), Err(Failure::OtherVerifier));
     assert_eq!(upstream(&[1; 16], "changed"), Err(Failure::Proof));
+}
+
+#[test]
+fn a_kept_password_logs_in_whatever_the_salt() {
+    let credential = Arc::new(Credential::new(Zeroizing::new("pencil".to_owned())));
+    let upstream = |salt: &[u8], iterations: u32, password: &str| -> Result<(), Failure> {
+        let verifier = Verifier::from_password(password, salt, iterations);
+        let secret = Secret::Kept(credential.clone());
+        let (client, _, first) = ClientFirst::begin(secret, "clientnonce", None, false);
+        let (server, reply) =
+            ServerFirst::new("u", Some(verifier), &[0; 32]).respond(&first, "servernonce", None, false)?;
+        let (client, last) = client.prove(&reply)?;
+        let (_, reply) = server.finish(&last)?;
+        client.finish(&reply)
+    };
+    for (salt, iterations) in [([1; 16], 10), ([1; 16], 10), ([2; 16], 10), ([2; 16], 11)] {
+        assert_eq!(upstream(&salt, iterations, "pencil"), Ok(()));
+    }
+    assert_eq!(upstream(&[1; 16], 10, "changed"), Err(Failure::Proof));
+    // A server that would have us compute for ever, or hand out what is hardly hashed at all.
+    for iterations in ["4000000000", "0", "-1", "x"] {
+        let (client, _, _) = ClientFirst::begin(Secret::Kept(credential.clone()), "c", None, false);
+        let refused = client.prove(format!("r=cs,s=AAAA,i={iterations}").as_bytes()).err();
+        assert!(matches!(refused, Some(Failure::Iterations | Failure::Syntax)), "{iterations}");
+    }
+}
+
+#[test]
+fn a_certificate_names_one_user() {
+    assert!(Named::certified("ada", Some("ada")).is_some());
+    for other in [None, Some(""), Some("Ada"), Some("ada "), Some("bob")] {
+        assert!(Named::certified("ada", other).is_none(), "{other:?}");
+    }
 }
 
 #[test]
@@ -117,7 +151,7 @@ fn exchange(
     let (client, server) = (client_binding.map(<[u8]>::to_vec), server_binding.map(<[u8]>::to_vec));
     let keys = Keys::derive("pencil", b"salt", 4096);
     let verifier = Verifier::from_password("pencil", b"salt", 4096);
-    let (first, mechanism, message) = ClientFirst::begin(keys, "c", client.as_ref(), offered);
+    let (first, mechanism, message) = ClientFirst::begin(Secret::Proved(keys), "c", client.as_ref(), offered);
     let plus = mechanism == scram::MECHANISM_PLUS;
     let next =
         ServerFirst::new("u", Some(verifier), &[0; 32]).respond(&message, "s", server.as_ref(), plus)?;

@@ -223,7 +223,7 @@ pub const PROGRESS: &str = "\
     FROM pgveil.reseal r CROSS JOIN LATERAL pg_catalog.unnest(r.columns) AS c(name) \
     WHERE r.phase OPERATOR(pg_catalog.=) 'filling'";
 
-/// Every user with every role as [`ROLES_OF`] has them.
+/// Every user with every role as [`ROLES_OF`] has them; those too that may not log in there, for they may by a certificate or token here.
 pub const MEMBERSHIPS: &str = "\
     WITH RECURSIVE able(member, role) AS ( \
       SELECT m.member, m.roleid FROM pg_catalog.pg_auth_members m \
@@ -231,8 +231,7 @@ pub const MEMBERSHIPS: &str = "\
       SELECT a.member, m.roleid FROM able a JOIN pg_catalog.pg_auth_members m ON m.member OPERATOR(pg_catalog.=) a.role \
     ) SELECT u.rolname::text, r.rolname::text FROM able a \
       JOIN pg_catalog.pg_roles u ON u.oid OPERATOR(pg_catalog.=) a.member \
-      JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.role \
-    WHERE u.rolcanlogin";
+      JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.role";
 
 /// The roles that a user ($1) is a member of, directly or not, itself left out; whether inherited or only settable.
 pub const ROLES_OF: &str = "\

@@ -1,6 +1,7 @@
 //! `pgveil check`: every mistake of the files, and of files against keys, users and databases, in one run.
 
 mod examination;
+mod log_ins;
 
 use super::{CliError, ConfigDir, block_on};
 use crate::audit::keys::signing_key;
@@ -78,6 +79,7 @@ impl Check {
         let mut findings = config.remarks.clone();
         findings.extend(keys(config));
         findings.extend(against::users(config));
+        findings.extend(against::log_ins(config));
         if !self.offline {
             findings.extend(block_on(databases(config, self.database.as_deref(), self.sample))?);
         }
@@ -120,8 +122,9 @@ fn keys(config: &Config) -> Vec<Mistake> {
                 let finding = finding(&config.places.keys, "configuration-advice", message, hint);
                 findings.push(Mistake { weight: Weight::Advice, ..finding });
             }
-            if let Err(error) = config.second_factors() {
-                let place = Place { file: config.dir.join(config::USERS), line: 1 };
+            let place = Place { file: config.dir.join(config::USERS), line: 1 };
+            let sealed = [config.second_factors().err(), config.upstream_credentials().err()];
+            for error in sealed.into_iter().flatten() {
                 findings.push(finding(&place, "unusable-keys", error.message, error.hint));
             }
             let domains = config.policy.domains.iter().zip(&config.places.domains);
@@ -185,6 +188,7 @@ async fn databases(config: &Config, url: Option<&str>, sample: u32) -> Result<Ve
     let mut findings = survey.finish();
     findings.extend(examination.finish().await?);
     findings.extend(ledger(config, &client).await);
+    findings.extend(log_ins::findings(config).await);
     if config.settings.auth == AuthSource::Database
         && let Err(error) = service::verifier(&client, &settings.service_user).await
     {

@@ -14,6 +14,7 @@ pub mod otp;
 pub mod policy;
 pub mod reseal;
 pub mod serve;
+pub mod upstream;
 pub mod users;
 
 use crate::config::{self, Config, Mistake, Weight};
@@ -48,6 +49,8 @@ enum Command {
     #[command(subcommand)]
     Reseal(reseal::Reseal),
     #[command(subcommand)]
+    Upstream(upstream::Upstream),
+    #[command(subcommand)]
     Users(users::Users),
 }
 
@@ -64,6 +67,7 @@ impl Command {
             Command::Keys(command) => command.run(),
             Command::Otp(command) => command.run(),
             Command::Reseal(command) => command.run(),
+            Command::Upstream(command) => command.run(),
             Command::Users(command) => command.run(),
         }
     }

@@ -67,7 +67,8 @@ impl Enroll {
     fn run(self) -> Result<(), CliError> {
         let config = self.config.load_unprepared()?;
         let user = self.user.as_str();
-        if config.settings.auth == AuthSource::File && !config.users.contains_key(user) {
+        let known = config.users.contains_key(user) || config.settings.log_ins.contains_key(user);
+        if config.settings.auth == AuthSource::File && !known {
             return Err(CliError::new(format!("there is no user {user} in {USERS}"))
                 .hint(format!("Run: pgveil users add {user}")));
         }

@@ -73,6 +73,8 @@ fn log_to_stderr() -> Result<(), CliError> {
 pub fn prepared(config: Config) -> Result<Prepared, CliError> {
     let ciphers = config.ciphers().map_err(|error| CliError::new(error.message).hint(error.hint))?;
     let factors = config.second_factors().map_err(|error| CliError::new(error.message).hint(error.hint))?;
+    let credentials = config.upstream_credentials();
+    let credentials = credentials.map_err(|error| CliError::new(error.message).hint(error.hint))?;
     Ok(Prepared {
         settings: config.settings,
         policy: Arc::new(config.policy),
@@ -80,6 +82,7 @@ pub fn prepared(config: Config) -> Result<Prepared, CliError> {
         ciphers: Arc::new(ciphers),
         users: Arc::new(config.users),
         factors: Arc::new(factors),
+        credentials: Arc::new(credentials),
         key_watch: key_watch(config.keys),
         digest: config.digest,
         files: config.files,

@@ -4,13 +4,14 @@
 //! has the verifier. Deliberately absent: roles of policy.toml, and dropping PostgreSQL's roles (they may own tables).
 
 use super::{CliError, ConfigDir, block_on};
-use crate::auth::Verifier;
+use crate::auth::{LogIn, Verifier};
 use crate::config::Config;
 use crate::config::users::{self, NotChanged};
 use crate::server::prepare;
 use crate::server::service::{self, ServiceError};
 use clap::{Args, Subcommand};
 use comfy_table::Table;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio_postgres::Client;
@@ -53,12 +54,12 @@ pub struct Import {
     database: Option<String>,
 }
 
-/// List the users, and the roles of policy.toml that mean them
+/// List the users, the roles of policy.toml that mean them, and how they log in
 #[derive(Args)]
 pub struct List {
     #[command(flatten)]
     config: ConfigDir,
-    /// Print a JSON array: name, roles
+    /// Print a JSON array: name, roles; and method and upstream of those who log in without a password
     #[arg(long)]
     json: bool,
 }
@@ -86,11 +87,7 @@ impl Users {
 
 impl Add {
     fn run(self) -> Result<(), CliError> {
-        if self.name.is_empty() || self.name.chars().any(char::is_control) || self.name.len() > 63 {
-            return Err(
-                CliError::new("that cannot be a user's name").hint("1 to 63 bytes, no control characters.")
-            );
-        }
+        check_name(&self.name)?;
         let config = self.config.load_unprepared()?;
         // Before PostgreSQL has the verifier: a file that cannot be read would leave it there alone.
         read(&config.dir)?;
@@ -106,6 +103,16 @@ impl Add {
         println!("{what} {}; wrote {}", self.name, config.dir.join(crate::config::USERS).display());
         Ok(())
     }
+}
+
+/// What PostgreSQL and users.toml can have as a name.
+pub(super) fn check_name(name: &str) -> Result<(), CliError> {
+    if name.is_empty() || name.chars().any(char::is_control) || name.len() > 63 {
+        return Err(
+            CliError::new("that cannot be a user's name").hint("1 to 63 bytes, no control characters.")
+        );
+    }
+    Ok(())
 }
 
 impl Import {
@@ -138,19 +145,27 @@ impl List {
             let roles = config.policy.roles.iter().filter(|(_, members)| members.contains(user));
             roles.map(|(role, _)| role.as_str()).collect()
         };
+        let log_ins = &config.settings.log_ins;
+        let names: BTreeSet<&String> = config.users.keys().chain(log_ins.keys()).collect();
         if self.json {
-            let list: Vec<serde_json::Value> = config
-                .users
-                .keys()
-                .map(|name| serde_json::json!({ "name": name, "roles": roles_of(name) }))
-                .collect();
+            let said = |name: &String| match log_ins.get(name) {
+                None => serde_json::json!({ "name": name, "roles": roles_of(name) }),
+                Some(LogIn { method, upstream }) => serde_json::json!({
+                    "name": name, "roles": roles_of(name), "method": method.name(), "upstream": upstream,
+                }),
+            };
+            let list: Vec<serde_json::Value> = names.into_iter().map(said).collect();
             println!("{}", serde_json::Value::Array(list));
             return Ok(());
         }
         let mut table = Table::new();
-        table.load_style(comfy_table::presets::NOTHING).set_header(["user", "roles"]);
-        for name in config.users.keys() {
-            table.add_row([name.as_str(), &roles_of(name).join(", ")]);
+        table.load_style(comfy_table::presets::NOTHING).set_header(["user", "roles", "logs in by"]);
+        for name in names {
+            let by = match log_ins.get(name) {
+                None => "password".to_owned(),
+                Some(LogIn { method, upstream }) => format!("{}, as {upstream}", method.name()),
+            };
+            table.add_row([name.as_str(), &roles_of(name).join(", "), &by]);
         }
         println!("{table}");
         Ok(())
@@ -185,7 +200,7 @@ pub(super) fn change<T>(dir: &Path, change: impl FnOnce(&mut users::Users) -> T)
     })
 }
 
-async fn connect(config: &Config, url: Option<&str>) -> Result<Client, CliError> {
+pub(super) async fn connect(config: &Config, url: Option<&str>) -> Result<Client, CliError> {
     let settings = &config.settings.database;
     let connected = match url {
         Some(url) => service::connect_url(settings, url, None).await,
@@ -197,14 +212,14 @@ async fn connect(config: &Config, url: Option<&str>) -> Result<Client, CliError>
     connected.map_err(|error| explain(error, "the right to log in"))
 }
 
-fn explain(error: ServiceError, needed: &str) -> CliError {
+pub(super) fn explain(error: ServiceError, needed: &str) -> CliError {
     CliError::new(error.message).hint(format!(
         "Name a connection with {needed}: --database postgresql://user:password@host:port/database"
     ))
 }
 
 /// The first line of `file`, or what is typed twice at the terminal.
-fn password(name: &str, file: Option<&Path>) -> Result<Zeroizing<String>, CliError> {
+pub(super) fn password(name: &str, file: Option<&Path>) -> Result<Zeroizing<String>, CliError> {
     let password = match file {
         Some(file) => {
             let text = std::fs::read_to_string(file).map(Zeroizing::new);

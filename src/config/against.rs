@@ -4,13 +4,13 @@
 //! Guarantees: every finding names the line of the file to change, and a remedy. Deliberately absent: connections.
 
 use super::doctor::spelled;
-use super::{Config, Mistake, Place, Weight};
+use super::{Config, Mistake, PROXY, Place, USERS, Weight};
 use crate::catalog::build::{SCHEMA, key_column};
 use crate::catalog::{Action, Catalog, ColumnTag, KeyTag, RelationKind, Seal, State, Tag};
 use crate::policy::decide::label_matches;
 use crate::policy::{Form, Rule};
 use crate::server::settings::AuthSource;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn at(
     place: &Place,
@@ -28,14 +28,16 @@ pub fn users(config: &Config) -> Vec<Mistake> {
         return Vec::new();
     }
     // A proxy that nobody was added to is not set up yet, which is no fault of the rules.
-    let weight = if config.users.is_empty() { Weight::Advice } else { Weight::Idle };
+    let log_ins = &config.settings.log_ins;
+    let nobody = config.users.is_empty() && log_ins.is_empty();
+    let weight = if nobody { Weight::Advice } else { Weight::Idle };
+    let can = |user: &&String| config.users.contains_key(*user) || log_ins.contains_key(*user);
     let rules = config.policy.rules.iter().zip(&config.places.rules);
     rules
         .filter_map(|(rule, place)| {
             let meant: BTreeSet<&String> =
                 rule.roles.iter().filter_map(|role| config.policy.roles.get(role)).flatten().collect();
-            let first =
-                meant.first().filter(|_| meant.iter().all(|user| !config.users.contains_key(*user)))?;
+            let first = meant.first().filter(|_| !meant.iter().any(&can))?;
             let message =
                 format!("rule \"{}\" can never take effect: nobody of its roles can log in", rule.name);
             Some(at(
@@ -47,6 +49,43 @@ pub fn users(config: &Config) -> Vec<Mistake> {
             ))
         })
         .collect()
+}
+
+/// Users who log in by certificate or token, and could not get into the database; and passwords that are good for nothing.
+pub fn log_ins(config: &Config) -> Vec<Mistake> {
+    let file = |name: &str| Place { file: config.dir.join(name), line: 1 };
+    let mut by_role: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (user, log_in) in config.settings.log_ins.iter() {
+        by_role.entry(&log_in.upstream).or_default().push(user);
+    }
+    let missing = by_role.iter().filter(|(role, _)| !config.credentials.contains_key(**role));
+    let missing = missing.map(|(role, users)| {
+        let message = format!(
+            "there is no credential of role {role}, as which {} would log in to the database: they are refused",
+            users.join(", ")
+        );
+        let hint = format!("Run: pgveil upstream set {role}");
+        at(&file(PROXY), "missing-credential", Weight::Mistake, message, hint)
+    });
+    let needless = config.credentials.keys().filter(|role| !by_role.contains_key(role.as_str()));
+    let needless = needless.map(|role| {
+        let message = format!("the credential of role {role} is kept, but nobody logs in as it");
+        let hint = format!("Run: pgveil upstream remove {role}");
+        at(&file(USERS), "needless-credential", Weight::Advice, message, hint)
+    });
+    let unused = config.users.keys().filter_map(|user| Some((user, config.settings.log_ins.get(user)?)));
+    let unused = unused.map(|(user, log_in)| {
+        let method = log_in.method.name();
+        let message = format!("the password of {user} opens nothing: {user} logs in by {method} alone");
+        at(
+            &file(USERS),
+            "needless-credential",
+            Weight::Advice,
+            message,
+            format!("Run: pgveil users remove {user}"),
+        )
+    });
+    missing.chain(needless).chain(unused).collect()
 }
 
 /// So few different values are soon all tried: twenty comparisons a statement are given where no limit is set.

@@ -120,8 +120,7 @@ impl<'c> Doctor<'c> {
         let everybody = self.config.settings.auth == AuthSource::Database;
         let mut by_role: BTreeMap<Option<&str>, Vec<(&TaggedColumn, &Grant)>> = BTreeMap::new();
         for grant in grants {
-            let is_user =
-                grant.role.as_ref().is_some_and(|role| everybody || self.config.users.contains_key(role));
+            let is_user = grant.role.as_ref().is_some_and(|role| everybody || self.is_ours(role));
             let column = tagged
                 .iter()
                 .find(|column| column.relation == grant.relation && column.number == grant.number);
@@ -134,6 +133,11 @@ impl<'c> Doctor<'c> {
             let finding = self.way_round(database, role, &granted);
             self.findings.push(finding);
         }
+    }
+
+    /// A user, or the role of users who log in without a password, whose own is known to pgveil alone.
+    fn is_ours(&self, role: &str) -> bool {
+        self.config.users.contains_key(role) || self.config.credentials.contains_key(role)
     }
 
     fn way_round(&self, database: &str, role: Option<&str>, granted: &[(&TaggedColumn, &Grant)]) -> Mistake {

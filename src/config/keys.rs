@@ -4,14 +4,17 @@
 //! is not asked for again, so that an outage stops neither a reload nor a second look. Deliberately absent: making keys (`init`).
 
 use super::Config;
-use super::users::factor_names;
+use super::users::{credential_names, factor_names};
 use crate::audit::persons;
+use crate::auth::Credentials;
 use crate::auth::otp::{SecondFactors, Totp};
+use crate::auth::scram::Credential;
 use crate::catalog::{Domain, Seal};
 use crate::crypto::keyring::{Keyring, MasterKey, WrappedKey};
 use crate::crypto::provider::pkcs11::Token;
 use crate::crypto::provider::{Provider, ProviderError, SystemRandom, file};
 use crate::crypto::{Ciphers, Mode};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -226,6 +229,36 @@ impl Config {
             Ok((user.clone(), totp.ok_or_else(|| unusable(why, ENROLL))?))
         };
         self.factors.iter().map(open).collect()
+    }
+
+    /// The passwords of roles in the database that are kept.
+    ///
+    /// # Errors
+    /// As [`second_factors`](Self::second_factors).
+    pub fn upstream_credentials(&self) -> Result<Credentials, KeysUnusable> {
+        let opened = self.upstream_passwords()?.into_iter();
+        Ok(opened.map(|(role, password)| (role, Arc::new(Credential::new(password)))).collect())
+    }
+
+    /// As [`upstream_credentials`](Self::upstream_credentials), to try them by.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn upstream_passwords(&self) -> Result<BTreeMap<String, Zeroizing<String>>, KeysUnusable> {
+        if self.credentials.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let secrets = self.keys.keyring()?.secrets().map_err(|error| unusable(error, RUN_INIT))?;
+        let open = |(role, sealed): (&String, &String)| {
+            let opened = secrets.open(credential_names(role), sealed);
+            let text = opened.and_then(|bytes| std::str::from_utf8(&bytes).map(str::to_owned).ok());
+            let why = format!(
+                "the credential of role {role} does not open: it was sealed by another keyring, or altered"
+            );
+            let hint = format!("Run: pgveil upstream set {role}; or pgveil upstream remove {role}.");
+            Ok((role.clone(), text.map(Zeroizing::new).ok_or_else(|| unusable(why, hint))?))
+        };
+        self.credentials.iter().map(open).collect()
     }
 
     /// The ciphers of all sealed domains; and, where a table has a record key, what the log knows persons by: it is made if missing.

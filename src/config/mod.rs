@@ -27,6 +27,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use keys::{KeySettings, KeysUnusable, MasterKeySource};
 pub use tags::{column_of, table_of};
@@ -47,6 +48,8 @@ pub struct Config {
     pub users: Verifiers,
     /// Secrets of second factors, sealed, by user.
     pub factors: BTreeMap<String, String>,
+    /// Passwords of roles in the database, sealed, by role.
+    pub credentials: BTreeMap<String, String>,
     pub places: Places,
     /// Lighter than mistakes: the configuration holds, but someone should look.
     pub remarks: Vec<Mistake>,
@@ -178,6 +181,8 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
     policy::note_idle_domains(&policy, &rules, &columns);
     policy::note_contradictions(&policy, &rules);
     let known = users::read(&users);
+    let service_user = read.settings.as_ref().map(|settings| settings.database.service_user.as_str());
+    let log_ins = proxy::resolve(&proxy, &read.methods, &rules.policy, service_user);
 
     let places = Places {
         database: place(&proxy, read.database_span.start),
@@ -194,19 +199,23 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
     }
     remarks.sort_by(|one, other| one.file.cmp(&other.file).then(one.line.cmp(&other.line)));
     match read.settings {
-        Some(settings) if remarks.iter().all(|remark| remark.weight != Weight::Mistake) => Ok(Config {
+        Some(mut settings) if remarks.iter().all(|remark| remark.weight != Weight::Mistake) => Ok(Config {
             files: {
                 let keyring = std::fs::read(&read.keys.path).ok();
                 files.extend(keyring.and_then(|bytes| named_digest(&read.keys.path, &bytes)));
                 files
             },
             dir: dir.to_owned(),
-            settings,
+            settings: {
+                settings.log_ins = Arc::new(log_ins);
+                settings
+            },
             keys: read.keys,
             policy: rules.policy,
             tags: Tags { tags: columns.tags, record_keys: columns.record_keys, domains },
             users: known.verifiers,
             factors: known.factors,
+            credentials: known.credentials,
             places,
             remarks,
             digest,

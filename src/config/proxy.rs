@@ -1,19 +1,23 @@
 //! `proxy.toml`, the SRE's file: listening, the database, keys, audit and administration → [`Settings`].
 
 mod audit;
+mod auth;
 mod keys;
+mod remote;
 
 use super::document::{Document, Section, Text};
 use super::keys::KeySettings;
 use super::{Missing, Weight};
 use crate::server::settings::{
-    AuthSource, DatabaseAddress, DatabaseSettings, DatabaseTls, ListenSettings, Settings, TlsMode,
+    ClientCertificate, DatabaseAddress, DatabaseSettings, DatabaseTls, ListenSettings, Settings, TlsMode,
 };
+pub(super) use auth::{MethodEntry, resolve};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -27,6 +31,8 @@ pub(super) struct Proxy {
     /// `None` after a mistake without which there is no address.
     pub(super) settings: Option<Settings>,
     pub(super) keys: KeySettings,
+    /// `[[auth.method]]`, in the order of the file.
+    pub(super) methods: Vec<MethodEntry>,
     pub(super) database_span: Range<usize>,
     pub(super) keys_span: Range<usize>,
 }
@@ -39,7 +45,7 @@ pub(super) fn read(document: &Document, dir: &Path, missing: Missing) -> Proxy {
     let section = top.section("database");
     let database_span = section.span.clone();
     let database = database(section, &files);
-    let auth = auth(top.section("auth"));
+    let auth = auth::read(top.section("auth"), &files, &listen);
     let section = top.section("keys");
     let keys_span = section.span.clone();
     let keys = keys::read(section, &files);
@@ -49,9 +55,17 @@ pub(super) fn read(document: &Document, dir: &Path, missing: Missing) -> Proxy {
     let plan_cache_entries = section.number("cache_entries", 1..=10_000_000).unwrap_or(10_000) as usize;
     section.finish();
     top.finish();
-    let settings =
-        database.map(|database| Settings { listen, database, auth, admin, audit, plan_cache_entries });
-    Proxy { settings, keys, database_span, keys_span }
+    let settings = database.map(|database| Settings {
+        listen,
+        database,
+        auth: auth.source,
+        log_ins: Arc::default(),
+        token: auth.token,
+        admin,
+        audit,
+        plan_cache_entries,
+    });
+    Proxy { settings, keys, methods: auth.methods, database_span, keys_span }
 }
 
 /// Files that values name, relative to the folder.
@@ -142,22 +156,7 @@ fn listen(mut section: Section<'_>, files: &Files<'_>) -> ListenSettings {
             "Name both, as PEM files, or set mode = \"off\".",
         );
     }
-    let client_crl = files.existing(&mut tls, "client_crl");
-    let names = tls.text("client_certificate");
-    if client_ca.is_none() && (client_crl.is_some() || names.is_some()) {
-        tls.mistake(
-            "listen.tls has no client_ca, so clients show no certificate",
-            "Name the authorities' certificates: client_ca = \"clients.crt\".",
-        );
-    }
-    let client_name = names
-        .and_then(|text| {
-            choice(&tls, "client_certificate", &text, &[("verify-ca", false), ("verify-full", true)])
-        })
-        .unwrap_or(false);
-    if mode == TlsMode::Off && client_ca.is_some() {
-        tls.mistake("listen.tls.client_ca has no effect without TLS", "Set mode = \"require\".");
-    }
+    let (client_crl, client_certificate) = certificates(&mut tls, files, mode, client_ca.is_some());
     tls.finish();
     let seconds = |number: Option<u64>, default| Duration::from_secs(number.unwrap_or(default));
     let settings = ListenSettings {
@@ -171,7 +170,7 @@ fn listen(mut section: Section<'_>, files: &Files<'_>) -> ListenSettings {
         key,
         client_ca,
         client_crl,
-        client_name,
+        client_certificate,
         connections_max: section.number("connections_max", 1..=1_000_000).unwrap_or(1000) as usize,
         log_in_timeout: seconds(section.number("log_in_seconds", 1..=3600), 30),
         drain: seconds(section.number("drain_seconds", 0..=86_400), 30),
@@ -183,6 +182,41 @@ fn listen(mut section: Section<'_>, files: &Files<'_>) -> ListenSettings {
     };
     section.finish();
     settings
+}
+
+/// What is asked of clients' certificates, and which are revoked.
+fn certificates(
+    tls: &mut Section<'_>,
+    files: &Files<'_>,
+    mode: TlsMode,
+    has_ca: bool,
+) -> (Option<PathBuf>, ClientCertificate) {
+    let client_crl = files.existing(tls, "client_crl");
+    let names = tls.text("client_certificate");
+    if !has_ca && (client_crl.is_some() || names.is_some()) {
+        tls.mistake(
+            "listen.tls has no client_ca, so clients show no certificate",
+            "Name the authorities' certificates: client_ca = \"clients.crt\".",
+        );
+    }
+    let client_certificate = names
+        .and_then(|text| {
+            choice(
+                tls,
+                "client_certificate",
+                &text,
+                &[
+                    ("optional", ClientCertificate::Optional),
+                    ("verify-ca", ClientCertificate::VerifyCa),
+                    ("verify-full", ClientCertificate::VerifyFull),
+                ],
+            )
+        })
+        .unwrap_or(ClientCertificate::VerifyCa);
+    if mode == TlsMode::Off && has_ca {
+        tls.mistake("listen.tls.client_ca has no effect without TLS", "Set mode = \"require\".");
+    }
+    (client_crl, client_certificate)
 }
 
 /// `proxy_protocol_from`.
@@ -268,14 +302,6 @@ fn database(mut section: Section<'_>, files: &Files<'_>) -> Option<DatabaseSetti
         service_database,
         session_pooler: pooler.unwrap_or(false),
     })
-}
-
-fn auth(mut section: Section<'_>) -> AuthSource {
-    let source = section.text("source").and_then(|text| {
-        choice(&section, "source", &text, &[("file", AuthSource::File), ("database", AuthSource::Database)])
-    });
-    section.finish();
-    source.unwrap_or(AuthSource::File)
 }
 
 fn admin(mut section: Section<'_>) -> Option<SocketAddr> {

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 /// Every kind of finding: its id, which stays, and what it means.
-pub const RULES: [(&str, &str); 24] = [
+pub const RULES: [(&str, &str); 28] = [
     ("invalid-configuration", "A file of the configuration does not hold; nothing starts with it."),
     ("without-effect", "A rule or tag can never take effect as the files stand."),
     ("configuration-advice", "A file of the configuration holds, but is worth a look."),
@@ -17,6 +17,13 @@ pub const RULES: [(&str, &str); 24] = [
         "unusable-keys",
         "The keyring, a key that a domain names, or the audit log's signing key cannot be used.",
     ),
+    (
+        "missing-credential",
+        "Users log in without a password, as a role of the database whose password is not kept.",
+    ),
+    ("needless-credential", "A password is kept that opens nothing."),
+    ("unaccepted-credential", "The database does not take the password that is kept for one of its roles."),
+    ("unreadable-token-keys", "The keys of the token provider cannot be read where the configuration says."),
     ("unreachable-database", "The service user cannot connect, or cannot ask what it has to."),
     ("unreadable-database", "A database's catalog cannot be read, so log-ins to it are refused."),
     ("unprepared-database", "No database has been prepared for sealed columns."),

@@ -1,10 +1,10 @@
-//! `users.toml`: who may log in, by PostgreSQL's own verifiers, and their second factors, sealed. Read with the other files;
-//! written by `pgveil users` and `pgveil otp`.
+//! `users.toml`: who may log in, by PostgreSQL's own verifiers, and, sealed, their second factors and the passwords of the roles that log
+//! in upstream for those who prove none. Read with the other files; written by `pgveil users`, `pgveil otp` and `pgveil upstream`.
 //!
-//! Guarantees: the file is replaced whole or not at all, and only its owner reads it. Deliberately absent: passwords, and
+//! Guarantees: the file is replaced whole or not at all, and only its owner reads it. Deliberately absent: passwords in clear, and
 //! opening what is sealed.
 
-use super::document::Document;
+use super::document::{Document, Section};
 use super::{Mistake, USERS};
 use crate::auth::{ITERATIONS_DEFAULT, SALT_BYTES, Verifier, Verifiers};
 use crate::crypto::Random;
@@ -23,6 +23,13 @@ pub struct Users {
     pub verifiers: Verifiers,
     /// The secrets of second factors, as `crypto::SecretBox` seals them, by user.
     pub factors: BTreeMap<String, String>,
+    /// The passwords of roles in the database, sealed likewise, by role.
+    pub credentials: BTreeMap<String, String>,
+}
+
+/// What [`crypto::SecretBox`](crate::crypto::SecretBox) is told of the password of a role in the database.
+pub fn credential_names(role: &str) -> [&str; 2] {
+    ["upstream credential", role]
 }
 
 /// What [`crypto::SecretBox`](crate::crypto::SecretBox) is told of a user's secret of the second factor.
@@ -47,20 +54,28 @@ pub(super) fn read(document: &Document) -> Users {
             ),
         }
     }
-    for (name, named) in top.section("otp").named() {
+    found.factors = sealed(document, top.section("otp"), "pgveil otp enroll --replace");
+    found.credentials = sealed(document, top.section("upstream"), "pgveil upstream set");
+    top.finish();
+    found
+}
+
+/// Sealed secrets by name; `command` makes one again.
+fn sealed(document: &Document, mut section: Section<'_>, command: &str) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for (name, named) in section.named() {
         let hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         match named.text().filter(|text| hex(&text.value)) {
             Some(text) => {
-                found.factors.insert(name.value, text.value);
+                found.insert(name.value, text.value);
             }
             None => document.mistake(
                 &name.span,
-                format!("otp.{} is not a sealed secret", name.value),
-                format!("Run: pgveil otp enroll --replace {}", name.value),
+                format!("{} is not a sealed secret", section.full(&name.value)),
+                format!("Run: {command} {}", name.value),
             ),
         }
     }
-    top.finish();
     found
 }
 
@@ -81,11 +96,13 @@ fn file_text(users: &Users) -> String {
     for (name, verifier) in &users.verifiers {
         write_line(&mut text, name, &verifier.text());
     }
-    if !users.factors.is_empty() {
-        text.push_str(FACTORS);
-    }
-    for (name, sealed) in &users.factors {
-        write_line(&mut text, name, sealed);
+    for (header, sealed) in [(FACTORS, &users.factors), (CREDENTIALS, &users.credentials)] {
+        if !sealed.is_empty() {
+            text.push_str(header);
+        }
+        for (name, sealed) in sealed {
+            write_line(&mut text, name, sealed);
+        }
     }
     text
 }
@@ -101,6 +118,12 @@ fn write_line(text: &mut String, name: &str, value: &str) {
 const FACTORS: &str = "
 # Second factors (pgveil otp enroll), sealed under a key of the keyring for the user of the line.
 [otp]
+";
+
+/// What stands above the credentials.
+const CREDENTIALS: &str = "
+# Passwords of roles in the database (pgveil upstream set), sealed under a key of the keyring for the role of the line.
+[upstream]
 ";
 
 /// Why users.toml was not changed.

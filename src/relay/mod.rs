@@ -72,6 +72,8 @@ pub struct Opening {
     pub connection: u64,
     pub database: String,
     pub application: String,
+    /// The role that the database sees, where that is not the principal.
+    pub upstream: Option<String>,
     /// `None` over a Unix socket.
     pub address: Option<IpAddr>,
     /// For records: `10.0.0.7:5123` or `unix`.

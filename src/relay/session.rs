@@ -16,6 +16,7 @@ pub(super) struct Session {
     pub(super) connection: u64,
     database: String,
     application: String,
+    upstream: Option<String>,
     address: Option<IpAddr>,
     address_text: String,
     pub(super) budgets: Arc<Budgets>,
@@ -45,6 +46,7 @@ impl Session {
             connection: opening.connection,
             database: opening.database,
             application: opening.application,
+            upstream: opening.upstream,
             address: opening.address,
             address_text: opening.address_text,
             budgets: opening.budgets,
@@ -145,8 +147,9 @@ impl Session {
             Some(left) => format!("broken {left}"),
             None => "whole".to_owned(),
         };
+        let role = self.upstream.as_ref().map(|role| format!(" as {role}")).unwrap_or_default();
         format!(
-            "user {}, purpose {purpose}, second factor {factor}, glass {glass}, generation {}",
+            "user {}{role}, purpose {purpose}, second factor {factor}, glass {glass}, generation {}",
             self.principal.user(),
             world.generation
         )

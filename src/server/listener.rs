@@ -6,23 +6,24 @@
 
 use super::admin::Readiness;
 use super::cancel::{CancelKeys, SECRET_BYTES};
+use super::identify::{Identified, identify};
 use super::ledger::Ledger;
 use super::proxied;
 use super::pump::{Pump, unix_micros};
 use super::reload::Rim;
 use super::service;
-use super::settings::AuthSource;
+use super::settings::ClientCertificate;
 use super::shutdown::{Phase, Shutdown};
 use super::startup::{self, Asked, Asking, Rejection, fatal};
 use super::stream::{Peer, Stream};
 use super::throttle::Throttle;
+use super::token_keys::TokenKeys;
 use super::upstream::{self, Upstream};
 use super::workers::Workers;
 use super::world::{Attached, Database, Worlds};
 use crate::audit::writer::Log;
-use crate::audit::{AuditRecord, Event};
-use crate::auth::scram::Proved;
-use crate::auth::{LoggedIn, Verifier};
+use crate::audit::{AuditRecord, Event, InsteadOfPassword};
+use crate::auth::LoggedIn;
 use crate::crypto::provider::SystemRandom;
 use crate::metrics::{ConnectionState, Metrics};
 use crate::plan::cache::PlanCache;
@@ -33,7 +34,6 @@ use crate::wire::startup::encode_cancel;
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use socket2::SockRef;
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,6 +68,7 @@ pub struct Shared {
     /// Of this process: what unknown users' made-up verifiers come from.
     pub mock_secret: [u8; 32],
     pub throttle: Throttle,
+    pub token_keys: TokenKeys,
     pub connections: AtomicU64,
     pub workers: Workers,
     pub budgets: Arc<Budgets>,
@@ -76,13 +77,13 @@ pub struct Shared {
 
 /// Where a client comes from.
 #[derive(Clone, Copy)]
-struct Origin(Option<SocketAddr>);
+pub(super) struct Origin(Option<SocketAddr>);
 
 impl Origin {
-    fn address(self) -> Option<IpAddr> {
+    pub(super) fn address(self) -> Option<IpAddr> {
         self.0.map(|address| address.ip())
     }
-    fn text(self) -> String {
+    pub(super) fn text(self) -> String {
         self.0.map_or_else(|| "unix".to_owned(), |address| address.to_string())
     }
 }
@@ -207,6 +208,8 @@ struct Ready {
     database_name: String,
     /// Where the client comes from, for our log.
     address: String,
+    /// How it came in, where that was not by a password.
+    instead: Option<InsteadOfPassword>,
     stay: Stay,
 }
 
@@ -255,19 +258,21 @@ async fn log_in(stream: Box<dyn Stream>, origin: Origin, number: u64, shared: &A
         database: asking.database().to_owned(),
         application: asking.parameter("application_name").unwrap_or_default().to_owned(),
         address: origin.text(),
-        event: Event::LoggedIn,
+        event: Event::LoggedIn { instead: None },
     };
     let mut client = None;
     let admitted = timeout_at(deadline, admit(asking, &mut client, origin, number, &rim, shared)).await;
     match admitted.unwrap_or(Err(TOO_LONG)) {
         Ok(ready) => {
             // A log-in discloses nothing: it is not held until its record is on disk.
-            shared.log.note(succeeded);
+            let instead = ready.instead.clone();
+            shared.log.note(AuditRecord { event: Event::LoggedIn { instead }, ..succeeded });
             Some(ready)
         }
         Err(rejection) => {
             let reason = match &rejection {
                 Rejection::Tell(fields) => fields.sqlstate().to_owned(),
+                Rejection::Undisclosed(_, why) => why.clone(),
                 Rejection::Silent(why) => (*why).to_owned(),
             };
             shared.log.note(AuditRecord { event: Event::LogInFailed { reason }, ..succeeded });
@@ -281,7 +286,7 @@ const TOO_LONG: Rejection = Rejection::Silent("log-in took too long");
 
 async fn reject(client: Option<Peer>, rejection: Rejection, number: u64, origin: Origin) {
     match rejection {
-        Rejection::Tell(fields) => {
+        Rejection::Tell(fields) | Rejection::Undisclosed(fields, _) => {
             tracing::info!(
                 connection = number,
                 address = origin.text(),
@@ -311,15 +316,15 @@ async fn admit(
 ) -> Result<Ready, Rejection> {
     let (user, database_name) = (asking.user().to_owned(), asking.database().to_owned());
     let application = asking.parameter("application_name").unwrap_or_default().to_owned();
-    let Asking { client, parameters, encrypted: _ } = asking;
+    let Asking { client, parameters, encrypted } = asking;
     let client = rejected.insert(client);
     let place = room(client, &user, origin, rim, shared)?;
-    let proved = prove(client, &user, origin, rim, shared).await?;
-    let roles = roles(&user, shared).await?;
-    let LoggedIn { principal, keys } = LoggedIn::new(&user, roles, proved);
+    let identified = identify(client, &user, encrypted, origin, shared).await?;
+    let instead = identified.instead();
+    let Identified { logged_in: LoggedIn { principal, secret }, upstream: role, method: _ } = identified;
     let server = upstream::socket(&rim.settings.database.address, &rim.connector).await?;
     let Upstream { server, process_id, secret, parameters, greeting, ready } =
-        Upstream::log_in(server, &parameters, &user, keys).await?;
+        Upstream::log_in(server, &parameters, &user, &role, secret).await?;
     let (database, attached) = shared.worlds.open(&database_name).await.map_err(|error| {
         tracing::error!(database = database_name, %error, "the service user cannot read a catalog that tags could apply to");
         uncatalogued(&database_name)
@@ -340,6 +345,7 @@ async fn admit(
         connection: number,
         database: database_name.clone(),
         application,
+        upstream: (role != user).then_some(role),
         address: origin.address(),
         address_text: origin.text(),
         budgets: shared.budgets.clone(),
@@ -363,6 +369,7 @@ async fn admit(
         user,
         database_name,
         address: origin.text(),
+        instead,
         stay: Stay { _attached: attached, _registration: registration, _place: place },
     })
 }
@@ -376,7 +383,8 @@ fn room(
     shared: &Shared,
 ) -> Result<OwnedSemaphorePermit, Rejection> {
     let certified = client.certified.as_deref() == Some(user);
-    if rim.settings.listen.client_name && origin.0.is_some() && !certified {
+    let named = rim.settings.listen.client_certificate == ClientCertificate::VerifyFull;
+    if named && origin.0.is_some() && !certified {
         // PostgreSQL's words, which say nothing of the certificate.
         return Err(fatal("28000", &format!("certificate authentication failed for user \"{user}\""), None));
     }
@@ -387,64 +395,12 @@ fn room(
     Ok(place)
 }
 
-/// The proof of the password, unless too many have failed.
-async fn prove(
-    client: &mut Peer,
-    user: &str,
-    origin: Origin,
-    rim: &Rim,
-    shared: &Shared,
-) -> Result<Proved, Rejection> {
-    let most = rim.settings.listen.failures_per_minute;
-    let from = origin.address();
-    let allowed = || {
-        let allowed = shared.throttle.guess(from, user, most, std::time::Instant::now());
-        if !allowed {
-            tracing::warn!(user, address = origin.text(), "held off: too many failed log-ins");
-        }
-        allowed
-    };
-    let verifier = verifier(user, shared).await?;
-    let proved = startup::prove(client, user, verifier, &shared.mock_secret, &allowed).await?;
-    shared.throttle.succeeded(from, user);
-    Ok(proved)
-}
-
 fn uncatalogued(database: &str) -> Rejection {
     fatal(
         "57P03",
         &format!("the catalog of database \"{database}\" cannot be read to protect its tagged columns"),
         Some("The service user of pgveil needs CONNECT on it; see the log of pgveil."),
     )
-}
-
-/// The user's verifier, from `users.toml` or the database's look-up function.
-async fn verifier(user: &str, shared: &Shared) -> Result<Option<Verifier>, Rejection> {
-    let prepared = shared.worlds.prepared();
-    match prepared.settings.auth {
-        AuthSource::File => Ok(prepared.users.get(user).cloned()),
-        AuthSource::Database => {
-            let settings = &prepared.settings.database;
-            let unavailable = |error| {
-                tracing::error!(%error, "the look-up of users failed");
-                fatal("57P03", "users cannot be looked up now", None)
-            };
-            shared.service.verifier(settings, user).await.map_err(unavailable)
-        }
-    }
-}
-
-/// The user's roles in PostgreSQL, where policy counts them.
-async fn roles(user: &str, shared: &Shared) -> Result<BTreeSet<String>, Rejection> {
-    let prepared = shared.worlds.prepared();
-    if !prepared.policy.trust_database_roles {
-        return Ok(BTreeSet::new());
-    }
-    let unavailable = |error| {
-        tracing::error!(%error, "the look-up of roles failed");
-        fatal("57P03", "roles cannot be looked up now", None)
-    };
-    shared.service.roles_of(&prepared.settings.database, user).await.map_err(unavailable)
 }
 
 /// Passes a cancel request on; unknown ones are dropped in silence.

@@ -9,6 +9,7 @@ mod certificate;
 pub mod examine;
 pub mod fault;
 pub mod fence;
+mod identify;
 pub mod key_watch;
 pub mod ledger;
 pub mod listener;
@@ -19,6 +20,7 @@ pub mod prepare_ledger;
 mod proxied;
 pub mod pump;
 pub mod reload;
+mod remote;
 pub mod service;
 mod service_tls;
 pub mod settings;
@@ -29,6 +31,7 @@ pub mod startup;
 pub mod stream;
 pub mod throttle;
 pub mod tls;
+pub mod token_keys;
 pub mod upstream;
 pub mod workers;
 pub mod world;
@@ -36,8 +39,8 @@ pub mod world;
 use crate::audit::persons::FORGET_FILE;
 use crate::audit::writer::{Log, LogSettings};
 use crate::audit::{AuditRecord, Event, pending};
-use crate::auth::Verifiers;
 use crate::auth::otp::SecondFactors;
+use crate::auth::{Credentials, Verifiers};
 use crate::catalog::Tags;
 use crate::crypto::Ciphers;
 use crate::metrics::Metrics;
@@ -72,6 +75,8 @@ pub struct Prepared {
     pub ciphers: Arc<Ciphers>,
     pub users: Arc<Verifiers>,
     pub factors: Arc<SecondFactors>,
+    /// Of the roles that log in upstream for those who prove no password.
+    pub credentials: Arc<Credentials>,
     pub key_watch: KeyWatch,
     /// What the audit log calls this configuration.
     pub digest: String,
@@ -129,6 +134,7 @@ impl Server {
         readiness.set(Part::Log, Ok(()));
         readiness.set(Part::Keys, Ok(()));
         metrics.key_provider(true);
+        metrics.token_keys(true);
         metrics.config_generation(1);
         metrics.config_read(true);
         let mut mock_secret = [0; 32];
@@ -154,6 +160,7 @@ impl Server {
             budgets: Arc::default(),
             shutdown: Shutdown::default(),
             throttle: throttle::Throttle::default(),
+            token_keys: token_keys::TokenKeys::default(),
             mock_secret,
             log,
             metrics,
@@ -199,6 +206,7 @@ impl Server {
             self.tasks.push(tokio::spawn(following));
         }
         self.tasks.push(tokio::spawn(key_watch::watch(shared.clone())));
+        self.tasks.push(tokio::spawn(token_keys::watch(shared.clone())));
         self.tasks.push(tokio::spawn(watch_log(shared.clone())));
         self.tasks.push(tokio::spawn(watch_database(shared)));
         Ok(())

@@ -122,7 +122,7 @@ mod tests {
     fn sqlstate(name: &str, value: &str) -> String {
         match check(&[(name.to_owned(), value.to_owned())]) {
             Ok(()) => "ok".to_owned(),
-            Err(Rejection::Tell(fields)) => fields.sqlstate().to_owned(),
+            Err(Rejection::Tell(fields) | Rejection::Undisclosed(fields, _)) => fields.sqlstate().to_owned(),
             Err(Rejection::Silent(why)) => why.to_owned(),
         }
     }

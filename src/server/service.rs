@@ -516,7 +516,7 @@ pub async fn roles_of(client: &Client, user: &str) -> Result<BTreeSet<String>, S
     rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// The roles of every user that may log in, as [`roles_of`].
+/// The roles of every user, as [`roles_of`].
 ///
 /// # Errors
 /// The connection is gone or the database refuses.

@@ -2,9 +2,11 @@
 
 use crate::audit::sink::Form;
 use crate::audit::writer::SegmentSettings;
+use crate::auth::{LogIns, token};
 use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -13,6 +15,17 @@ pub enum TlsMode {
     Off,
     Prefer,
     Require,
+}
+
+/// What is asked of clients' certificates, where there is a `client_ca`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// Only those must show one who log in by it.
+    Optional,
+    /// All must show one.
+    VerifyCa,
+    /// It must be in the name of the user that logs in.
+    VerifyFull,
 }
 
 /// `[listen]`.
@@ -27,8 +40,7 @@ pub struct ListenSettings {
     pub client_ca: Option<PathBuf>,
     /// Revoked ones among those that `client_ca` vouches for.
     pub client_crl: Option<PathBuf>,
-    /// A client's certificate must be in the name of the user that it logs in as.
-    pub client_name: bool,
+    pub client_certificate: ClientCertificate,
     /// Default 1000.
     pub connections_max: usize,
     /// Default 30 s: from accept to ReadyForQuery.
@@ -85,6 +97,26 @@ pub enum AuthSource {
     Database,
 }
 
+/// `[auth.token]`: the OpenID provider whose tokens log in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenSettings {
+    pub rules: token::Rules,
+    pub keys: KeySource,
+    /// Default 5 minutes: how often an address is asked for its keys. A file is looked at each second.
+    pub refresh: Duration,
+}
+
+/// Where the provider's keys are.
+#[derive(Clone, PartialEq, Eq)]
+pub enum KeySource {
+    File(PathBuf),
+    /// By HTTPS.
+    Url {
+        address: RemoteAddress,
+        path: String,
+    },
+}
+
 /// `[audit]`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AuditSettings {
@@ -108,13 +140,13 @@ pub enum SinkKind {
     /// Lines on standard output.
     Stdout,
     Http {
-        address: SinkAddress,
+        address: RemoteAddress,
         /// What is asked for, with its query.
         path: String,
         /// Name and value; a value may be a secret.
         headers: Vec<(String, Zeroizing<String>)>,
     },
-    Syslog(SinkAddress),
+    Syslog(RemoteAddress),
     /// A table, `pgveil.audit_record`, in the database of this URL.
     Postgres {
         url: Zeroizing<String>,
@@ -123,9 +155,9 @@ pub enum SinkKind {
     },
 }
 
-/// A server to send to.
+/// A server that we speak to, besides the database.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SinkAddress {
+pub struct RemoteAddress {
     pub host: String,
     pub port: u16,
     /// The authorities that may vouch for it; `None` speaks no TLS.
@@ -138,6 +170,9 @@ pub struct Settings {
     pub listen: ListenSettings,
     pub database: DatabaseSettings,
     pub auth: AuthSource,
+    /// `[[auth.method]]`: who logs in without a password.
+    pub log_ins: Arc<LogIns>,
+    pub token: Option<TokenSettings>,
     /// `[admin] address`; `None` when the section is absent.
     pub admin: Option<SocketAddr>,
     pub audit: AuditSettings,

@@ -9,14 +9,11 @@ mod postgres;
 mod syslog;
 
 use super::listener::Shared;
-use super::settings::{AuditSettings, DatabaseSettings, DatabaseTls, SinkAddress, SinkKind, SinkSettings};
-use super::stream::Stream;
-use super::tls::DatabaseConnector;
+use super::settings::{AuditSettings, DatabaseSettings, SinkKind, SinkSettings};
 use crate::audit::follow::{Followed, Follower, Place};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 
 /// Records in one batch.
 const BATCH_RECORDS: usize = 500;
@@ -166,14 +163,4 @@ async fn print(lines: Vec<String>) -> io::Result<()> {
         let _ = sender.send(written.and_then(|()| out.flush()));
     })?;
     printed.await.unwrap_or_else(|_| Err(io::Error::other("the thread that prints ended")))
-}
-
-/// A connection, inside TLS where the address says whom to trust.
-async fn connect(address: &SinkAddress) -> io::Result<Box<dyn Stream>> {
-    let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
-    let Some(ca) = &address.ca else { return Ok(Box::new(stream)) };
-    let connector = DatabaseConnector::to(&address.host, DatabaseTls::VerifyFull, Some(ca));
-    let connector = connector.map_err(|error| io::Error::other(error.0))?;
-    let (tls, name) = connector.wanted().ok_or_else(|| io::Error::other("TLS is off"))?;
-    Ok(Box::new(tls.connect(name.clone(), stream).await?))
 }

@@ -1,7 +1,7 @@
 //! The client's side of a new connection: TLS, the start-up packet, and the proof of the password.
 //!
 //! Guarantees: nothing is read before TLS begins that could be taken for later (CVE-2021-23214); what a start-up packet may
-//! not change is refused before anyone is asked; until the password is proved a client can make us hold 10,000 bytes.
+//! not change is refused before anyone is asked; until it is known who it is a client can make us hold 10,000 bytes, or a token of 64 KiB.
 //! Deliberately absent: time-outs and the connection limit (the listener's), what follows ReadyForQuery (the relay's).
 
 use super::parameters;
@@ -15,9 +15,13 @@ use crate::wire::startup::{self, Startup};
 use crate::wire::{Limits, frontend};
 use base64::Engine as _;
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 /// PostgreSQL's `MAX_STARTUP_PACKET_LENGTH`, and its limit for authentication messages is of the same order.
 pub const BEFORE_LOG_IN: Limits = Limits { message_bytes_max: 10_000 };
+
+/// Tokens that list a person's groups are longer than any password (PostgreSQL's `PG_MAX_AUTH_TOKEN_LENGTH`).
+const OF_TOKENS: Limits = Limits { message_bytes_max: 65_535 };
 
 /// PostgreSQL's `NAMEDATALEN - 1`.
 const NAME_BYTES_MAX: usize = 63;
@@ -29,6 +33,8 @@ const TLS_HANDSHAKE: u8 = 0x16;
 pub enum Rejection {
     /// The client is told this (FATAL) and the connection closed.
     Tell(Box<ErrorFields>),
+    /// As [`Tell`](Self::Tell); why, only the audit log is told.
+    Undisclosed(Box<ErrorFields>, String),
     /// The client is gone, or speaks something that no answer fits.
     Silent(&'static str),
 }
@@ -51,6 +57,23 @@ impl From<crate::wire::Violation> for Rejection {
 /// A FATAL error for the client.
 pub fn fatal(sqlstate: &str, message: &str, hint: Option<&str>) -> Rejection {
     Rejection::Tell(Box::new(ErrorFields::new("FATAL", sqlstate, message, None, hint, None)))
+}
+
+/// What an unknown user, a wrong password and a token that does not hold are told.
+fn wrong_password(user: &str) -> ErrorFields {
+    let message = format!("password authentication failed for user \"{user}\"");
+    ErrorFields::new("FATAL", "28P01", &message, None, None, None)
+}
+
+/// A FATAL error for the client; why, only the audit log is told.
+pub fn undisclosed(sqlstate: &str, message: &str, why: &str) -> Rejection {
+    let told = ErrorFields::new("FATAL", sqlstate, message, None, None, None);
+    Rejection::Undisclosed(Box::new(told), format!("{sqlstate}: {why}"))
+}
+
+/// That nothing was proved; why, only the audit log is told.
+pub fn unproved(user: &str, why: &dyn std::fmt::Display) -> Rejection {
+    Rejection::Undisclosed(Box::new(wrong_password(user)), format!("28P01: {why}"))
 }
 
 /// What a client's first packets asked for.
@@ -257,6 +280,19 @@ pub async fn prove(
     Ok(proved)
 }
 
+/// Has the client send its token where it would send a password in clear. To be asked only within TLS.
+///
+/// # Errors
+/// [`Rejection`].
+pub async fn token(client: &mut Peer) -> Result<Zeroizing<String>, Rejection> {
+    client.send(Authentication::CleartextPassword.encode().bytes()).await?;
+    let frame = client.frame(&OF_TOKENS).await?;
+    if frame.tag() != frontend::PASSWORD {
+        return Err(fatal("08P01", "expected password response", None));
+    }
+    Ok(Zeroizing::new(frontend::password(&frame)?.to_owned()))
+}
+
 async fn password(client: &mut Peer) -> Result<crate::wire::Frame, Rejection> {
     let frame = client.frame(&BEFORE_LOG_IN).await?;
     if frame.tag() != frontend::PASSWORD {
@@ -280,8 +316,8 @@ pub fn rejected(user: &str, failure: Failure) -> Rejection {
             Some("The client thinks that this server cannot bind to the channel. It can."),
         ),
         Failure::OtherChannel => fatal("28000", "SCRAM channel binding check failed", None),
-        Failure::Proof | Failure::OtherVerifier | Failure::ServerSignature => {
-            fatal("28P01", &format!("password authentication failed for user \"{user}\""), None)
+        Failure::Proof | Failure::OtherVerifier | Failure::ServerSignature | Failure::Iterations => {
+            Rejection::Tell(Box::new(wrong_password(user)))
         }
     }
 }

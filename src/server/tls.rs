@@ -4,14 +4,16 @@
 //! libpq's `sslmode` of these names. Deliberately absent: revocation lists for the database's certificate.
 
 use super::certificate;
-use super::settings::{DatabaseAddress, DatabaseSettings, DatabaseTls, ListenSettings, TlsMode};
+use super::settings::{
+    ClientCertificate, DatabaseAddress, DatabaseSettings, DatabaseTls, ListenSettings, TlsMode,
+};
 use crate::auth::scram::Binding;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
     SignatureScheme,
@@ -102,6 +104,9 @@ pub fn acceptor(settings: &ListenSettings) -> Result<Option<Acceptor>, TlsError>
             if let Some(file) = &settings.client_crl {
                 verifier = verifier.with_crls(revocations(file)?);
             }
+            if settings.client_certificate == ClientCertificate::Optional {
+                verifier = verifier.allow_unauthenticated();
+            }
             let verifier = verifier.build();
             builder.with_client_cert_verifier(
                 verifier.map_err(|error| TlsError(format!("{}: {error}", ca.display())))?,
@@ -114,6 +119,9 @@ pub fn acceptor(settings: &ListenSettings) -> Result<Option<Acceptor>, TlsError>
         .with_single_cert(chain, private_key(key)?)
         .map_err(|error| TlsError(format!("{}: {error}", certificate.display())))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
+    // As PostgreSQL does: a session that is taken up again would bring its certificate along, though it is revoked or expired by now.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     Ok(Some(Acceptor { tls: tokio_rustls::TlsAcceptor::from(Arc::new(config)), binding }))
 }
 

@@ -1,15 +1,15 @@
-//! The database's side of a new connection: socket, TLS, start-up with the client's own parameters, and the log-in as the
-//! same user with the keys that the client's proof revealed.
+//! The database's side of a new connection: socket, TLS, start-up with the client's own parameters, and the log-in: as the
+//! same user with the keys that the client's proof revealed, or as the role that its certificate or token stands for.
 //!
-//! Guarantees: the client's start-up parameters arrive unchanged; the server's FATAL reaches the client as it is; what the
-//! server says during start-up is passed on. Deliberately absent: passwords (there are none here).
+//! Guarantees: the client's start-up parameters arrive unchanged but for the role's name; the server's FATAL reaches the client as it
+//! is, unless it is about a credential of ours; what the server says during start-up is passed on. Deliberately absent: which role.
 
 use super::certificate;
 use super::settings::{DatabaseAddress, DatabaseTls};
 use super::startup::{Rejection, fatal, rejected};
 use super::stream::{Peer, PeerError};
 use super::tls::DatabaseConnector;
-use crate::auth::scram::{self, ClientFirst, Keys};
+use crate::auth::scram::{self, ClientFirst, Failure, Secret};
 use crate::wire::backend::{self, Authentication, ErrorFields};
 use crate::wire::{Limits, frontend, startup};
 use base64::Engine as _;
@@ -87,7 +87,7 @@ async fn encrypted(mut stream: TcpStream, tls: &DatabaseConnector) -> Result<Pee
 }
 
 impl Upstream {
-    /// Starts a session as the client's user with the client's parameters.
+    /// Starts a session as `role` with the client's parameters. `user` is the client, whose database is its own unless it names one.
     ///
     /// # Errors
     /// [`Rejection`]: the server's own FATAL, unchanged, where it sent one.
@@ -95,10 +95,12 @@ impl Upstream {
         mut server: Peer,
         parameters: &[(String, String)],
         user: &str,
-        keys: Keys,
+        role: &str,
+        secret: Secret,
     ) -> Result<Upstream, Rejection> {
-        server.send(&startup::encode_start(parameters)).await.map_err(lost)?;
-        authenticate(&mut server, user, keys).await?;
+        let as_role = parameters_as(parameters, user, role);
+        server.send(&startup::encode_start(&as_role)).await.map_err(lost)?;
+        authenticate(&mut server, role, secret).await?;
         let mut upstream = Upstream {
             server,
             process_id: 0,
@@ -132,6 +134,22 @@ impl Upstream {
     }
 }
 
+/// The client's parameters for a session of `role`: what its own name stands for by default is named.
+fn parameters_as(parameters: &[(String, String)], user: &str, role: &str) -> Vec<(String, String)> {
+    let mut parameters = parameters.to_vec();
+    if role == user {
+        return parameters;
+    }
+    let database = parameters.iter().rfind(|(name, _)| name == "database");
+    let is_named = database.is_some_and(|(_, value)| !value.is_empty());
+    parameters.retain(|(name, _)| name != "user" && (is_named || name != "database"));
+    parameters.push(("user".to_owned(), role.to_owned()));
+    if !is_named {
+        parameters.push(("database".to_owned(), user.to_owned()));
+    }
+    parameters
+}
+
 fn lost(error: PeerError) -> Rejection {
     match error {
         PeerError::Gone(_) => unreachable_server("It closed the connection during start-up."),
@@ -139,14 +157,15 @@ fn lost(error: PeerError) -> Rejection {
     }
 }
 
-async fn authenticate(server: &mut Peer, user: &str, keys: Keys) -> Result<(), Rejection> {
-    let mut keys = Some(keys);
+async fn authenticate(server: &mut Peer, role: &str, secret: Secret) -> Result<(), Rejection> {
+    let kept = matches!(secret, Secret::Kept(_));
+    let mut secret = Some(secret);
     let mut proving = None;
     loop {
         let frame = server.frame(&START_UP).await.map_err(lost)?;
         match frame.tag() {
             backend::AUTHENTICATION => {}
-            backend::ERROR_RESPONSE => return Err(Rejection::Tell(Box::new(ErrorFields::view(&frame)?))),
+            backend::ERROR_RESPONSE => return Err(refused(ErrorFields::view(&frame)?, role, kept)),
             backend::NEGOTIATE_PROTOCOL_VERSION | backend::NOTICE_RESPONSE => continue,
             _ => return Err(unreachable_server("It sent a message that does not belong to authentication.")),
         }
@@ -155,14 +174,14 @@ async fn authenticate(server: &mut Peer, user: &str, keys: Keys) -> Result<(), R
             (Authentication::Sasl { mechanisms }, None)
                 if mechanisms.iter().any(|m| m == scram::MECHANISM) =>
             {
-                let keys =
-                    keys.take().ok_or_else(|| unreachable_server("It asks for the password twice."))?;
+                let secret =
+                    secret.take().ok_or_else(|| unreachable_server("It asks for the password twice."))?;
                 let mut random = [0; 18];
                 getrandom::fill(&mut random).map_err(|_| Rejection::Silent("no randomness"))?;
                 let nonce = base64::engine::general_purpose::STANDARD.encode(random);
                 let plus = mechanisms.iter().any(|mechanism| mechanism == scram::MECHANISM_PLUS);
                 let (first, mechanism, message) =
-                    ClientFirst::begin(keys, &nonce, server.binding.as_ref(), plus);
+                    ClientFirst::begin(secret, &nonce, server.binding.as_ref(), plus);
                 server
                     .send(frontend::encode_sasl_initial(mechanism, &message).bytes())
                     .await
@@ -170,12 +189,13 @@ async fn authenticate(server: &mut Peer, user: &str, keys: Keys) -> Result<(), R
                 proving = Some(Proving::First(first));
             }
             (Authentication::SaslContinue(data), Some(Proving::First(first))) => {
-                let (last, message) = first.prove(&data).map_err(|failure| rejected(user, failure))?;
+                let (last, message) =
+                    prove(first, data).await?.map_err(|failure| unanswered(role, failure, kept))?;
                 server.send(frontend::encode_password(&message).bytes()).await.map_err(lost)?;
                 proving = Some(Proving::Last(last));
             }
             (Authentication::SaslFinal(data), Some(Proving::Last(last))) => {
-                last.finish(&data).map_err(|failure| rejected(user, failure))?;
+                last.finish(&data).map_err(|failure| unanswered(role, failure, kept))?;
             }
             (_, Some(_)) => {
                 return Err(unreachable_server("It broke off the exchange that proves the password."));
@@ -183,6 +203,49 @@ async fn authenticate(server: &mut Peer, user: &str, keys: Keys) -> Result<(), R
             (other, None) => return Err(unanswerable(&other)),
         }
     }
+}
+
+/// The proof. Deriving keys from a password takes time that the other connections of this thread have no part in.
+async fn prove(
+    first: ClientFirst,
+    data: Vec<u8>,
+) -> Result<Result<(scram::ClientFinal, Vec<u8>), Failure>, Rejection> {
+    if !first.takes_time() {
+        return Ok(first.prove(&data));
+    }
+    let proved = tokio::task::spawn_blocking(move || first.prove(&data)).await;
+    proved.map_err(|_| Rejection::Silent("deriving keys failed"))
+}
+
+/// A credential that is wrong is no fault of the client's, who proved who it is: it is told so, and our log says which it is.
+fn unaccepted(role: &str, why: &str) -> Rejection {
+    tracing::error!(
+        role,
+        reason = why,
+        "the database does not take the credential that is kept for this role"
+    );
+    cannot_log_in(role)
+}
+
+/// That a role cannot be had, for a client who did nothing wrong.
+pub(super) fn cannot_log_in(role: &str) -> Rejection {
+    fatal(
+        "28000",
+        &format!("pgveil cannot log in to the database as role \"{role}\""),
+        Some("Whoever runs pgveil gives it the role's password by pgveil upstream set."),
+    )
+}
+
+/// What the server said instead of letting us in.
+fn refused(fields: ErrorFields, role: &str, kept: bool) -> Rejection {
+    match fields.sqlstate() {
+        "28P01" | "28000" if kept => unaccepted(role, fields.get(b'M').unwrap_or_default()),
+        _ => Rejection::Tell(Box::new(fields)),
+    }
+}
+
+fn unanswered(role: &str, failure: Failure, kept: bool) -> Rejection {
+    if kept { unaccepted(role, &format!("{failure:?}")) } else { rejected(role, failure) }
 }
 
 /// Only SCRAM can be answered without knowing the password.

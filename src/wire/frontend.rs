@@ -19,6 +19,13 @@ pub const QUERY: u8 = b'Q';
 pub const SYNC: u8 = b'S';
 pub const TERMINATE: u8 = b'X';
 
+/// `p`: a password, or what stands in for one.
+pub fn password(frame: &Frame) -> Result<&str, Violation> {
+    let mut reader = Reader::new(frame.body());
+    let password = reader.string()?;
+    reader.end().map(|()| password)
+}
+
 /// `Q`: the text of a simple query.
 pub fn query_text(frame: &Frame) -> Result<&str, Violation> {
     let mut reader = Reader::new(frame.body());

@@ -72,11 +72,11 @@ fn shop() -> Proxy {
 }
 
 /// An authenticator app.
-struct App(totp_rs::Totp);
+pub struct App(totp_rs::Totp);
 
 impl App {
     /// Enrolls a user, and scans what the command shows.
-    fn enrolled(proxy: &Proxy, arguments: &[&str]) -> App {
+    pub fn enrolled(proxy: &Proxy, arguments: &[&str]) -> App {
         let shown = proxy.must(&[&["otp", "enroll", "--json"], arguments].concat());
         proxy.reload("the new configuration holds");
         let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
@@ -90,7 +90,7 @@ impl App {
     }
 
     /// The code of now, or of so many steps off it.
-    fn code(&self, off: i64) -> String {
+    pub fn code(&self, off: i64) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         self.0.generate(now.checked_add_signed(off * 30).unwrap()).to_string()
     }

@@ -31,6 +31,9 @@ allow = [\"read\", \"compare\", \"write\"]
 show = \"clear\"
 ";
 
+/// The key of RFC 8037, Appendix A.2.
+const JWKS: &str = "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}";
+
 impl Folder {
     pub fn new() -> Folder {
         let folder = Folder(tempfile::tempdir().unwrap());
@@ -100,6 +103,7 @@ fn the_options_that_examples_show_are_known() {
     {
         folder.write(name, "");
     }
+    folder.write("jwks.json", JWKS);
     let unexpected: Vec<String> = folder
         .mistakes()
         .into_iter()
@@ -304,6 +308,91 @@ fn mistakes_of_policy() {
         let found = folder.mistakes();
         assert!(found.contains(&expected), "{to}\n{found:#?}\n{expected}");
     }
+}
+
+/// Log-in without a password: what of a proxy.toml that holds is replaced, by what, and the line that is reported.
+#[test]
+fn mistakes_of_log_in_without_a_password() {
+    let good = "[database]\n[listen.tls]\nmode = \"require\"\ncertificate = \"s.crt\"\nkey = \"s.key\"\nclient_ca = \"ca.crt\"\n\
+        [[auth.method]]\nby = \"certificate\"\nusers = [\"batch\"]\n\
+        [[auth.method]]\nby = \"token\"\nroles = [\"app\"]\nupstream = \"desk\"\n\
+        [auth.token]\nissuer = \"https://id\"\naudience = [\"pgveil\"]\nkeys_file = \"jwks.json\"\n";
+    let folder = Folder::new();
+    for (name, text) in [("s.crt", ""), ("s.key", ""), ("ca.crt", ""), ("jwks.json", JWKS), ("no.json", "{}")]
+    {
+        folder.write(name, text);
+    }
+    folder.write("proxy.toml", good);
+    let config = folder.load();
+    let said: Vec<String> = config
+        .settings
+        .log_ins
+        .iter()
+        .map(|(user, log_in)| format!("{user} {} {}", log_in.method.name(), log_in.upstream))
+        .collect();
+    assert_eq!(said, ["batch certificate batch", "shop token desk"]);
+    assert_eq!(config.remarks, [], "{:#?}", lines(&config.remarks));
+    for (from, to, expected) in [
+        ("client_ca = \"ca.crt\"\n", "", "6: users log in by certificate, but listen.tls has no client_ca"),
+        (
+            "\"require\"",
+            "\"prefer\"",
+            "10: users log in by token, which anyone could read on its way without TLS",
+        ),
+        ("\"certificate\"\n", "\"password\"\n", "8: auth.method.by cannot be \"password\""),
+        ("by = \"certificate\"\n", "", "7: auth.method.by is missing"),
+        ("users = [\"batch\"]\n", "", "7: an auth.method means nobody"),
+        ("[\"app\"]", "[\"apps\"]", "12: role \"apps\" is not in [roles] of policy.toml"),
+        (
+            "[\"batch\"]",
+            "[\"shop\"]",
+            "12: user \"shop\" has two ways to log in: by certificate as shop and by token as desk",
+        ),
+        ("\"desk\"", "\"pgveil\"", "10: user \"shop\" would become pgveil, the service user"),
+        ("[\"batch\"]", "[\"pgveil\"]", "7: user \"pgveil\" would become pgveil, the service user"),
+        ("users =", "pass = 1\nusers =", "9: unknown key auth.method.pass"),
+        ("issuer = \"https://id\"\n", "", "14: auth.token.issuer is missing"),
+        ("[\"pgveil\"]", "[]", "14: auth.token.audience names nobody"),
+        ("issuer", "algorithms = [\"HS256\"]\nissuer", "15: auth.token.algorithms cannot have \"HS256\""),
+        ("issuer", "algorithms = [\"none\"]\nissuer", "15: auth.token.algorithms cannot have \"none\""),
+        ("issuer", "algorithms = []\nissuer", "14: auth.token.algorithms allows none"),
+        ("issuer", "leeway_seconds = 601\nissuer", "15: auth.token.leeway_seconds must be from 0 to 600"),
+        ("\"jwks.json\"", "\"gone.json\"", "17: auth.token.keys_file: gone.json cannot be read"),
+        ("\"jwks.json\"", "\"no.json\"", "14: "),
+        ("keys_file = \"jwks.json\"\n", "", "14: auth.token has neither keys_url nor keys_file"),
+        ("keys_file", "keys_url = \"https://id/keys\"\nkeys_file", "14: both auth.token.keys_url and"),
+        (
+            "keys_file = \"jwks.json\"",
+            "keys_url = \"http://id/keys\"",
+            "17: auth.token.keys_url is not of HTTPS",
+        ),
+        (
+            "keys_file = \"jwks.json\"",
+            "keys_url = \"https://id/keys\"",
+            "14: the token provider is reached over TLS",
+        ),
+        ("[auth.token]", "[auth.tokens]", "10: users log in by token, but no provider is named"),
+        (
+            "[auth.token]",
+            "[auth.token]\nsuffix = \"@x\"\nmap = { a = \"b\" }",
+            "15: both auth.token.suffix and",
+        ),
+        ("[auth.token]", "[auth.token]\nmap = { a = 1 }", "15: auth.token.map.a must be a user"),
+    ] {
+        assert!(good.contains(from), "{from}");
+        folder.write("proxy.toml", &good.replacen(from, to, 1));
+        let expected = format!("proxy.toml:{expected}");
+        let found = folder.mistakes();
+        assert!(found.iter().any(|line| line.starts_with(&expected)), "{to}\n{found:#?}\n{expected}");
+    }
+    // What could never take effect.
+    let token = good.find("[[auth.method]]\nby = \"token\"").unwrap()..good.find("[auth.token]").unwrap();
+    let idle = format!("{}{}", &good[..token.start], &good[token.end..]);
+    folder.write("proxy.toml", &idle.replace("client_ca", "client_certificate = \"optional\"\nclient_ca"));
+    assert_eq!(
+        lines(&folder.load().remarks),
+        ["proxy.toml:11: auth.token has no effect: nobody logs in by a token"]
+    );
 }
 
 #[test]

@@ -493,6 +493,7 @@ impl Pump {
             database: "shop".into(),
             application: "script".into(),
             address: None,
+            upstream: None,
             address_text: "unix".into(),
             budgets: Arc::default(),
             row_bytes_max: 1 << 16,

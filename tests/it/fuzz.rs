@@ -13,7 +13,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 /// Well-formed bytes to damage: the interesting paths begin where a message is almost right.
-const SEEDS: [&[u8]; 12] = [
+const SEEDS: [&[u8]; 14] = [
     b"Q\0\0\0\x0dselect 1\0P\0\0\0\x0es\0q\0\0\x01\0\0\0\x19S\0\0\0\x04",
     b"B\0\0\0\x1cp\0s\0\0\x01\0\x01\0\x02\0\0\0\x02ab\xff\xff\xff\xff\0\x01\0\0E\0\0\0\x0ap\0\0\0\0\x07",
     b"T\0\0\0\x1b\0\x01id\0\0\0\x40\0\0\x01\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0D\0\0\0\x0b\0\x01\0\0\0\x011Z\0\0\0\x05I",
@@ -26,12 +26,15 @@ const SEEDS: [&[u8]; 12] = [
     b"\0\x051\ta\\tb\t\\N\r\n2\t\\x41\\101\t\\\r\n\\.\r\n",
     b"\x02\x031,\"a\n\"\"b\",\r\n\\.\r\n",
     b"\x04\x0ePGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x01a\xff\xff\xff\xff\xff\xff",
+    b"eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJpIiwiYXVkIjoiYSIsInN1YiI6ImFkYSIsImV4cCI6MX0.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    br#"{"keys":[{"kty":"RSA","kid":"k","n":"AQAB","e":"AQAB"},{"kty":"EC","crv":"P-256","x":"AQAB","y":"AQAB"},{"kty":"oct","k":"AQAB"}]}"#,
 ];
 
 fn all(data: &[u8]) {
     bodies::frame(data);
     bodies::startup(data);
     bodies::scram(data);
+    bodies::token(data);
     bodies::copy(data);
     bodies::cells(data);
 }

@@ -2,8 +2,8 @@
 //! first, and what each is told. Certificates are made on the spot.
 
 use pgveil::auth::Verifier;
-use pgveil::auth::scram::{ClientFirst, Keys};
-use pgveil::server::settings::{ListenSettings, TlsMode};
+use pgveil::auth::scram::{ClientFirst, Keys, Secret};
+use pgveil::server::settings::{ClientCertificate, ListenSettings, TlsMode};
 use pgveil::server::startup::{self, Asked, Asking, Rejection};
 use pgveil::server::stream::{Peer, Stream};
 use pgveil::server::tls;
@@ -74,7 +74,7 @@ fn asking(accepted: Accepted) -> Asking {
 /// SQLSTATE and message, or why nothing was said.
 fn told(rejection: &Rejection) -> String {
     match rejection {
-        Rejection::Tell(fields) => {
+        Rejection::Tell(fields) | Rejection::Undisclosed(fields, _) => {
             assert_eq!(fields.severity(), "FATAL");
             format!("{} {}", fields.sqlstate(), fields.get(b'M').unwrap_or_default())
         }
@@ -247,7 +247,7 @@ fn listen(files: &Certificates, client_ca: Option<&Path>) -> ListenSettings {
         key: Some(files.key.clone()),
         client_ca: client_ca.map(Path::to_owned),
         client_crl: None,
-        client_name: false,
+        client_certificate: ClientCertificate::VerifyCa,
         connections_max: 1,
         log_in_timeout: Duration::from_secs(1),
         drain: Duration::from_secs(1),
@@ -263,11 +263,21 @@ fn acceptor(files: &Certificates) -> Acceptor {
 
 /// A TLS client that trusts `files.ca` and, where asked to, shows the certificate itself.
 fn connector(files: &Certificates, alpn: &[&[u8]], shows_certificate: bool) -> TlsConnector {
+    connector_of(files, alpn, shows_certificate, rustls::DEFAULT_VERSIONS)
+}
+
+/// As [`connector`], of these versions of TLS.
+fn connector_of(
+    files: &Certificates,
+    alpn: &[&[u8]],
+    shows_certificate: bool,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&files.ca).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots);
     let mut config = match shows_certificate {
@@ -315,6 +325,26 @@ async fn tls_is_negotiated_or_begins_at_once() {
     let (accepted, _) =
         accept(Some(&tls), TlsMode::Require, |stream| log_in_by_tls(stream, client, true)).await;
     assert_eq!(refused(accepted), "silent: direct TLS without ALPN");
+}
+
+/// As in PostgreSQL: a session that were taken up again would bring its certificate along unseen, though it expired meanwhile.
+#[tokio::test]
+async fn no_tls_session_is_taken_up_again() {
+    let files = certificates("localhost", false);
+    let tls = tls::acceptor(&listen(&files, Some(&files.ca))).unwrap().unwrap();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let client = connector_of(&files, &[], true, &[version]);
+        for _ in 0..2 {
+            let (accepted, stream) =
+                accept(Some(&tls), TlsMode::Require, |stream| log_in_by_tls(stream, client.clone(), false))
+                    .await;
+            let (mut asking, mut stream) = (asking(accepted), stream.unwrap());
+            // Where there are tickets, they come before this.
+            asking.client.send(b"x").await.unwrap();
+            stream.read_exact(&mut [0; 1]).await.unwrap();
+            assert_eq!(stream.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
+        }
+    }
 }
 
 /// CVE-2021-23214: bytes behind the request would be taken for the client's own, though anyone on the way can add them.
@@ -417,7 +447,7 @@ pub async fn prove(password: &str, verifier: Verifier) -> Result<pgveil::auth::s
     let client = async {
         let mut client = Peer::new(Box::new(theirs) as Box<dyn Stream>);
         client.frame(&LIMITS).await.unwrap();
-        let (first, _, message) = ClientFirst::begin(keys, "abcdefgh", None, false);
+        let (first, _, message) = ClientFirst::begin(Secret::Proved(keys), "abcdefgh", None, false);
         client.send(frontend::encode_sasl_initial("SCRAM-SHA-256", &message).bytes()).await.unwrap();
         let challenge = Authentication::view(&client.frame(&LIMITS).await.unwrap());
         let Ok(Authentication::SaslContinue(data)) = challenge else { panic!("no challenge") };

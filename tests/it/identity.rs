@@ -4,6 +4,7 @@
 use crate::postgres::{self, psql_with};
 use crate::proxy::{Proxy, eventually, password};
 use crate::raw::Raw;
+use crate::tools_java;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use std::fs;
 use std::io::{Read, Write};
@@ -13,9 +14,9 @@ use std::path::{Path, PathBuf};
 
 const POLICY: &str = "default = \"refuse\"\n";
 
-type Issuer = CertifiedIssuer<'static, KeyPair>;
+pub type Issuer = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Issuer {
+pub fn authority() -> Issuer {
     let mut parameters = CertificateParams::new(Vec::new()).unwrap();
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     parameters.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
@@ -23,7 +24,7 @@ fn authority() -> Issuer {
 }
 
 /// A certificate for a name, and its key, in files.
-fn issue(
+pub fn issue(
     authority: &Issuer,
     folder: &Path,
     file: &str,
@@ -43,6 +44,25 @@ fn issue(
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         path
     })
+}
+
+/// A list of one revoked certificate, as `clients.crl`.
+pub fn revoke(authority: &Issuer, folder: &Path, serial: u64) {
+    let revoked = rcgen::RevokedCertParams {
+        serial_number: serial.into(),
+        revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let list = rcgen::CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2026, 1, 1),
+        next_update: rcgen::date_time_ymd(2100, 1, 1),
+        crl_number: 1u64.into(),
+        issuing_distribution_point: None,
+        revoked_certs: vec![revoked],
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    fs::write(folder.join("clients.crl"), list.signed_by(authority).unwrap().pem().unwrap()).unwrap();
 }
 
 /// A proxy that speaks TLS as `tls` says, with its certificate and an authority for clients in its folder.
@@ -110,27 +130,29 @@ fn the_drivers_bind_their_proof_to_the_channel() {
 }
 
 #[test]
+fn pgjdbc_binds_its_proof_to_the_channel() {
+    let proxy = proxy("", |_, _| {});
+    let url =
+        format!("jdbc:postgresql://localhost:{}/{}", proxy.port(), postgres::database_name(proxy.direct()));
+    let ca = format!("sslrootcert={}", proxy.dir().join("ca.crt").display());
+    let log_in = |more: &[&str]| {
+        let own = ["user=shop", &ca, &format!("password={}", password("shop"))].map(str::to_owned);
+        let properties: Vec<String> = own.into_iter().chain(more.iter().map(|&one| one.to_owned())).collect();
+        tools_java::log_in(&url, "select current_user", &properties)
+    };
+    assert_eq!(log_in(&["sslmode=verify-full", "channelBinding=require"]), "shop");
+    // Where it is not to be had, whoever requires it does not log in.
+    let refused = log_in(&["sslmode=disable", "channelBinding=require"]);
+    assert!(refused.contains("Channel Binding is required"), "{refused}");
+}
+
+#[test]
 fn a_certificate_is_in_a_users_name_and_can_be_revoked() {
     let tls = ", client_ca = \"ca.crt\", client_crl = \"clients.crl\", client_certificate = \"verify-full\"";
     let proxy = proxy(tls, |folder, authority| {
         issue(authority, folder, "shop", &[], "shop", 2);
         issue(authority, folder, "gone", &[], "shop", 3);
-        let later = rcgen::date_time_ymd(2100, 1, 1);
-        let revoked = rcgen::RevokedCertParams {
-            serial_number: 3u64.into(),
-            revocation_time: rcgen::date_time_ymd(2026, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        };
-        let list = rcgen::CertificateRevocationListParams {
-            this_update: rcgen::date_time_ymd(2026, 1, 1),
-            next_update: later,
-            crl_number: 1u64.into(),
-            issuing_distribution_point: None,
-            revoked_certs: vec![revoked],
-            key_identifier_method: rcgen::KeyIdMethod::Sha256,
-        };
-        fs::write(folder.join("clients.crl"), list.signed_by(authority).unwrap().pem().unwrap()).unwrap();
+        revoke(authority, folder, 3);
     });
     let with = |name: &str| {
         let file = |extension| proxy.dir().join(format!("{name}.{extension}"));

@@ -50,6 +50,7 @@ mod log_in;
 mod mask;
 mod masked;
 mod metrics;
+mod passwordless;
 mod persons;
 mod plan_cache;
 mod policy;

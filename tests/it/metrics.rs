@@ -29,6 +29,7 @@ fn full() -> Metrics {
     metrics.config_generation(2);
     metrics.config_read(false);
     metrics.key_provider(true);
+    metrics.token_keys(true);
     metrics.sealed_ratios([("public.customers.email", 1.0), ("public.customers.phone", 0.0)]);
     metrics
 }
@@ -68,6 +69,7 @@ fn exactly_the_metrics_of_the_contract() {
         "pgveil_config_generation",
         "pgveil_config_last_reload_successful",
         "pgveil_key_provider_up",
+        "pgveil_token_keys_up",
         "pgveil_sealed_ratio",
         "pgveil_build_info",
     ]);

@@ -35,14 +35,15 @@ const MAY_USE: [(&str, &str); 18] = [
 ];
 
 /// Where a foreign crate may be named: paths below `src/`.
-const CRATES: [(&str, &[&str]); 17] = [
+const CRATES: [(&str, &[&str]); 18] = [
     ("sqlparser", &["sql/"]),
     ("aes", &["crypto/siv/", "crypto/mask_key.rs"]),
     ("fpe", &["crypto/mask_key.rs"]),
     ("fake", &["policy/mask/keyed.rs", "demo/"]),
     ("aes_siv", &["crypto/"]),
     ("cryptoki", &["crypto/provider/pkcs11.rs"]),
-    ("ring", &["crypto/age.rs", "server/tls.rs"]),
+    ("ring", &["crypto/age.rs", "server/tls.rs", "auth/token.rs"]),
+    ("jsonwebtoken", &["auth/token.rs"]),
     ("bech32", &["crypto/age.rs"]),
     ("vsss_rs", &["crypto/shares.rs"]),
     ("pgwire", &["wire/", "auth/"]),

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::foreign;
 
@@ -21,6 +22,32 @@ const JARS: [&str; 10] = [
     "javassist",
     "slf4j-api",
 ];
+
+/// What a pgjdbc that can bind its proof to the channel prints of LogIn.java: the row that `sql` gives, or why there is none.
+pub fn log_in(url: &str, sql: &str, properties: &[String]) -> String {
+    let mut command = Command::new("java");
+    command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"]).arg(pgjdbc());
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/java/LogIn.java");
+    let output = command.arg(source).args([url, sql]).args(properties).output().expect("java runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    assert!(output.status.success(), "java failed: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Its jar: `scripts/common.sh` knows where to have it from.
+fn pgjdbc() -> &'static str {
+    static JAR: OnceLock<String> = OnceLock::new();
+    JAR.get_or_init(|| {
+        let output = Command::new("bash")
+            .args(["-c", ". scripts/common.sh; need_pgjdbc >&2; printf %s \"$PGVEIL_PGJDBC\""])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("PGVEIL_PYTHON", crate::python::interpreter())
+            .output()
+            .expect("bash runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("a path in UTF-8")
+    })
+}
 
 fn java(class: &str) -> Command {
     let jars = std::env::var("PGVEIL_JARS").unwrap_or_else(|_| "/usr/share/java".to_owned());

@@ -3,6 +3,7 @@
 
 use crate::handshake::{Certificates, certificates, prove};
 use crate::postgres::{self, Postgres};
+use pgveil::auth::scram::{Credential, Secret};
 use pgveil::auth::{LoggedIn, Verifier};
 use pgveil::server::settings::{DatabaseAddress, DatabaseSettings, DatabaseTls};
 use pgveil::server::startup::Rejection;
@@ -12,6 +13,8 @@ use pgveil::wire::backend::{self, DataRow};
 use pgveil::wire::{Limits, frontend};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
+use zeroize::Zeroizing;
 
 const LIMITS: Limits = Limits { message_bytes_max: 1 << 20 };
 
@@ -35,7 +38,7 @@ fn tcp(server: &Postgres) -> DatabaseAddress {
 /// SQLSTATE, message and detail as the client would be told.
 fn told(rejection: &Rejection) -> String {
     match rejection {
-        Rejection::Tell(fields) => {
+        Rejection::Tell(fields) | Rejection::Undisclosed(fields, _) => {
             assert_eq!(fields.severity(), "FATAL");
             let texts = [b'C', b'M', b'D'].map(|kind| fields.get(kind).unwrap_or_default());
             texts.join(" ").trim_end().to_owned()
@@ -60,7 +63,7 @@ async fn log_in(
     more: &[(&str, &str)],
 ) -> Result<Upstream, String> {
     let proved = prove(password, verifier).await.expect("the password is the verifier's");
-    let keys = LoggedIn::new(user, BTreeSet::new(), proved).keys;
+    let secret = LoggedIn::by_password(user, BTreeSet::new(), proved).secret;
     let parameters: Vec<(String, String)> = [("user", user)]
         .iter()
         .chain(more)
@@ -69,7 +72,7 @@ async fn log_in(
     let connector = DatabaseConnector::new(settings).map_err(|error| error.0)?;
     let socket =
         upstream::socket(&settings.address, &connector).await.map_err(|rejection| told(&rejection))?;
-    Upstream::log_in(socket, &parameters, user, keys).await.map_err(|rejection| told(&rejection))
+    Upstream::log_in(socket, &parameters, user, user, secret).await.map_err(|rejection| told(&rejection))
 }
 
 /// The first column of the first row.
@@ -150,6 +153,33 @@ async fn the_databases_refusal_is_the_clients() {
     let same_salt = Verifier::from_password("first", &stored(server, "up_bob").salt, 4096);
     let found = log_in(&settings, "up_bob", same_salt, "first", &[]).await.err().unwrap();
     assert_eq!(found, "28P01 password authentication failed for user \"up_bob\"");
+}
+
+/// For one who proved no password: another role than the client's, whose name still says which database is meant.
+#[tokio::test]
+async fn a_kept_password_logs_in_as_its_role() {
+    let server = postgres::shared();
+    postgres::execute(&server.url("postgres"), "create role up_desk login password 'unknown to carol'");
+    let settings = settings(tcp(server), DatabaseTls::Off, None);
+    let attempt = async |password: &str, more: &[(&str, &str)]| {
+        let own = [("user", "postgres"), ("user", "carol")];
+        let parameters = own.iter().chain(more).map(|(name, value)| (name.to_string(), value.to_string()));
+        let parameters: Vec<(String, String)> = parameters.collect();
+        let connector = DatabaseConnector::new(&settings).unwrap();
+        let socket =
+            upstream::socket(&settings.address, &connector).await.unwrap_or_else(|_| panic!("no socket"));
+        let secret = Secret::Kept(Arc::new(Credential::new(Zeroizing::new(password.to_owned()))));
+        Upstream::log_in(socket, &parameters, "carol", "up_desk", secret).await.map_err(|error| told(&error))
+    };
+    let mut upstream =
+        attempt("unknown to carol", &[("database", "postgres")]).await.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(ask(&mut upstream, "select session_user").await, "up_desk");
+    for named in [&[][..], &[("database", "")]] {
+        let own = attempt("unknown to carol", named).await.err().unwrap_or_default();
+        assert_eq!(own, "3D000 database \"carol\" does not exist");
+    }
+    let wrong = attempt("wrong", &[("database", "postgres")]).await.err().unwrap_or_default();
+    assert!(wrong.starts_with("28000 pgveil cannot log in to the database as role \"up_desk\""), "{wrong}");
 }
 
 #[tokio::test]

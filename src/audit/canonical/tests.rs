@@ -26,7 +26,7 @@ pub(in crate::audit) fn samples() -> Vec<AuditRecord> {
                 ("tags.toml".to_owned(), "11aa".to_owned()),
             ],
         },
-        Event::LoggedIn,
+        Event::LoggedIn { instead: None },
         Event::LogInFailed { reason: "password".to_owned() },
         Event::Intent {
             statement: 1,
@@ -64,6 +64,12 @@ pub(in crate::audit) fn samples() -> Vec<AuditRecord> {
             to: "sealed with version 1".to_owned(),
         },
         Event::KeysExported { at: "2026-11-26T11:00:00Z".to_owned(), to: "age1…".to_owned() },
+        Event::LoggedIn {
+            instead: Some(InsteadOfPassword {
+                method: "certificate".to_owned(),
+                upstream: "de\"sk".to_owned(),
+            }),
+        },
     ];
     let numbered = events.into_iter().zip(0..);
     numbered
@@ -126,7 +132,7 @@ fn persons_are_spelled_where_there_are_any() {
 
 #[test]
 fn the_spelling_is_the_one_of_the_format() {
-    let record = AuditRecord { event: Event::LoggedIn, ..samples().swap_remove(0) };
+    let record = AuditRecord { event: Event::LoggedIn { instead: None }, ..samples().swap_remove(0) };
     let head = "ab".repeat(32);
     let expected = format!(
         "{{\"sequence\":5,\"previous\":\"{head}\",\"time\":1764000000000000,\"connection\":7,\"user\":\"alice\",\

@@ -19,7 +19,7 @@ fn it_counts_what_the_records_say() {
     let text = report.markdown();
     for line in [
         "**NOT VERIFIED**: The log was not verified.",
-        "16 records: 1 statements by 1 users; 0 cells shown in clear, 2 otherwise; 1 statements refused.",
+        "17 records: 1 statements by 1 users; 0 cells shown in clear, 2 otherwise; 1 statements refused.",
         "| pii.email | mask:partial | 2 | 2 | 1 | alice |",
         "| pii.email | clear | 0 | 2 | 1 | alice |",
         "| alice | 0 | 2 | 2 | 1 | 0 | 0 |",

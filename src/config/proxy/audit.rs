@@ -1,10 +1,10 @@
 //! `[audit]` of `proxy.toml`: the log's folder, its segments, and where its records go on to.
 
-use super::Files;
+use super::{Files, remote};
 use crate::audit::sink::Form;
 use crate::audit::writer::SegmentSettings;
 use crate::config::document::Section;
-use crate::server::settings::{AuditSettings, SinkAddress, SinkKind, SinkSettings};
+use crate::server::settings::{AuditSettings, RemoteAddress, SinkKind, SinkSettings};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -71,20 +71,7 @@ fn sink(mut section: Section<'_>, files: &Files<'_>, names: &mut BTreeSet<String
 fn http(section: &mut Section<'_>, files: &Files<'_>) -> Option<SinkKind> {
     let url = section.required("url", "Say where to POST: url = \"https://siem.example.org/ingest\".")?.value;
     let headers = section.texts("headers").unwrap_or_default();
-    let (tls, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
-        (Some(rest), _) => (true, rest),
-        (None, Some(rest)) => (false, rest),
-        (None, None) => {
-            section.mistake("the sink's url is not of HTTP", "Begin it with https:// or http://.");
-            return None;
-        }
-    };
-    let (authority, path) = match rest.find(['/', '?']) {
-        Some(at) => rest.split_at(at),
-        None => (rest, "/"),
-    };
-    let path = if path.starts_with('?') { format!("/{path}") } else { path.to_owned() };
-    let address = address(section, files, authority, if tls { 443 } else { 80 }, tls)?;
+    let (address, path) = remote::http(section, files, "the sink", &url)?;
     let headers = headers.into_iter().map(|header| {
         let (name, value) = header.value.split_once(':')?;
         let value = Zeroizing::new(value.trim().to_owned());
@@ -98,7 +85,7 @@ fn http(section: &mut Section<'_>, files: &Files<'_>) -> Option<SinkKind> {
     Some(SinkKind::Http { address, path, headers })
 }
 
-fn syslog(section: &mut Section<'_>, files: &Files<'_>) -> Option<SinkAddress> {
+fn syslog(section: &mut Section<'_>, files: &Files<'_>) -> Option<RemoteAddress> {
     let hint = "Say where: address = \"tls://log.example.org:6514\" (or tcp://…).";
     let text = section.required("address", hint)?.value;
     let (tls, authority) = match (text.strip_prefix("tls://"), text.strip_prefix("tcp://")) {
@@ -109,51 +96,7 @@ fn syslog(section: &mut Section<'_>, files: &Files<'_>) -> Option<SinkAddress> {
             return None;
         }
     };
-    address(section, files, authority, if tls { 6514 } else { 601 }, tls)
-}
-
-fn address(
-    section: &mut Section<'_>,
-    files: &Files<'_>,
-    authority: &str,
-    port: u16,
-    tls: bool,
-) -> Option<SinkAddress> {
-    let ca = files.existing(section, "ca");
-    let (host, digits) = match authority.rsplit_once(':') {
-        Some((host, digits)) if !digits.ends_with(']') => (host, Some(digits)),
-        _ => (authority, None),
-    };
-    let port = match digits.map(str::parse) {
-        None => port,
-        Some(Ok(port)) => port,
-        Some(Err(_)) => {
-            section.mistake("the sink's port is not a number", "Write host:port.");
-            return None;
-        }
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    if host.is_empty() || host.contains(['@', '/', ' ']) {
-        section.mistake("the sink's address has no host", "Write host:port; secrets go into headers.");
-        return None;
-    }
-    match (tls, &ca) {
-        (true, None) => {
-            section.mistake(
-                "a sink over TLS needs ca, the file with the authorities' certificates",
-                "The system's are often in /etc/ssl/certs/ca-certificates.crt.",
-            );
-            None
-        }
-        (false, Some(_)) => {
-            section.mistake(
-                "ca says whom to trust in TLS, which this sink does not speak",
-                "Use https:// or tls://.",
-            );
-            None
-        }
-        _ => Some(SinkAddress { host, port, ca }),
-    }
+    remote::address(section, files, "the sink", authority, if tls { 6514 } else { 601 }, tls)
 }
 
 fn postgres(section: &mut Section<'_>, files: &Files<'_>) -> Option<SinkKind> {

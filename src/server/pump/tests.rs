@@ -29,6 +29,7 @@ async fn shared(audit: &Path) -> Arc<Shared> {
     let config = config::load_unprepared(&examples).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
     ensure_keys(audit).unwrap();
     Arc::new(Shared {
+        token_keys: Default::default(),
         throttle: crate::server::throttle::Throttle::default(),
         rim: ArcSwap::from_pointee(
             Rim::new(config.settings.clone()).unwrap_or_else(|error| panic!("{error}")),
@@ -43,6 +44,7 @@ async fn shared(audit: &Path) -> Arc<Shared> {
                 tags: Arc::default(),
                 ciphers: Arc::new(Ciphers::default()),
                 users: Arc::default(),
+                credentials: Arc::default(),
                 factors: Arc::default(),
                 key_watch: KeyWatch { every: Duration::from_secs(60), ask: Arc::new(|| Ok(())) },
                 digest: String::new(),
@@ -75,6 +77,7 @@ async fn pump(audit: &Path) -> (Pump, DuplexStream, DuplexStream) {
         database: "shop".to_owned(),
         application: String::new(),
         address: None,
+        upstream: None,
         address_text: "unix".to_owned(),
         budgets: shared.budgets.clone(),
         row_bytes_max: usize::MAX,
