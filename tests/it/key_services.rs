@@ -6,6 +6,8 @@ use crate::postgres;
 use crate::proxy::{self, Proxy, eventually};
 use crate::transit::{TOKEN, Transit};
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -90,6 +92,31 @@ fn kms_names_the_key_and_the_remedy() {
         "{error}"
     );
     assert!(error.contains("\nhint: Correct keys.aws_kms.key and region"), "{error}");
+}
+
+/// Answers as a container's host does, for who has its token, as EKS and ECS give one.
+fn container(id: &str, secret: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/v1/credentials", listener.local_addr().unwrap());
+    let body = format!(
+        "{{\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"{secret}\",\"Token\":\"session\",\"Expiration\":\"2099-01-01T00:00:00Z\"}}"
+    );
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let lines: Vec<String> = BufReader::new(&stream)
+                .lines()
+                .map_while(Result::ok)
+                .take_while(|line| !line.is_empty())
+                .collect();
+            let knows = lines.iter().any(|line| line.eq_ignore_ascii_case("authorization: of-the-container"));
+            let (status, body) = if knows { (200, body.as_str()) } else { (401, "{}") };
+            let head =
+                format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            // Whoever hung up wants no answer.
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    address
 }
 
 /// A signature is only as good as the secret, and nobody becomes someone else.
@@ -184,6 +211,15 @@ fn credentials_are_found_where_aws_looks() {
     // moto makes another signature of a request with a query than AWS does.
     moto.open();
     good("profile = \"role\"", &[]);
+    let container = container(&id, &secret);
+    let full = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", container.as_str());
+    good("", &[region, full, ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "of-the-container")]);
+    bad("", &[region, full], "no AWS credentials from the container");
+    let elsewhere = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://10.0.0.1/credentials");
+    bad("", &[region, elsewhere], "no AWS credentials from the container");
+    let (instance, on) = (moto.address.as_str(), ("AWS_EC2_METADATA_DISABLED", "false"));
+    good("", &[region, on, ("AWS_EC2_METADATA_SERVICE_ENDPOINT", instance)]);
+    bad("", &[region, on, ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9")], "nor the instance (");
     // Nor has the exchange of a web identity's token one.
     let token = file("token", "header.payload.signature\n").display().to_string();
     let token = ("AWS_WEB_IDENTITY_TOKEN_FILE", token.as_str());

@@ -46,19 +46,20 @@ impl Credentials<'_> {
     /// None were found, or the place that has them fails.
     pub(super) async fn find(&self) -> Result<Credential, ProviderError> {
         let context = self.context();
+        let mut instance = String::new();
         for (place, source) in self.sources(&context)? {
             match source.provide_credential_dyn(&context).await {
                 Ok(Some(credential)) => return Ok(credential),
                 Ok(None) => {}
-                // Nobody set it up: this host is none of AWS's.
-                Err(_) if place == INSTANCE => {}
+                // Nobody set it up, and most often this host is none of AWS's.
+                Err(error) if place == INSTANCE => instance = format!(" ({error})"),
                 Err(error) => return Err(failed(place, &error)),
             }
         }
         let looked = match self.profile {
             Some(profile) => format!("profile \"{profile}\" has none"),
             None => format!(
-                "neither the environment, profile \"{}\", a web identity, a container nor the instance has any",
+                "neither the environment, profile \"{}\", a web identity, a container nor the instance{instance} has any",
                 profile_of(None)
             ),
         };
