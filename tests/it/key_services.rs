@@ -303,6 +303,27 @@ fn vault_names_the_key_and_the_remedy() {
     assert_eq!(transit.state().heard.len(), heard);
 }
 
+/// What no machine of ours could do yet. `vault server -dev` (or `bao`), then `vault secrets enable transit` and
+/// `vault write -f transit/keys/pgveil`; VAULT_ADDR and VAULT_TOKEN say where and who.
+#[test]
+#[ignore = "needs a real Vault or OpenBao, named by VAULT_ADDR and VAULT_TOKEN"]
+fn a_real_server_conforms() {
+    let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let address = variable("VAULT_ADDR");
+    let own = |key: &str| {
+        format!(
+            "[keys]\nprovider = \"vault\"\nvault = {{ address = \"{address}\", key = \"{key}\", {FROM_ENVIRONMENT} }}\n"
+        )
+    };
+    let place = Place::new(&own("pgveil"), vec![("VAULT_TOKEN", PathBuf::from(variable("VAULT_TOKEN")))]);
+    conforms(&place, |place| {
+        place.write("proxy.toml", &own("pgveil").replace(&address, "https://127.0.0.1:1"))
+    });
+    place.write("proxy.toml", &own("pgveil"));
+    disguise(&place);
+    place.refuses("message authentication failed");
+}
+
 #[test]
 fn vaults_token_and_namespace_are_what_is_set() {
     let transit = Transit::start();

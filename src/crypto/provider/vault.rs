@@ -6,7 +6,7 @@
 //! it has opened what it wrapped. What is wrapped names the version of the key; a new one comes with the next master key (`keys rewrap`:
 //! transit's own `rewrap` cannot, for it takes no associated data). Deliberately absent: logging in, renewing tokens (an agent does),
 //! making and rotating keys (their owner does). **It has not met a real server yet**: none can be had where it is tested, against one of
-//! our own that does what the sources say.
+//! our own that does what the sources say (`tests/it/transit.rs`; who has a real one runs `a_real_server_conforms`).
 
 use super::http::{self, Answer, Client, InClear, Unreachable};
 use super::{Provider, ProviderError};
