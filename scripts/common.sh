@@ -222,6 +222,19 @@ need_softhsm() {
         "apt install softhsm2 opensc or dnf install softhsm opensc"
 }
 
+# moto, which answers as AWS does: a Python that has it, else in target/venv (after need_venv). Without its extra "server", which is
+# for services that no test asks for and three times as large, it needs Flask named. Sets PGVEIL_MOTO.
+has_moto() { [ -n "$1" ] && have "$1" && "$1" -c 'import moto.server, flask_cors, boto3' 2>/dev/null; }
+need_moto() {
+    if has_moto "${PGVEIL_MOTO:-}"; then return; fi
+    if has_moto python3; then PGVEIL_MOTO=python3; else
+        need_venv moto flask flask-cors
+        PGVEIL_MOTO=$PGVEIL_PYTHON
+    fi
+    has_moto "$PGVEIL_MOTO" || fail "moto could not be installed into target/venv" "pip install moto flask flask-cors; or point PGVEIL_MOTO at a Python that has it"
+    export PGVEIL_MOTO
+}
+
 # age, which opens what keys export seals.
 need_age() {
     if have age; then return; fi

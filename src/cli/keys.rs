@@ -232,7 +232,9 @@ pub(super) fn ensure(config: &Config, mut say: impl FnMut(String)) -> Result<Key
     }
     let is_new = !path.exists();
     let (mut keyring, master) = if is_new {
-        (Keyring::create(), first_master_key(&config.keys, &mut say)?)
+        let mut keyring = Keyring::create();
+        let master = first_master_key(&config.keys, &mut keyring, &mut say)?;
+        (keyring, master)
     } else {
         (config.keys.keyring().map_err(unusable)?, config.keys.master_key().map_err(unusable)?)
     };
@@ -277,8 +279,12 @@ fn complete(config: &Config, keyring: &mut Keyring) -> Result<Vec<String>, CliEr
 }
 
 /// For a keyring that is to be made: a provider gets a new one to wrap, for there is nowhere else that it could be.
-fn first_master_key(keys: &KeySettings, say: &mut impl FnMut(String)) -> Result<Arc<MasterKey>, CliError> {
-    match keys.new_wrapped_key().map_err(unusable)? {
+fn first_master_key(
+    keys: &KeySettings,
+    keyring: &mut Keyring,
+    say: &mut impl FnMut(String),
+) -> Result<Arc<MasterKey>, CliError> {
+    match keys.new_wrapped_key(keyring).map_err(unusable)? {
         Some(master) => {
             say("made a master key, wrapped by the provider's key: back that one up, too".to_owned());
             Ok(master)

@@ -3,6 +3,8 @@
 //! Guarantees: errors say which file or token and what to do, never what a secret was; a master key that a provider unwrapped once
 //! is not asked for again, so that an outage stops neither a reload nor a second look. Deliberately absent: making keys (`init`).
 
+pub mod keeper;
+
 use super::Config;
 use super::users::{credential_names, factor_names};
 use crate::audit::persons;
@@ -11,9 +13,9 @@ use crate::auth::otp::{SecondFactors, Totp};
 use crate::auth::scram::Credential;
 use crate::catalog::{Domain, Seal};
 use crate::crypto::keyring::{Keyring, MasterKey, WrappedKey};
-use crate::crypto::provider::pkcs11::Token;
-use crate::crypto::provider::{Provider, ProviderError, SystemRandom, file};
+use crate::crypto::provider::{ProviderError, SystemRandom, file};
 use crate::crypto::{Ciphers, Mode};
+use keeper::Keeper;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,22 +37,8 @@ pub enum MasterKeySource {
     Text(Zeroizing<String>),
     /// In hex or base64.
     File(PathBuf),
-    /// They stand in the keyring, wrapped by a key of a token.
-    Pkcs11(TokenSettings),
-}
-
-/// `keys.pkcs11`.
-pub struct TokenSettings {
-    pub module: PathBuf,
-    pub token: String,
-    pub key: String,
-    pub pin: PinSource,
-}
-
-/// Where a token's PIN comes from.
-pub enum PinSource {
-    Text(Zeroizing<String>),
-    File(PathBuf),
+    /// They stand in the keyring, wrapped by a key that someone keeps.
+    Kept(Keeper),
 }
 
 /// The master key that this process has had unwrapped, and the form that it was wrapped in. Its clones share it.
@@ -110,12 +98,12 @@ impl KeySettings {
             MasterKeySource::File(path) => {
                 file::read_master_key(path).map(Arc::new).map_err(|error| unusable(error, RUN_INIT))
             }
-            MasterKeySource::Pkcs11(_) => {
-                let wrapped = self.wrapped()?;
+            MasterKeySource::Kept(keeper) => {
+                let wrapped = self.wrapped(keeper)?;
                 if let Some(master) = self.memory.recall(&wrapped) {
                     return Ok(master);
                 }
-                let master = Arc::new(self.asked(&wrapped)?);
+                let master = Arc::new(keeper.provider()?.unwrap(&wrapped)?);
                 self.memory.keep(wrapped, master.clone());
                 Ok(master)
             }
@@ -135,20 +123,20 @@ impl KeySettings {
     /// As [`keyring`](Self::keyring).
     pub fn try_anew(&self) -> Result<(), KeysUnusable> {
         let master = match &self.master_key {
-            MasterKeySource::Pkcs11(_) => Arc::new(self.asked(&self.wrapped()?)?),
+            MasterKeySource::Kept(keeper) => Arc::new(keeper.provider()?.unwrap(&self.wrapped(keeper)?)?),
             MasterKeySource::Text(_) | MasterKeySource::File(_) => self.master_key()?,
         };
         file::load(&self.path, &master).map(|_| ()).map_err(|error| unusable(error, RUN_INIT))
     }
 
-    /// A new master key in its provider's care; `None` where no provider is set. It is what the next keyring is to be wrapped with.
+    /// A new master key for the keyring in its provider's care; `None` where no provider is set.
     ///
     /// # Errors
     /// The provider does not wrap it.
-    pub fn new_wrapped_key(&self) -> Result<Option<Arc<MasterKey>>, KeysUnusable> {
-        let MasterKeySource::Pkcs11(settings) = &self.master_key else { return Ok(None) };
+    pub fn new_wrapped_key(&self, keyring: &mut Keyring) -> Result<Option<Arc<MasterKey>>, KeysUnusable> {
+        let MasterKeySource::Kept(keeper) = &self.master_key else { return Ok(None) };
         let master = MasterKey::generate(&mut SystemRandom);
-        let wrapped = settings.token()?.wrap(&master)?;
+        let wrapped = keeper.provider()?.wrap(&master, keyring.identify(&mut SystemRandom))?;
         let master = Arc::new(master.wrapped_as(wrapped.clone()));
         self.memory.keep(wrapped, master.clone());
         Ok(Some(master))
@@ -156,48 +144,35 @@ impl KeySettings {
 
     /// The key that wraps the keyring's master key, where the settings name another one by now.
     pub fn outdated_key(&self) -> Option<String> {
-        let MasterKeySource::Pkcs11(settings) = &self.master_key else { return None };
-        let wrapped = self.wrapped().ok()?;
-        (wrapped.key != settings.key).then_some(wrapped.key)
+        let MasterKeySource::Kept(keeper) = &self.master_key else { return None };
+        let wrapped = self.wrapped(keeper).ok()?;
+        (!keeper.wrapped(&wrapped)).then(|| wrapped.named.unwrap_or(wrapped.key))
     }
 
     /// The keyring's master key as its provider wrapped it.
-    fn wrapped(&self) -> Result<WrappedKey, KeysUnusable> {
+    fn wrapped(&self, keeper: &Keeper) -> Result<WrappedKey, KeysUnusable> {
+        let path = self.path.display();
         let json = file::read_private(&self.path).map_err(|error| unusable(error, RUN_INIT))?;
-        let damaged =
-            |error| unusable(format!("{}: {error}", self.path.display()), "Restore it from a backup.");
-        Keyring::wrapped_master(&json).map_err(damaged)?.ok_or_else(|| {
-            let message = format!("{} was wrapped by a master key of provider file", self.path.display());
+        let damaged = |error| unusable(format!("{path}: {error}"), "Restore it from a backup.");
+        let wrapped = Keyring::wrapped_master(&json).map_err(damaged)?.ok_or_else(|| {
+            let message = format!("{path} was wrapped by a master key of provider file");
             let hint = "Run: pgveil keys rewrap --old-master-key-file FILE; or set keys.provider = \"file\".";
             unusable(message, hint)
-        })
-    }
-
-    /// The provider's answer, now.
-    fn asked(&self, wrapped: &WrappedKey) -> Result<MasterKey, KeysUnusable> {
-        let MasterKeySource::Pkcs11(settings) = &self.master_key else {
-            return Err(unusable("no provider is set that unwraps", "Set keys.provider."));
-        };
-        Ok(settings.token()?.unwrap(wrapped)?)
-    }
-}
-
-impl TokenSettings {
-    fn token(&self) -> Result<Token, KeysUnusable> {
-        let pin = match &self.pin {
-            PinSource::Text(pin) => pin.clone(),
-            PinSource::File(path) => {
-                let text = file::read_private(path).map_err(|error| {
-                    unusable(
-                        error,
-                        "Write the token's PIN into that file, which only its owner may read (mode 0600).",
-                    )
-                })?;
-                Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())
-            }
-        };
-        let (module, token, key) = (self.module.clone(), self.token.clone(), self.key.clone());
-        Ok(Token { module, token, key, pin })
+        })?;
+        if wrapped.provider != keeper.name() {
+            let message = format!(
+                "{path} was wrapped by key \"{}\" of provider {}, and keys.provider is {}",
+                wrapped.named.as_ref().unwrap_or(&wrapped.key),
+                wrapped.provider,
+                keeper.name()
+            );
+            let hint = format!(
+                "Run: pgveil keys rewrap --old-config FILE (proxy.toml as it was); or set keys.provider = \"{}\".",
+                wrapped.provider
+            );
+            return Err(unusable(message, hint));
+        }
+        Ok(wrapped)
     }
 }
 

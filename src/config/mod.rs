@@ -129,6 +129,18 @@ pub fn load_unprepared(dir: &Path) -> Result<Config, Vec<Mistake>> {
     load_with(dir, Missing::Allowed)
 }
 
+/// Reads `[keys]` of a file that has the form of proxy.toml; paths in it are relative to its folder.
+///
+/// # Errors
+/// Every mistake of the file.
+pub fn load_keys(file: &Path) -> Result<KeySettings, Vec<Mistake>> {
+    let dir = file.parent().unwrap_or(Path::new("."));
+    let document = Document::read(dir, &file.file_name().unwrap_or_default().to_string_lossy(), false);
+    let keys = proxy::read(&document, dir, Missing::Allowed).keys;
+    let mistakes = document.into_mistakes();
+    if mistakes.iter().any(|mistake| mistake.weight == Weight::Mistake) { Err(mistakes) } else { Ok(keys) }
+}
+
 /// What the privacy officer's and the DBA's files say together: all that decides who may see what.
 pub struct PolicyFiles {
     pub policy: Policy,

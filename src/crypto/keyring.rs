@@ -35,8 +35,12 @@ pub struct MasterKey {
 pub struct WrappedKey {
     /// The provider's name.
     pub provider: String,
-    /// What the provider calls the key that wraps.
+    /// What the provider calls the key that wraps, unmistakably.
     pub key: String,
+    /// What the settings called it, where that is another name (an alias, which may lead elsewhere tomorrow).
+    pub named: Option<String>,
+    /// The [identity](Keyring::identify) of the keyring that it was wrapped for, which providers bind into it that can.
+    pub keyring: String,
     /// As the provider made it.
     pub wrapped: Vec<u8>,
 }
@@ -159,6 +163,8 @@ pub struct Keyring {
     domains: BTreeMap<String, DomainId>,
     /// The next id to give out; ids below it were given out once.
     next_domain: u16,
+    /// What tells this keyring from others to who keeps its master key.
+    identity: Option<String>,
 }
 
 /// The JSON form.
@@ -166,6 +172,9 @@ pub struct Keyring {
 #[serde(deny_unknown_fields)]
 struct Stored {
     format: u32,
+    /// Absent where nobody asked for it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    identity: Option<String>,
     /// Absent where the master key is kept elsewhere. It needs no protection: another one does not open the keyring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     master: Option<StoredMaster>,
@@ -183,7 +192,8 @@ impl Stored {
     fn covered(&self) -> Vec<Vec<u8>> {
         let covered = (self.format, self.next_domain, &self.domains, &self.keys);
         let json = serde_json::to_vec(&covered).expect("strings and numbers are JSON");
-        vec![b"content".to_vec(), json]
+        let identity = self.identity.iter().map(|identity| identity.as_bytes().to_vec());
+        [b"content".to_vec(), json].into_iter().chain(identity).collect()
     }
 }
 
@@ -192,6 +202,8 @@ impl Stored {
 struct StoredMaster {
     provider: String,
     key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    named: Option<String>,
     wrapped: String,
 }
 
@@ -213,6 +225,8 @@ struct Exported<'t> {
     keyring: Stored,
 }
 
+const IDENTITY_BYTES: usize = 16;
+
 const CHECK_TEXT: &[u8] = b"pgveil keyring";
 
 impl Keyring {
@@ -226,8 +240,10 @@ impl Keyring {
     /// # Errors
     /// [`KeyringError::Damaged`].
     pub fn wrapped_master(json: &str) -> Result<Option<WrappedKey>, KeyringError> {
-        let Some(StoredMaster { provider, key, wrapped }) = stored(json)?.master else { return Ok(None) };
-        Ok(Some(WrappedKey { provider, key, wrapped: unhex(&wrapped)? }))
+        let stored = stored(json)?;
+        let Some(StoredMaster { provider, key, named, wrapped }) = stored.master else { return Ok(None) };
+        let keyring = stored.identity.unwrap_or_default();
+        Ok(Some(WrappedKey { provider, key, named, keyring, wrapped: unhex(&wrapped)? }))
     }
 
     /// Reads the JSON form.
@@ -253,7 +269,8 @@ impl Keyring {
                 "it was changed by something that does not have the master key",
             ));
         }
-        let mut keyring = Keyring { next_domain: stored.next_domain, ..Keyring::default() };
+        let mut keyring =
+            Keyring { next_domain: stored.next_domain, identity: stored.identity, ..Keyring::default() };
         for (name, versions) in stored.keys {
             for key in versions {
                 let opened = siv.decrypt(binding(&name, key.version), &unhex(&key.wrapped)?);
@@ -296,9 +313,11 @@ impl Keyring {
         let domains = self.domains.iter().map(|(name, id)| (name.clone(), id.0)).collect();
         let mut stored = Stored {
             format: 1,
+            identity: self.identity.clone(),
             master: master.wrapped.as_ref().map(|master| StoredMaster {
                 provider: master.provider.clone(),
                 key: master.key.clone(),
+                named: master.named.clone(),
                 wrapped: faster_hex::hex_string(&master.wrapped),
             }),
             check,
@@ -343,6 +362,16 @@ impl Keyring {
         }
         let master = MasterKey::parse(exported.master_key)?;
         Keyring::unwrap_stored(exported.keyring, &master)
+    }
+
+    /// What tells this keyring from others to who keeps its master key; made now if it has none. It never changes, whatever wraps
+    /// the keyring, and is no secret.
+    pub fn identify(&mut self, random: &mut dyn Random) -> &str {
+        self.identity.get_or_insert_with(|| {
+            let mut bytes = [0; IDENTITY_BYTES];
+            random.fill(&mut bytes);
+            faster_hex::hex_string(&bytes)
+        })
     }
 
     /// The id of a domain, given out now if it has none. True when it was given out now.
@@ -523,130 +552,4 @@ fn unhex(text: &str) -> Result<Vec<u8>, KeyringError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Fixed(u8);
-    impl Random for Fixed {
-        fn fill(&mut self, bytes: &mut [u8]) {
-            bytes.fill(self.0);
-        }
-    }
-
-    fn sample() -> Keyring {
-        let mut keyring = Keyring::create();
-        keyring.ensure_key("default", 1_795_000_000, &mut Fixed(7));
-        keyring.ensure_domain("email").expect("room");
-        keyring.ensure_domain("card").expect("room");
-        keyring
-    }
-
-    #[test]
-    fn a_keyring_comes_back_from_its_json() {
-        let master = MasterKey::new([3; 32]);
-        let json = sample().wrap_json(&master);
-        assert!(!json.contains(&"07".repeat(16)), "keys are wrapped");
-        let again = Keyring::unwrap_json(&json, &master).expect("unwraps");
-        assert_eq!(again.domain_id("email"), Some(DomainId(1)));
-        assert_eq!(again.domain_id("card"), Some(DomainId(2)));
-        assert_eq!(again.key_versions(), sample().key_versions());
-        assert_eq!(again.wrap_json(&master), json);
-    }
-
-    #[test]
-    fn keys_rotate_and_old_versions_retire() {
-        let mut keyring = sample();
-        keyring.ensure_key("cards", 1, &mut Fixed(8));
-        assert_eq!(keyring.rotate("cards", 2, &mut Fixed(9)), Ok(KeyVersion(2)));
-        assert_eq!(keyring.current_version("cards"), Some(KeyVersion(2)));
-        assert_eq!(
-            keyring.rotate("nobody", 2, &mut Fixed(9)),
-            Err(KeyringError::UnknownKey("nobody".into()))
-        );
-        let retire = |keyring: &mut Keyring, name: &str, version| keyring.retire(name, KeyVersion(version));
-        assert_eq!(retire(&mut keyring, "cards", 2), Err(KeyringError::Newest("cards".into(), 2)));
-        assert_eq!(retire(&mut keyring, "cards", 3), Err(KeyringError::UnknownVersion("cards".into(), 3)));
-        assert_eq!(retire(&mut keyring, "cards", 1), Ok(()));
-        // A version is not given out twice.
-        assert_eq!(keyring.rotate("cards", 3, &mut Fixed(1)), Ok(KeyVersion(3)));
-        assert_eq!(keyring.rotate("default", 3, &mut Fixed(1)), Ok(KeyVersion(2)));
-        let fingerprints = retire(&mut keyring, "default", 1);
-        assert_eq!(fingerprints, Err(KeyringError::Fingerprints("default".into(), 1)));
-        let master = MasterKey::new([3; 32]);
-        let again = Keyring::unwrap_json(&keyring.wrap_json(&master), &master).expect("unwraps");
-        assert_eq!(again.key_versions(), keyring.key_versions());
-    }
-
-    #[test]
-    fn a_wrong_master_key_is_told_apart_from_damage() {
-        let json = sample().wrap_json(&MasterKey::new([3; 32]));
-        let error = |json: &str, master: u8| Keyring::unwrap_json(json, &MasterKey::new([master; 32])).err();
-        assert_eq!(error(&json, 4), Some(KeyringError::WrongMasterKey));
-        assert!(matches!(error("{}", 3), Some(KeyringError::Damaged(_))));
-        let changes = [
-            ("\"default\"", "\"other\""),
-            ("\"email\": 1", "\"email\": 2"),
-            ("\"email\"", "\"phone\""),
-            ("\"next_domain\": 3", "\"next_domain\": 4"),
-            ("\"version\": 1", "\"version\": 2"),
-            ("1795000000", "1795000001"),
-        ];
-        for (from, to) in changes {
-            let changed = json.replacen(from, to, 1);
-            assert_ne!(changed, json, "{from}");
-            assert!(matches!(error(&changed, 3), Some(KeyringError::Damaged(_))), "{from} became {to}");
-        }
-    }
-
-    #[test]
-    fn a_keyring_carries_its_wrapped_master_key() {
-        let wrapped = WrappedKey { provider: "p".into(), key: "k".into(), wrapped: vec![1, 2] };
-        let json = sample().wrap_json(&MasterKey::new([3; 32]).wrapped_as(wrapped.clone()));
-        assert_eq!(Keyring::wrapped_master(&json), Ok(Some(wrapped)));
-        let bare = MasterKey::new([3; 32]);
-        Keyring::unwrap_json(&json, &bare).expect("the bare key opens it, too");
-        assert_eq!(Keyring::wrapped_master(&sample().wrap_json(&bare)), Ok(None));
-    }
-
-    #[test]
-    fn an_export_is_the_whole_keyring() {
-        let text = sample().export(&mut Fixed(9));
-        let again = Keyring::import(&text).unwrap_or_else(|error| panic!("{error}"));
-        let master = MasterKey::new([3; 32]);
-        assert_eq!(again.wrap_json(&master), sample().wrap_json(&master));
-        for (from, to) in
-            [("\"pgveil_keys\":1", "\"pgveil_keys\":2"), ("email", "phone"), ("09", "08"), ("{", "")]
-        {
-            assert!(Keyring::import(&text.replacen(from, to, 1)).is_err(), "{from}");
-        }
-    }
-
-    #[test]
-    fn fingerprints_outlive_new_keys() {
-        let mut keyring = sample();
-        let before = keyring.fingerprint_key().expect("a key");
-        keyring.ensure_key("a", 0, &mut Fixed(8));
-        assert!(keyring.fingerprint_key().expect("a key") == before && before.iter().any(|byte| *byte != 0));
-        let none = Keyring::create().ciphers([]).err();
-        assert_eq!(none, Some(KeyringError::UnknownKey("default".into())), "no key that anyone could know");
-    }
-
-    #[test]
-    fn a_domain_id_is_never_given_out_twice() {
-        let mut keyring = sample();
-        assert!(!keyring.ensure_domain("email").expect("room"));
-        keyring.domains.remove("card");
-        keyring.ensure_domain("phone").expect("room");
-        assert_eq!(keyring.domain_id("phone"), Some(DomainId(3)));
-    }
-
-    #[test]
-    fn master_keys_read_as_hex_and_base64() {
-        for text in ["03".repeat(32), "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=\n".to_owned()] {
-            assert_eq!(*MasterKey::parse(&text).expect("a key").bytes, [3; 32]);
-        }
-        for text in ["", "03", "not a key", &"03".repeat(33)] {
-            assert_eq!(MasterKey::parse(text).err(), Some(KeyringError::MasterKeySyntax));
-        }
-    }
-}
+mod tests;

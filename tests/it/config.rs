@@ -196,7 +196,7 @@ fn mistakes_of_proxy_and_tags() {
             "[auth]\nsource = \"${PGVEIL_TEST_UNSET}\"",
             "2: environment variable PGVEIL_TEST_UNSET is not set",
         ),
-        ("proxy.toml", "[keys]\nprovider = \"vault\"", "2: keys.provider cannot be \"vault\""),
+        ("proxy.toml", "[keys]\nprovider = \"drawer\"", "2: keys.provider cannot be \"drawer\""),
         (
             "proxy.toml",
             "[keys]\nmaster_key = \"a\"\nmaster_key_file = \"b\"",

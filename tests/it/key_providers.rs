@@ -3,10 +3,14 @@
 use crate::hsm::{PIN, SoftHsm};
 use crate::postgres;
 use crate::proxy::{self, Proxy, eventually};
+use crate::transit::TOKEN;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// The variables that hold one.
+const SECRETS: [&str; 2] = ["AWS_SECRET_ACCESS_KEY", "VAULT_TOKEN"];
 
 const POLICY: &str = "[domain.email]\nlabel = \"pii.email\"\ntype = \"text\"\nseal = \"deterministic\"\n";
 
@@ -44,7 +48,7 @@ impl Place {
         said
     }
     /// Refused by each command that needs the keys, with this and a hint.
-    fn refuses(&self, expected: &str) {
+    pub fn refuses(&self, expected: &str) {
         let commands: [&[&str]; 4] =
             [&["keys", "list"], &["keys", "init"], &["serve"], &["check", "--offline"]];
         for command in commands {
@@ -56,7 +60,7 @@ impl Place {
     }
 }
 
-fn run(dir: &Path, environment: &[(&'static str, PathBuf)], arguments: &[&str]) -> (String, String, i32) {
+pub fn run(dir: &Path, environment: &[(&'static str, PathBuf)], arguments: &[&str]) -> (String, String, i32) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgveil"));
     command.args(arguments).arg("--config").arg(dir).stdin(Stdio::null());
     for variable in ["PGVEIL_MASTER_KEY", "PGVEIL_NEW_MASTER_KEY", "PGVEIL_OLD_MASTER_KEY"] {
@@ -65,11 +69,15 @@ fn run(dir: &Path, environment: &[(&'static str, PathBuf)], arguments: &[&str]) 
     let output = command.envs(environment.iter().cloned()).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (said, error) = (text(&output.stdout), text(&output.stderr));
-    assert!(!said.contains(PIN) && !error.contains(PIN), "the PIN shows:\n{said}\n{error}");
+    // Neither a PIN, a token nor a secret key.
+    let secrets = environment.iter().filter(|(name, _)| SECRETS.contains(name)).map(|(_, value)| value);
+    for secret in secrets.map(|value| value.to_str().unwrap()).chain([PIN, TOKEN]) {
+        assert!(!said.contains(secret) && !error.contains(secret), "a secret shows:\n{said}\n{error}");
+    }
     (said, error, output.status.code().unwrap_or(-1))
 }
 
-fn pkcs11(module: &Path, token: &str, key: &str, pin: &str) -> String {
+pub fn pkcs11(module: &Path, token: &str, key: &str, pin: &str) -> String {
     format!(
         "[keys]\nprovider = \"pkcs11\"\ncheck_seconds = 1\n\
          pkcs11 = {{ module = \"{}\", token = \"{token}\", key = \"{key}\", {pin} }}\n",
@@ -86,7 +94,7 @@ pub fn with_token(hsm: &SoftHsm) -> Place {
 }
 
 /// What every provider does alike.
-fn conforms(place: &Place, break_it: impl FnOnce(&Place)) {
+pub fn conforms(place: &Place, break_it: impl FnOnce(&Place)) {
     let said = place.must(&["keys", "init"]);
     assert!(said.contains("made the keyring"), "{said}");
     assert_eq!(place.must(&["keys", "init"]), "nothing to do: everything is there\n");
@@ -260,7 +268,7 @@ fn a_keyring_moves_to_a_token_and_back() {
 }
 
 /// The value of a metric without labels.
-fn metric(proxy: &Proxy, name: &str) -> Option<String> {
+pub fn metric(proxy: &Proxy, name: &str) -> Option<String> {
     let (_, text) = proxy.get("/metrics")?;
     text.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(' ')?.to_owned()))
 }

@@ -35,15 +35,19 @@ const MAY_USE: [(&str, &str); 18] = [
 ];
 
 /// Where a foreign crate may be named: paths below `src/`.
-const CRATES: [(&str, &[&str]); 18] = [
+const CRATES: [(&str, &[&str]); 22] = [
     ("sqlparser", &["sql/"]),
     ("aes", &["crypto/siv/", "crypto/mask_key.rs"]),
     ("fpe", &["crypto/mask_key.rs"]),
     ("fake", &["policy/mask/keyed.rs", "demo/"]),
     ("aes_siv", &["crypto/"]),
     ("cryptoki", &["crypto/provider/pkcs11.rs"]),
-    ("ring", &["crypto/age.rs", "server/tls.rs", "auth/token.rs"]),
+    ("ring", &["crypto/age.rs", "crypto/provider/http.rs", "server/tls.rs", "auth/token.rs"]),
     ("jsonwebtoken", &["auth/token.rs"]),
+    ("reqsign_core", &["crypto/provider/aws_kms/"]),
+    ("reqsign_aws_v4", &["crypto/provider/aws_kms/"]),
+    ("ini", &["crypto/provider/aws_kms/"]),
+    ("rustls_native_certs", &["crypto/provider/http.rs"]),
     ("bech32", &["crypto/age.rs"]),
     ("vsss_rs", &["crypto/shares.rs"]),
     ("pgwire", &["wire/", "auth/"]),
@@ -52,7 +56,7 @@ const CRATES: [(&str, &[&str]); 18] = [
     ("prometheus", &["metrics.rs"]),
     ("qrcode", &["cli/"]),
     ("totp_rs", &["auth/"]),
-    ("rustls", &["server/"]),
+    ("rustls", &["crypto/provider/http.rs", "server/"]),
     ("dashmap", &["plan/cache.rs", "server/cancel.rs"]),
 ];
 

@@ -90,7 +90,7 @@ impl Import {
             CliError::new(format!("cannot read standard input: {error}"))
                 .hint("Pipe the opened export into it: age -d -i IDENTITY FILE | pgveil keys import.")
         })?;
-        let keyring = Keyring::import(&text).map_err(|error| {
+        let mut keyring = Keyring::import(&text).map_err(|error| {
             CliError::new(format!("standard input: {error}"))
                 .hint("Pipe the opened export into it: age -d -i IDENTITY FILE | pgveil keys import.")
         })?;
@@ -101,7 +101,7 @@ impl Import {
         if let Some(line) = ensure_master_key(&config.keys)? {
             println!("{line}");
         }
-        let master = first_master_key(&config.keys, &mut |line| println!("{line}"))?;
+        let master = first_master_key(&config.keys, &mut keyring, &mut |line| println!("{line}"))?;
         file::create(path, &keyring, &master).map_err(cannot_write)?;
         println!(
             "made the keyring {} with {} versions of keys",

@@ -6,7 +6,8 @@
 use super::{cannot_write, unusable};
 use crate::catalog::Seal;
 use crate::cli::{CliError, ConfigDir, block_on};
-use crate::config::{Config, PROXY};
+use crate::config::keys::KeySettings;
+use crate::config::{Config, PROXY, load_keys};
 use crate::crypto::KeyVersion;
 use crate::crypto::keyring::{Keyring, MasterKey};
 use crate::crypto::provider::{SystemRandom, file};
@@ -51,9 +52,10 @@ pub struct Retire {
 /// Wrap the keyring with another master key
 ///
 /// The new one (32 bytes in hexadecimal or base64) comes from a file of mode 0600 or from PGVEIL_NEW_MASTER_KEY; where neither is
-/// given and proxy.toml names a provider that wraps master keys (pkcs11), it is made and given to that. The old one is the one of
-/// proxy.toml, unless a file or PGVEIL_OLD_MASTER_KEY has it: so a keyring comes to a provider that proxy.toml names already. No
-/// data key changes, so that running proxies go on; proxy.toml must name the new master key before they are started again.
+/// given and proxy.toml names a provider that wraps master keys (pkcs11, aws_kms, vault), it is made and given to that. The old one
+/// is the one of proxy.toml, unless a file or PGVEIL_OLD_MASTER_KEY has it, or another file like it says who does: so a keyring
+/// comes to a provider that proxy.toml names already. No data key changes, so that running proxies go on; proxy.toml must name the
+/// new master key before they are started again.
 #[derive(Args)]
 pub struct Rewrap {
     #[command(flatten)]
@@ -64,6 +66,9 @@ pub struct Rewrap {
     /// The file with the old master key
     #[arg(long, value_name = "FILE")]
     old_master_key_file: Option<PathBuf>,
+    /// A file like proxy.toml (a copy of it as it was) whose [keys] has the provider that keeps the old master key
+    #[arg(long, value_name = "FILE", conflicts_with = "old_master_key_file")]
+    old_config: Option<PathBuf>,
 }
 
 /// The environment variables with a new master key, and an old one.
@@ -159,16 +164,24 @@ impl Rewrap {
         let old = given(old.as_deref(), OLD_MASTER_KEY, "It is the one that wrapped the keyring.")?;
         let path = &config.keys.path;
         let lock = file::lock(path).map_err(cannot_write)?;
-        let keyring = match &old {
-            Some(old) => file::load(path, old).map_err(|error| {
+        let mut keyring = match (&old, &self.old_config) {
+            (_, Some(file)) => {
+                let old = load_keys(file).map_err(|mistakes| CliError::from_mistakes(&mistakes))?;
+                // How it is opened is said there; which one it is, here.
+                KeySettings { path: path.clone(), ..old }.keyring().map_err(unusable)?
+            }
+            (Some(old), None) => file::load(path, old).map_err(|error| {
                 CliError::new(error.to_string()).hint("Give the master key that wrapped the keyring.")
             })?,
-            None => config.keys.keyring().map_err(unusable)?,
+            (None, None) => config.keys.keyring().map_err(unusable)?,
         };
         // Nothing is asked of a provider before the keyring is open.
         let (new, is_given) = match new {
             Some(new) => (Arc::new(new), true),
-            None => (config.keys.new_wrapped_key().map_err(unusable)?.ok_or_else(none_given)?, false),
+            None => {
+                let kept = config.keys.new_wrapped_key(&mut keyring).map_err(unusable)?;
+                (kept.ok_or_else(none_given)?, false)
+            }
         };
         file::save(&lock, &keyring, &new).map_err(cannot_write)?;
         println!("wrapped {} with the new master key", path.display());

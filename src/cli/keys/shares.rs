@@ -80,7 +80,7 @@ impl Recover {
         let config = self.config.load_unprepared()?;
         let path = self.out.clone().unwrap_or_else(|| match &config.keys.master_key {
             MasterKeySource::File(path) => path.clone(),
-            MasterKeySource::Text(_) | MasterKeySource::Pkcs11(_) => config.dir.join("master.key"),
+            MasterKeySource::Text(_) | MasterKeySource::Kept(_) => config.dir.join("master.key"),
         });
         if path.exists() {
             return Err(CliError::new(format!("{} is there already", path.display()))

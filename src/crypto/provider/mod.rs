@@ -1,10 +1,14 @@
 //! Where the keyring and its master key are kept. The only part of `crypto` that does I/O.
 //!
 //! The keyring is a [`file`]. Its master key is a setting, another file, or stands in the keyring itself, wrapped by a key that a
-//! [`Provider`] keeps and never gives out: [`pkcs11`]. Guarantees: no error holds a secret; each says what would mend it.
+//! [`Provider`] keeps and never gives out: a token ([`pkcs11`]), or a service that is asked over HTTPS ([`aws_kms`], [`vault`]).
+//! Guarantees: no error holds a secret; each says what would mend it. Deliberately absent: what is remembered of an answer (`config`).
 
+pub mod aws_kms;
 pub mod file;
+pub mod http;
 pub mod pkcs11;
+pub mod vault;
 
 use super::Random;
 use super::keyring::{MasterKey, WrappedKey};
@@ -23,11 +27,13 @@ impl Random for SystemRandom {
 
 /// Keeps a key that wraps master keys. Calls may block for as long as whoever keeps the key takes.
 pub trait Provider {
+    /// Wraps it for the keyring of this identity.
+    ///
     /// # Errors
     /// The key cannot be used now.
-    fn wrap(&self, master: &MasterKey) -> Result<WrappedKey, ProviderError>;
+    fn wrap(&self, master: &MasterKey, keyring: &str) -> Result<WrappedKey, ProviderError>;
     /// # Errors
-    /// The key cannot be used now, or is not the one that wrapped it.
+    /// The key cannot be used now, or is not the one that wrapped it, or did so for another keyring.
     fn unwrap(&self, wrapped: &WrappedKey) -> Result<MasterKey, ProviderError>;
 }
 
@@ -38,11 +44,17 @@ pub struct ProviderError {
     pub hint: String,
     /// Asking again with the same settings may do harm, as another wrong PIN does to a token that counts them.
     pub is_final: bool,
+    /// Asking again in a moment may help.
+    may_pass: bool,
 }
 
 impl ProviderError {
     fn new(message: impl Into<String>, hint: impl Into<String>) -> ProviderError {
-        ProviderError { message: message.into(), hint: hint.into(), is_final: false }
+        ProviderError { message: message.into(), hint: hint.into(), is_final: false, may_pass: false }
+    }
+
+    fn passing(self) -> ProviderError {
+        ProviderError { may_pass: true, ..self }
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Token {
 static MODULES: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
 
 impl Provider for Token {
-    fn wrap(&self, master: &MasterKey) -> Result<WrappedKey, ProviderError> {
+    fn wrap(&self, master: &MasterKey, keyring: &str) -> Result<WrappedKey, ProviderError> {
         let module = Module::start(&self.module)?;
         let (session, key) = self.session(&module, &self.key)?;
         let mut nonce = [0; NONCE_BYTES];
@@ -59,6 +59,8 @@ impl Provider for Token {
         Ok(WrappedKey {
             provider: NAME.to_owned(),
             key: self.key.clone(),
+            named: None,
+            keyring: keyring.to_owned(),
             wrapped: [&nonce[..], &sealed].concat(),
         })
     }
