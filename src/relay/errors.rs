@@ -96,6 +96,7 @@ const QUOTES_NO_DATA: &[&str] = &[
 
 /// Primary messages of other classes that are the same for all values.
 const QUOTES_NOTHING: &[&str] = &[
+    "stack depth limit exceeded",
     "division by zero",
     "smallint out of range",
     "integer out of range",
