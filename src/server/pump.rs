@@ -33,6 +33,9 @@ const HIGH_WATER: usize = 256 * 1024;
 /// How long a peer may take to accept the last bytes.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// How long a client that was told the end may take to end its side.
+const LINGER: Duration = Duration::from_millis(200);
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
     Client,
@@ -463,12 +466,16 @@ impl Pump {
         if !self.server.gone {
             self.server.push(frontend::encode_terminate().into_bytes());
         }
-        let Pump { client, server, .. } = *self;
-        for side in [client, server] {
+        let Pump { mut client, mut server, .. } = *self;
+        for side in [&mut client, &mut server] {
             if !side.gone {
                 // A peer that does not take its last bytes in time is not waited for.
                 let _ = tokio::time::timeout(LAST_WORDS, side.finish()).await;
             }
+        }
+        drop(server);
+        if !client.gone {
+            let _ = tokio::time::timeout(LINGER, client.linger()).await;
         }
     }
 }

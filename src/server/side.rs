@@ -123,12 +123,19 @@ impl Side {
     }
 
     /// Sends all that is owed, and says that it was the last.
-    pub(super) async fn finish(mut self) -> Result<(), PeerError> {
+    pub(super) async fn finish(&mut self) -> Result<(), PeerError> {
         while self.waiting() > 0 {
             let last = std::mem::take(self.output.next());
             self.stream.write_all(&last).await?;
         }
         // TLS has a word for the end, without which clients suspect that something was cut off.
         Ok(self.stream.shutdown().await?)
+    }
+
+    /// Takes what the peer still sends, until it ends its side too. One whose next message met a closed socket would give up without
+    /// having read what it was told last.
+    pub(super) async fn linger(mut self) {
+        let mut unread = [0; 4096];
+        while let Ok(1..) = self.stream.read(&mut unread).await {}
     }
 }

@@ -439,3 +439,16 @@ fn a_simple_query_that_gives_many_cells_is_the_same_by_the_extended_protocol() {
     let last = shop.query(&asked);
     assert_eq!((portals(&last).as_str(), last.rows.len()), ("0", 97));
 }
+
+#[test]
+fn a_client_that_speaks_on_still_reads_why_its_connection_ended() {
+    let (_proxy, mut shop) = customers();
+    // No message has this type; a driver may be writing its next ones meanwhile.
+    shop.send(b"?\0\0\0\x04");
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(30));
+        shop.try_send(b"Q\0\0\0\x0dselect 1\0").expect("what comes too late is still taken");
+    }
+    let messages = shop.rest();
+    assert!(matches!(messages.as_slice(), [('E', body)] if crate::raw::error(body).starts_with("08P01 ")));
+}

@@ -128,7 +128,12 @@ impl Raw {
 
     /// Sends bytes as they are. The other side may be gone already; then reading will tell.
     pub fn send(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
+        let _ = self.try_send(bytes);
+    }
+
+    /// As [`Raw::send`]; fails where the other side takes nothing any more.
+    pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)
     }
 
     fn flush(&mut self) {
