@@ -4,7 +4,7 @@
 //! most revealing one, then the first in the file. Guarantees: total and pure; without a rule nothing is shown but
 //! NULL, and that only where the default says so. Deliberately absent: limits' counters (the relay spends them).
 
-use super::{Action, Circumstances, Decision, Disclosure, Form, Policy, Principal, Rule, RuleRef};
+use super::{Action, Circumstances, Decision, Disclosure, Form, Mask, Policy, Principal, Rule, RuleRef};
 use crate::catalog::Domain;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -48,7 +48,7 @@ fn candidates<'p>(
         .partition(|(_, rule)| missing(policy, rule, circumstances).is_empty())
 }
 
-/// Clear, then masks (which are not compared with each other), then null; the first in the file among equals.
+/// The most revealing; the first in the file among equals.
 fn most_revealing<'p>(rules: &[(usize, &'p Rule)]) -> Option<(usize, &'p Rule)> {
     let mut best: Option<(usize, &Rule)> = None;
     for candidate in rules {
@@ -59,12 +59,24 @@ fn most_revealing<'p>(rules: &[(usize, &'p Rule)]) -> Option<(usize, &'p Rule)> 
     best
 }
 
-/// The order of disclosures, most revealing last.
+/// The order of disclosures, most revealing last: NULL; what is the same for all values; what tells equal values, and no more; parts of
+/// the value, which are not compared with each other; all of it.
 pub(crate) fn reveals(form: Form) -> u8 {
     match form {
         Form::Withheld => 0,
-        Form::Masked(_) => 1,
-        Form::Clear => 2,
+        Form::Masked(Mask::Redact | Mask::Zero) => 1,
+        Form::Masked(Mask::Hash | Mask::Fake(_) | Mask::Ff1) => 2,
+        Form::Masked(
+            Mask::Partial(_)
+            | Mask::Email
+            | Mask::Card(_)
+            | Mask::Iban
+            | Mask::Phone
+            | Mask::Year
+            | Mask::Month
+            | Mask::Bucket(_),
+        ) => 3,
+        Form::Clear => 4,
     }
 }
 

@@ -95,6 +95,26 @@ fn the_most_revealing_rule_decides_then_the_first() {
 }
 
 #[test]
+fn masks_that_tell_more_come_before_those_that_tell_less() {
+    let forms = [
+        Form::Withheld,
+        Form::Masked(Mask::Redact),
+        Form::Masked(Mask::Hash),
+        Form::Masked(Mask::Email),
+        Form::Clear,
+    ];
+    for (less, more) in forms.iter().zip(&forms[1..]) {
+        // Whichever comes first in the file.
+        for order in [[less, more], [more, less]] {
+            let rules = order.map(|form| rule("any", &["support"], &["*"], &[Action::Read], *form));
+            let decision =
+                policy(rules.to_vec()).decide(&user("alice"), &domain("pii.email"), Action::Read, &noon());
+            assert_eq!(allowed(&decision), Some((Some("any"), *more)), "{less:?} {more:?}");
+        }
+    }
+}
+
+#[test]
 fn labels_match_whole_segments() {
     for (pattern, label, expected) in [
         ("pii.*", "pii.email", true),
