@@ -4,10 +4,12 @@
 //! `CopyAttributeOutCSV` (`copyto.c`).
 
 use super::BadCopy;
+use crate::cell::rows::Splice;
 use crate::plan::{CopyFormat, CopyOptions};
 use bytes::BufMut;
 use memchr::{memchr, memchr2};
 use std::ops::Range;
+use zeroize::{Zeroize, Zeroizing};
 
 /// One field of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -280,6 +282,22 @@ pub fn encode_null(options: &CopyOptions, out: &mut impl BufMut) {
         CopyFormat::Text | CopyFormat::Csv => out.put_slice(options.null()),
         CopyFormat::Binary => out.put_i32(-1),
     }
+}
+
+/// As [`encode`], into a row that is being written, by way of `room`, where nothing is left of the value.
+pub(in crate::cell) fn splice(
+    options: &CopyOptions,
+    value: &[u8],
+    (single, forced): (bool, bool),
+    room: &mut Zeroizing<Vec<u8>>,
+    into: &mut Splice<'_>,
+) {
+    // A buffer that grows leaves its bytes behind.
+    room.reserve(2 * value.len() + 2);
+    encode(options, value, single, forced, &mut **room);
+    into.value(room);
+    room.as_mut_slice().zeroize();
+    room.clear();
 }
 
 fn encode_text(delimiter: u8, value: &[u8], out: &mut impl BufMut) {

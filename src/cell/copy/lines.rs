@@ -14,7 +14,7 @@ use crate::value::Style;
 use crate::wire::backend::{self, COPY_DATA};
 use crate::wire::{Messages, Violation};
 use bytes::BytesMut;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// Spells rows as the lines of one COPY.
 pub struct CopyLines {
@@ -129,11 +129,6 @@ impl Lines<'_> {
             self.splice.copy(bytes, span);
             return;
         }
-        // A buffer that grows leaves its bytes behind.
-        self.spelled.reserve(2 * value.len() + 2);
-        fields::encode(self.options, value, single, false, &mut **self.spelled);
-        self.splice.value(self.spelled);
-        self.spelled.as_mut_slice().zeroize();
-        self.spelled.clear();
+        fields::splice(self.options, value, (single, false), self.spelled, &mut self.splice);
     }
 }

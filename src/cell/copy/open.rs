@@ -349,12 +349,7 @@ impl<'s, F: Iterator<Item = &'s [fields::Field]>> Spelling<'s, F> {
             self.splice.value(value);
             return;
         }
-        // A buffer that grows leaves its bytes behind.
-        self.spelled.reserve(2 * value.len() + 2);
-        fields::encode(options, value, single, opened.force_quote, &mut **self.spelled);
-        self.splice.value(self.spelled);
-        self.spelled.as_mut_slice().zeroize();
-        self.spelled.clear();
+        fields::splice(options, value, (single, opened.force_quote), self.spelled, &mut self.splice);
     }
 }
 
