@@ -88,6 +88,12 @@ pub(super) fn of(text: &str, tokens: &[Token]) -> usize {
     deepest
 }
 
+/// Whether these tokens may nest deeper than is understood.
+pub(super) fn is_exceeded(text: &str, tokens: &[Token]) -> bool {
+    // No token counts for more than one level: nearly every text is known to be short enough without a look at it.
+    tokens.len() > DEPTH_MAX && of(text, tokens) > DEPTH_MAX
+}
+
 /// As [`of`], of a text; what does not lex is no tree.
 pub(super) fn of_text(text: &str) -> usize {
     lex(text).map_or(0, |tokens| of(text, &tokens))

@@ -275,7 +275,7 @@ fn tree(text: &str, statement: &StatementText, words: &Words<'_>) -> Result<Pars
     if statement.tokens.iter().any(|token| matches!(token.kind, Kind::UnicodeIdent | Kind::UnicodeString)) {
         return Err(Problem::not_understood("a U& spelling").hint("Write the name or string without U&."));
     }
-    if depth::of(text, &statement.tokens) > depth::DEPTH_MAX {
+    if depth::is_exceeded(text, &statement.tokens) {
         return Err(Problem::new(Trouble::NotUnderstood, "54001", "stack depth limit exceeded")
             .hint("Nest less, and make chains of operators shorter."));
     }
