@@ -30,22 +30,21 @@ impl Formats {
         Formats { client: codes.to_vec(), server: codes.to_vec() }
     }
 
-    /// The client's formats, and cells in binary from the server. `None`: the client gives as many codes as there are no columns,
-    /// which the server refuses.
+    /// The client's formats, and cells in binary from the server. `None`: the client gives another number of codes than there are
+    /// columns, which the server refuses.
     pub fn cells_in_binary(columns: Option<&[ColumnSlot]>, client: &[i16]) -> Option<Formats> {
         let Some(columns) = columns else { return Some(Formats::same(client)) };
         if client.len() > 1 && client.len() != columns.len() {
             return None;
         }
-        let is_cell = |slot: &ColumnSlot| matches!(slot, ColumnSlot::Open(_));
         let asked = |(index, slot): (usize, &ColumnSlot)| match of(client, index) {
-            Format::Text if !is_cell(slot) => 0,
+            Format::Text if !slot.is_cell() => 0,
             Format::Text | Format::Binary => 1,
         };
         let widens = columns
             .iter()
             .enumerate()
-            .any(|(index, slot)| is_cell(slot) && of(client, index) == Format::Text);
+            .any(|(index, slot)| slot.is_cell() && of(client, index) == Format::Text);
         if !widens {
             return Some(Formats::same(client));
         }

@@ -127,6 +127,13 @@ pub enum ColumnSlot {
     Default(Vec<DefaultSlot>),
 }
 
+impl ColumnSlot {
+    /// Whether each of its values is a cell, and nothing else.
+    pub fn is_cell(&self) -> bool {
+        matches!(self, ColumnSlot::Open(_))
+    }
+}
+
 /// A default of a sealed column, and how it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefaultSlot {

@@ -200,11 +200,10 @@ impl Relay {
     /// Whether so many cells are to be expected that having them in binary is worth it: only the extended protocol can ask for that.
     fn cells_want_binary(&self, script: &Script) -> bool {
         let [Planned::Plan(plan)] = script.statements.as_slice() else { return false };
-        let cells = |slot: &ColumnSlot| matches!(slot, ColumnSlot::Open(_));
         // A COPY is there for many.
         let many = plan.copy.as_ref().map_or(plan.habit.gave_many(), |copy| copy.query.is_some());
         many && self.queue.is_empty()
-            && plan.columns.as_ref().is_some_and(|columns| columns.iter().any(cells))
+            && plan.columns.as_ref().is_some_and(|columns| columns.iter().any(ColumnSlot::is_cell))
     }
 
     /// A text whose statements from `at` on depend on earlier ones: these go first.
