@@ -13,7 +13,7 @@ pub mod refusal;
 
 pub use crate::sql::lineage::{
     CopyColumn, CopyRows, Effects, LiteralSlot, Node, ParameterSlot, ParameterUse, PersonKey, PersonSlot,
-    Persons, Piece, Recipe, Use, UseDomain,
+    Persons, Piece, Recipe, Recode, Use, UseDomain,
 };
 pub use crate::sql::{
     CopyFormat, CopyOptions, Definition, Known, Local, NO_NAMES, NameKind, Named, Ours, check_pinned,

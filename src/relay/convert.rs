@@ -169,7 +169,7 @@ impl Relay {
     }
 
     fn send_step(&mut self, sent: Sent) {
-        let Sent { sql, mut part, judged, for_copy } = sent;
+        let Sent { sql, mut part, judged, for_copy, recoded } = sent;
         let of_rows = |plan: &&Arc<StatementPlan>| for_copy || plan.copy.is_none();
         let columns = part.plan.as_ref().filter(of_rows).and_then(|plan| plan.columns.as_deref());
         let asked = part.plan.as_ref().map_or(&[][..], |plan| plan.simple_formats());
@@ -177,7 +177,11 @@ impl Relay {
         if let (Some(plan), Some((judgement, compared, pinned))) = (part.plan.clone(), judged)
             && part.fallible()
         {
-            part.run = Some(self.begin_run(&plan, judgement, (compared, &pinned), &formats));
+            let run = self.begin_run(&plan, judgement, (compared, &pinned), &formats);
+            if recoded {
+                self.recode_copy(run);
+            }
+            part.run = Some(run);
         }
         self.segment_hard = true;
         self.send(Parse { name: "", sql: &sql, types: Vec::new() }.encode());

@@ -76,13 +76,25 @@ impl Relay {
         Some(CopyRun::Out(Box::new(opener)))
     }
 
+    /// The rows of a copy are sent in binary, as the server was told.
+    pub(super) fn recode_copy(&mut self, run: u64) {
+        if let Some(Run { copy: Some(CopyRun::In(sealer)), .. }) = self.runs.get_mut(&run) {
+            sealer.recode();
+        }
+    }
+
     /// The server is ready to read a copy.
-    pub(super) fn copy_in_begins(&mut self, frame: Frame) -> Result<(), Violation> {
+    pub(super) fn copy_in_begins(&mut self, mut frame: Frame) -> Result<(), Violation> {
         self.queue.forget_syncs_in_copy();
         let sync = self.held.take_if(|held| held.frame.tag() == frontend::SYNC).map(|held| held.frame);
         let run = self.queue.head().and_then(Owed::part).and_then(|part| part.run);
         let run =
             run.filter(|run| matches!(self.runs.get(run), Some(Run { copy: Some(CopyRun::In(_)), .. })));
+        if let Some(Run { copy: Some(CopyRun::In(sealer)), .. }) = run.and_then(|run| self.runs.get(&run))
+            && let Some(columns) = sealer.recoded_columns()
+        {
+            frame = backend::encode_copy_in(columns);
+        }
         let waits = self.held.as_ref().filter(|held| !is_copy(held.frame.tag()));
         if let (Some(held), Some(_)) = (waits, run) {
             return Err(unexpected(held.frame.tag()));
@@ -206,7 +218,7 @@ impl Relay {
     }
 
     fn seal_copy(&mut self, run: u64, data: &Messages, last: bool) {
-        let Some(Run { copy: Some(CopyRun::In(sealer)), .. }) = self.runs.get_mut(&run) else { return };
+        let Some(Run { copy: Some(CopyRun::In(sealer)), plan, .. }) = self.runs.get_mut(&run) else { return };
         let (style, random, out) = (&self.session.style, &mut *self.random, self.out.server_buffer());
         let (sealed, result) = self.metrics.timed_cells(
             CellOperation::Seal,
@@ -218,6 +230,9 @@ impl Relay {
         );
         count_sealed(&self.metrics, &sealed);
         if let Err(refusal) = result {
+            if sealer.left_unread() {
+                plan.habit.left_unread(true);
+            }
             self.fail_copy_in(&refusal);
         }
     }

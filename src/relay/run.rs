@@ -128,6 +128,13 @@ pub(super) fn check_comparisons(
     Err(refusal)
 }
 
+impl Run {
+    /// Whether rows were copied in as the client spells them, for the server to read.
+    fn copies_as_spelled(&self) -> bool {
+        matches!(&self.copy, Some(CopyRun::In(sealer)) if sealer.recoded_columns().is_none())
+    }
+}
+
 impl Relay {
     /// A statement with uses goes to the server: its intent goes to the log.
     pub(super) fn begin_run(
@@ -240,7 +247,7 @@ impl Relay {
         {
             run.compared.push((used.domain.0.label.clone(), 1));
         }
-        if let Some(violation) = run.violation.filter(|_| sqlstate != "23505") {
+        if let Some(violation) = run.violation.take().filter(|_| sqlstate != "23505") {
             violation.give_back(1);
         }
         for (label, disclosure, cells) in &run.cells {
@@ -254,6 +261,9 @@ impl Relay {
         }
         let nanos = self.now.monotonic_nanos.saturating_sub(run.began.monotonic_nanos);
         run.plan.habit.gave(run.rows);
+        if sqlstate.starts_with("22") && run.copies_as_spelled() {
+            run.plan.habit.left_unread(false);
+        }
         run.cells.sort_unstable();
         let cells = std::mem::take(&mut run.cells).into_iter();
         let cells = cells.map(|(label, shown, cells)| (label, shown.to_owned(), cells));

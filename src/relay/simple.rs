@@ -14,6 +14,7 @@ use super::{Held, Relay, fence, kinds};
 use crate::cell::Formats;
 use crate::cell::person::{self, Pinned};
 use crate::plan::{ColumnSlot, Effects, Judgement, Local, Planned, Reason, Refusal, Script};
+use crate::value::Style;
 use crate::wire::backend::TransactionStatus;
 use crate::wire::{Violation, frontend};
 use std::ops::Range;
@@ -27,6 +28,8 @@ pub(super) struct Sent {
     pub(super) judged: Option<(Judgement, Compared, Pinned)>,
     /// It is the query of a COPY, whose rows are spelled here.
     pub(super) for_copy: bool,
+    /// It is a COPY whose rows the client spells otherwise than the server reads them.
+    pub(super) recoded: bool,
 }
 
 impl Sent {
@@ -35,10 +38,26 @@ impl Sent {
         let plan = self.part.plan.clone();
         let copy = plan.as_ref().and_then(|plan| plan.copy.as_ref());
         let Some(query) = copy.and_then(|copy| copy.query(&self.sql)).map(str::to_owned) else { return };
-        let (own, offset) = own(text, span);
-        self.part.positions = Positions::rewritten(&query, own, offset);
-        self.sql = query;
+        self.say(query, text, span);
         self.for_copy = true;
+    }
+
+    /// Has the server read the rows of a COPY … FROM in binary, where that is the same.
+    fn as_recoded(&mut self, text: &str, span: &Range<usize>, style: &Style) {
+        let Some(plan) = self.part.plan.as_ref().filter(|plan| !plan.habit.copies_as_spelled()) else {
+            return;
+        };
+        let Some(copy) = plan.copy.as_ref().filter(|copy| copy.is_certain(style)) else { return };
+        let Some(recoded) = copy.recoded.clone() else { return };
+        self.say(recoded, text, span);
+        self.recoded = true;
+    }
+
+    /// Goes as this text. `text` is the client's, `span` the statement's place in it.
+    fn say(&mut self, sql: String, text: &str, span: &Range<usize>) {
+        let (own, offset) = own(text, span);
+        self.part.positions = Positions::rewritten(&sql, own, offset);
+        self.sql = sql;
     }
 }
 
@@ -185,6 +204,8 @@ impl Relay {
             }
         };
         let Some(held) = self.once_paid(&sent, held, text) else { return };
+        let style = &self.session.style;
+        sent.iter_mut().zip(&script.spans).for_each(|(sent, span)| sent.as_recoded(text, span, style));
         if in_binary {
             sent.iter_mut().zip(&script.spans).for_each(|(sent, span)| sent.as_query(text, span));
         }
@@ -299,20 +320,32 @@ impl Relay {
                 part.positions = Positions::rewritten(&sql, own, offset);
                 let style = &self.session.style;
                 let pinned = person::pinned(plan, text, (&[], None), style, &self.world.ciphers);
-                Ok(Sent { sql, part, judged: Some((judgement, compared, pinned)), for_copy: false })
+                Ok(Sent {
+                    sql,
+                    part,
+                    judged: Some((judgement, compared, pinned)),
+                    for_copy: false,
+                    recoded: false,
+                })
             }
             Planned::Local(local) => {
                 self.check_local(local)?;
                 let mut part = Part::passing("set", Class::Reads, Effects::default());
                 part.local = Some(local.clone());
                 part.positions = Positions::pieces(Vec::new());
-                Ok(Sent { sql: self.local_text(local, own), part, judged: None, for_copy: false })
+                Ok(Sent {
+                    sql: self.local_text(local, own),
+                    part,
+                    judged: None,
+                    for_copy: false,
+                    recoded: false,
+                })
             }
             Planned::Pass(pass) => {
                 let (kind, class) = (kinds::kind(own), kinds::class(own, pass.effects));
                 let mut part = Part::passing(kind, class, pass.effects).of(own);
                 part.positions = Positions::pieces(vec![Piece::Same(0, offset, own.chars().count())]);
-                Ok(Sent { sql: own.to_owned(), part, judged: None, for_copy: false })
+                Ok(Sent { sql: own.to_owned(), part, judged: None, for_copy: false, recoded: false })
             }
             Planned::Refuse(refusal) => Err(refusal.clone()),
             Planned::Unresolved(refusal) => Err(refusal.clone()),
@@ -325,7 +358,7 @@ impl Relay {
         let mut characters = 0;
         let mut pieces = Vec::new();
         let mut parts = Vec::with_capacity(sent.len());
-        for Sent { sql, mut part, judged, .. } in sent {
+        for Sent { sql, mut part, judged, recoded, .. } in sent {
             if !text.is_empty() {
                 text.push_str("; ");
                 characters += 2;
@@ -337,7 +370,11 @@ impl Relay {
                 && part.fallible()
             {
                 let formats = Arc::new(Formats::same(plan.simple_formats()));
-                part.run = Some(self.begin_run(&plan, judgement, (compared, &pinned), &formats));
+                let run = self.begin_run(&plan, judgement, (compared, &pinned), &formats);
+                if recoded {
+                    self.recode_copy(run);
+                }
+                part.run = Some(run);
             }
             parts.push(part);
         }

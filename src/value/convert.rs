@@ -4,6 +4,7 @@ use super::{
     DataType, Format, Malformed, Style, ValueError, boolean, bytea, cast, datetime, float, inet, integer,
     interval, json, numeric, text, uuid,
 };
+use zeroize::Zeroizing;
 
 impl DataType {
     /// Reads a wire value that the client sent as type `sent` (from its declared OID; text of unknown type is
@@ -101,6 +102,31 @@ impl DataType {
             }
         }
         Ok(())
+    }
+
+    /// Appends the binary form of a value in text, for a column that is not sealed: what is read here is what the server
+    /// would read, whatever time zones it knows.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), also for spellings that PostgreSQL knows and this does not: relative dates, Julian days, numbers in
+    /// other bases. 0A000 for a `timestamptz` whose instant is the time zone database's to say, see
+    /// [`is_certain`](Self::is_certain). Part of the value may stand in `binary` then.
+    pub fn text_to_binary(&self, wire: &[u8], style: &Style, binary: &mut Vec<u8>) -> Result<(), ValueError> {
+        if *self == DataType::Timestamptz && datetime::names_zone(wire) {
+            return Err(ValueError::new("0A000", "time zone by name is not supported in a copy in binary"));
+        }
+        if self.is_verbatim(Format::Binary) {
+            return self.read_own(Format::Text, wire, style, binary);
+        }
+        let mut canonical = Zeroizing::new(Vec::with_capacity(wire.len() + 8));
+        self.read_own(Format::Text, wire, style, &mut canonical)?;
+        self.write(&canonical, Format::Binary, style, binary).map_err(|Malformed| ValueError::binary())
+    }
+
+    /// Whether no value in text that names no time zone depends on the time zone database.
+    pub fn is_certain(&self, style: &Style) -> bool {
+        *self != DataType::Timestamptz
+            || matches!(style.time_zone.as_str(), "UTC" | "GMT" | "Etc/UTC" | "Etc/GMT")
     }
 
     /// Appends the wire form of canonical bytes, exactly as PostgreSQL would print or send the value.

@@ -265,7 +265,16 @@ pub fn copy_columns(frame: &Frame) -> Result<usize, Violation> {
 
 /// `H`: text of so many columns is copied out.
 pub fn encode_copy_out(columns: usize) -> Frame {
-    let mut writer = Writer::new(COPY_OUT_RESPONSE);
+    encode_copy(COPY_OUT_RESPONSE, columns)
+}
+
+/// `G`: text of so many columns may be copied in.
+pub fn encode_copy_in(columns: usize) -> Frame {
+    encode_copy(COPY_IN_RESPONSE, columns)
+}
+
+fn encode_copy(tag: u8, columns: usize) -> Frame {
+    let mut writer = Writer::new(tag);
     writer.u8(0);
     writer.count(columns);
     (0..columns).for_each(|_| writer.i16(0));

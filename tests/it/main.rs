@@ -16,6 +16,7 @@ mod config;
 mod conversation;
 mod copied;
 mod copy;
+mod copy_recoded;
 mod corners;
 mod definitions;
 mod demo;

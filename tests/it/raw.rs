@@ -56,6 +56,8 @@ impl Raw {
     pub fn connect(port: u16) -> Raw {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        // As drivers do: else each message that follows another waits for an acknowledgement.
+        stream.set_nodelay(true).unwrap();
         Raw { stream, input: Vec::new(), output: BytesMut::new(), told: Vec::new() }
     }
 

@@ -6,11 +6,12 @@
 //! Deliberately absent: any encoding but UTF-8, messages, deciding anything.
 //!
 //! `stream` finds rows, `fields` finds and spells the fields of one, `seal` and `open` are the two ways; `lines` is the way
-//! out of what came as a query's rows.
+//! out of what came as a query's rows, `recode` the way in of what the server reads in binary.
 
 pub mod fields;
 pub mod lines;
 pub mod open;
+mod recode;
 pub mod seal;
 pub mod stream;
 

@@ -69,7 +69,7 @@ enum Next {
 }
 
 /// `PGCOPY\n\377\r\n\0` (`copyto.c`), before flags and the length of the extension.
-const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
+pub(super) const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 
 impl Stream {
     /// `row_bytes_max` bounds what waits. `csv_marker`: the server ends CSV at a line `\.`.

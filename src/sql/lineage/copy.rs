@@ -7,6 +7,7 @@
 use super::assign::assigned;
 use super::named::passed;
 use super::print::sealed_type_name;
+use super::recode;
 use super::scope::{Ctes, Entry, Found, Out, Scope};
 use super::{
     Analyst, Context, CopyColumn, CopyQuery, CopyRows, Effects, Lineage, LiteralSlot, Piece, Shape, Use,
@@ -82,7 +83,8 @@ fn copied_query(
     let mut lineage = analyst.finish(query, "copy", outputs, effects, declared)?;
     let around = wrap(&mut lineage, &copy.options);
     let query = (kind == "select" && !lineage.effects.writes && copy.options.are_usual()).then_some(around);
-    lineage.copy = Some(CopyRows { from: false, options: copy.options.clone(), columns, query });
+    lineage.copy =
+        Some(CopyRows { from: false, options: copy.options.clone(), columns, query, recoded: None });
     Ok(Some(lineage))
 }
 
@@ -151,7 +153,8 @@ fn copied_out(
     };
     // What is no plain table the server refuses to copy.
     let query = Some(query).filter(|_| relation.kind == RelationKind::Table && copy.options.are_usual());
-    lineage.copy = Some(CopyRows { from: false, options: copy.options.clone(), columns, query });
+    lineage.copy =
+        Some(CopyRows { from: false, options: copy.options.clone(), columns, query, recoded: None });
     Ok(lineage)
 }
 
@@ -208,12 +211,17 @@ fn copied_into(
     let condition =
         if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
     let (table, list, printed) = (qualified(relation), listed(names), options.printed());
+    let recoded = if copy.filter.is_none() && options.are_usual() {
+        recode::statement(relation, &columns, &format!("COPY {table} {list}"), exist)
+    } else {
+        None
+    };
     let copied = Piece::Text(format!("COPY {table} {list} FROM STDIN{printed}{condition}"));
     Ok(Lineage {
         pieces: std::iter::once(copied).chain(filter.pieces).collect(),
         literals: filter.literals,
         uses: analyst.uses.into_iter().chain(filter.uses).collect(),
-        copy: Some(CopyRows { from: true, options: options.clone(), columns, query: None }),
+        copy: Some(CopyRows { from: true, options: options.clone(), columns, query: None, recoded }),
         compared: filter.compared,
         ..passed("copy", String::new(), Effects { writes: true, ..Effects::default() })
     })
@@ -260,7 +268,8 @@ fn copied_fields(
                 return Err(Problem::not_understood(&format!("COPY into column {name} of sealed values")));
             }
         };
-        columns.push(CopyColumn { seal, ..column(Some(name), options) });
+        let recode = relation.column(name).and_then(recode::form).filter(|_| seal.is_none());
+        columns.push(CopyColumn { seal, recode, ..column(Some(name), options) });
     }
     Ok((columns, types))
 }
@@ -336,13 +345,14 @@ fn column(name: Option<&str>, options: &CopyOptions) -> CopyColumn {
     CopyColumn {
         name: name.map(str::to_owned),
         seal: None,
+        recode: None,
         force_quote: forced(&options.force_quote),
         force_null: forced(&options.force_null),
         force_not_null: forced(&options.force_not_null),
     }
 }
 
-fn qualified(relation: &Relation) -> String {
+pub(super) fn qualified(relation: &Relation) -> String {
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     format!("{}.{}", quoted(&relation.schema), quoted(&relation.name))
 }

@@ -32,6 +32,7 @@ mod parameter;
 pub(super) mod person;
 mod print;
 mod query;
+mod recode;
 mod relation;
 mod result;
 mod row;
@@ -60,7 +61,7 @@ pub(super) use named::{analyse_execute, fetched, renamed};
 pub use person::{PersonKey, PersonSlot, Persons};
 pub use result::{
     CopyColumn, CopyQuery, CopyRows, Effects, Lineage, LiteralSlot, Node, Opened, OpenedDefault,
-    OpenedDocument, Output, ParameterSlot, ParameterUse, Piece, Recipe, Use, UseDomain,
+    OpenedDocument, Output, ParameterSlot, ParameterUse, Piece, Recipe, Recode, Use, UseDomain,
 };
 
 /// Gives the expression that stands for a clear tagged column (printed as the second argument), `None` when it is

@@ -4,7 +4,7 @@
 
 use super::{CopyOptions, Definition, Persons};
 use crate::catalog::{Action, ColumnId, Domain};
-use crate::value::DataType;
+use crate::value::{DataType, Style};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -218,6 +218,8 @@ pub struct CopyRows {
     pub columns: Vec<CopyColumn>,
     /// For a COPY … TO that a query can stand for.
     pub query: Option<CopyQuery>,
+    /// For a COPY … FROM whose rows can go to the server in binary: the statement that says so.
+    pub recoded: Option<String>,
 }
 
 /// The query that gives the rows of a COPY … TO, which spells them as is usual.
@@ -229,6 +231,11 @@ pub enum CopyQuery {
 }
 
 impl CopyRows {
+    /// Whether what its values in text say is the same whatever time zones one knows, see [`DataType::is_certain`].
+    pub fn is_certain(&self, style: &Style) -> bool {
+        let mut recoded = self.columns.iter().filter_map(|column| column.recode);
+        recoded.all(|recode| !matches!(recode, Recode::Value(data_type) if !data_type.is_certain(style)))
+    }
     /// The query for the statement as sent.
     pub fn query<'s>(&'s self, sent: &'s str) -> Option<&'s str> {
         match self.query.as_ref()? {
@@ -238,6 +245,17 @@ impl CopyRows {
     }
 }
 
+/// How what COPY spells becomes the binary form of a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recode {
+    /// Both are the same bytes.
+    Same,
+    /// The same bytes behind this one.
+    Behind(u8),
+    /// It is read as a value of this type.
+    Value(DataType),
+}
+
 /// One field of a copied row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopyColumn {
@@ -245,6 +263,8 @@ pub struct CopyColumn {
     pub name: Option<String>,
     /// How its values are sealed on the way in.
     pub seal: Option<Recipe>,
+    /// How its values become binary on the way in, where they are not sealed; `None` where that is not known.
+    pub recode: Option<Recode>,
     pub force_quote: bool,
     pub force_null: bool,
     pub force_not_null: bool,

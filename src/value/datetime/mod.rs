@@ -44,9 +44,7 @@ impl Bad {
             Bad::Field => ValueError::new("22008", "date/time field value out of range"),
             Bad::Displacement => ValueError::new("22009", "time zone displacement out of range"),
             Bad::Zone => ValueError::new("22023", "time zone not recognized"),
-            Bad::Relative => {
-                ValueError::new("22007", "relative date/time input is not supported for sealed columns")
-            }
+            Bad::Relative => ValueError::new("22007", "relative date/time input is not supported"),
         }
     }
 }
@@ -104,6 +102,13 @@ pub(super) fn read_text(
         _ => canonical.extend_from_slice(&instant(data_type, &moment, style)?.to_be_bytes()),
     }
     Ok(())
+}
+
+/// Whether a text has words beyond those that every zone knows the same: a zone's name may be among them.
+pub(super) fn names_zone(text: &[u8]) -> bool {
+    const NO_ZONE: [&str; 8] = ["t", "z", "bc", "ad", "am", "pm", "infinity", "epoch"];
+    let words = text.split(|byte| !byte.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+    words.into_iter().any(|word| !NO_ZONE.iter().any(|known| word.eq_ignore_ascii_case(known.as_bytes())))
 }
 
 /// `1999-01-08`, which is the same day in every DateStyle: what most dates are, without the detour.
