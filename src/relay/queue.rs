@@ -268,6 +268,19 @@ impl Queue {
     pub(super) fn head(&self) -> Option<&Owed> {
         self.entries.front()
     }
+    /// The statement whose reply comes next, where all that is owed before it only prepares.
+    pub(super) fn next_part(&self) -> Option<&Part> {
+        let prepares = |owed: &&Owed| {
+            matches!(
+                owed.expect,
+                Expect::Parse { .. }
+                    | Expect::One(_)
+                    | Expect::DescribeStatement(_)
+                    | Expect::DescribePortal { .. }
+            )
+        };
+        self.entries.iter().find(|owed| !prepares(owed)).and_then(Owed::part)
+    }
     pub(super) fn head_mut(&mut self) -> Option<&mut Owed> {
         self.entries.front_mut()
     }

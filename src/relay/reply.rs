@@ -28,9 +28,10 @@ impl Relay {
             }
             let Some(tag) = self.backlog.tag() else { break };
             match self.gate() {
+                Gate::Waiting => break,
+                _ if self.precedes_waiting(tag) => break,
                 // Names and types of columns are no one's data.
                 _ if tag == backend::ROW_DESCRIPTION => {}
-                Gate::Waiting => break,
                 // A copy that the server reads ends by CopyFail.
                 Gate::Failed if !matches!(tag, backend::ERROR_RESPONSE | backend::COPY_IN_RESPONSE) => {
                     self.fail(&unrecorded())?;
@@ -57,6 +58,23 @@ impl Relay {
         }
         let run = head.part().and_then(|part| part.run).and_then(|run| self.runs.get(&run));
         run.map_or(Gate::Open, |run| run.gate)
+    }
+
+    /// Whether a message only prepares for a reply that a gate holds back: it leaves together with that, in one write.
+    fn precedes_waiting(&self, tag: u8) -> bool {
+        let prepares = matches!(
+            tag,
+            backend::PARSE_COMPLETE
+                | backend::BIND_COMPLETE
+                | backend::PARAMETER_DESCRIPTION
+                | backend::ROW_DESCRIPTION
+                | backend::NO_DATA
+        );
+        if !prepares || self.gates.is_empty() {
+            return false;
+        }
+        let run = self.queue.next_part().and_then(|part| part.run).and_then(|run| self.runs.get(&run));
+        run.is_some_and(|run| run.gate == Gate::Waiting)
     }
 
     /// Whether replies of the head reach the client.

@@ -7,7 +7,7 @@
 use super::stream::{Peer, PeerError, Stream};
 use bytes::{Buf, Bytes, BytesMut};
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,7 +22,7 @@ thread_local! {
     static ROOM: RefCell<BytesMut> = RefCell::default();
 }
 
-/// What is to be written, oldest first. The usual one piece is written from where it stands.
+/// What is to be written, oldest first. The usual one piece is written from where it stands, and what follows with it.
 #[derive(Default)]
 struct Output {
     first: Bytes,
@@ -40,12 +40,18 @@ impl Output {
             self.rest.extend_from_slice(&bytes);
         }
     }
-    /// The next bytes to write; empty when there are none.
-    fn next(&mut self) -> &mut Bytes {
+    /// All that there is, to be written at once.
+    fn pieces(&self) -> [IoSlice<'_>; 2] {
+        [IoSlice::new(&self.first), IoSlice::new(&self.rest)]
+    }
+    /// So many bytes were written.
+    fn written(&mut self, count: usize) {
+        let of_first = count.min(self.first.len());
+        self.first.advance(of_first);
+        self.rest.advance(count - of_first);
         if self.first.is_empty() {
             self.first = std::mem::take(&mut self.rest).freeze();
         }
-        &mut self.first
     }
 }
 
@@ -79,10 +85,16 @@ impl Side {
     pub(super) fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let before = self.waiting();
         while self.waiting() > 0 {
-            let next = self.output.next();
-            match Pin::new(&mut *self.stream).poll_write(context, next) {
+            let pieces = self.output.pieces();
+            // Most have one, and a plain write costs less.
+            let some = if self.output.rest.is_empty() {
+                Pin::new(&mut *self.stream).poll_write(context, &self.output.first)
+            } else {
+                Pin::new(&mut *self.stream).poll_write_vectored(context, &pieces)
+            };
+            match some {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => next.advance(count),
+                Poll::Ready(Ok(count)) => self.output.written(count),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => break,
             }
@@ -124,8 +136,7 @@ impl Side {
 
     /// Sends all that is owed, and says that it was the last.
     pub(super) async fn finish(&mut self) -> Result<(), PeerError> {
-        while self.waiting() > 0 {
-            let last = std::mem::take(self.output.next());
+        for last in [std::mem::take(&mut self.output.first), std::mem::take(&mut self.output.rest).freeze()] {
             self.stream.write_all(&last).await?;
         }
         // TLS has a word for the end, without which clients suspect that something was cut off.

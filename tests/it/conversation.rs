@@ -197,7 +197,35 @@ fn copied(world: &World, text: &str) -> String {
 }
 
 fn shown_copied(world: &World, data: &[u8]) -> String {
+    if let Some(rows) = shown_binary(world, data) {
+        return rows;
+    }
     shown_text(world, &String::from_utf8_lossy(data)).replace('\n', "⏎")
+}
+
+/// Data of a copy in binary, by the tuple: `binary | (1) {email a@x} | end`. Numbers are shown as numbers.
+fn shown_binary(world: &World, data: &[u8]) -> Option<String> {
+    let mut out = String::from("binary");
+    let mut rest = match data.strip_prefix(b"PGCOPY\n\xff\r\n\0") {
+        Some(rest) => rest.split_at_checked(8)?.1,
+        None => data,
+    };
+    while let Some((count, after)) = rest.split_first_chunk() {
+        rest = after;
+        let count = i16::from_be_bytes(*count);
+        out.push_str(if count < 0 { " | end" } else { " |" });
+        for _ in 0..count {
+            let (length, after) = rest.split_first_chunk()?;
+            let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+            let (value, after) = after.split_at_checked(length.unwrap_or(0))?;
+            rest = after;
+            let number = value.try_into().map(i64::from_be_bytes).map(|number| number.to_string());
+            let value = number.as_ref().map_or(value, |number| number.as_bytes());
+            let value = shown_value(world, length.map(|_| value));
+            out = format!("{out} {value}");
+        }
+    }
+    rest.is_empty().then_some(out)
 }
 
 /// The body of a CopyInResponse or CopyOutResponse: text, and so many columns.
