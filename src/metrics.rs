@@ -484,6 +484,13 @@ pub struct Connection {
     state: ConnectionState,
 }
 
+impl Metrics {
+    /// Connections to which a reply is owed.
+    pub fn active_connections(&self) -> i64 {
+        self.0.connections[ConnectionState::Active as usize].get()
+    }
+}
+
 impl Connection {
     /// Moves the connection to `state`.
     pub fn enter(&mut self, state: ConnectionState) {

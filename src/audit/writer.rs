@@ -1,4 +1,7 @@
-//! The log's writer: one thread that owns the file, and the handle that connections submit records through.
+//! The log's writer: one thread that sees to the file, and the handle that connections submit records through.
+//!
+//! A group is written by that thread, or by a connection's own ([`Log::write_here`]): two changes of thread cost about as much as
+//! the write itself, and who is alone gains nothing by them. Whoever writes holds the writer, and takes what waits only then.
 //!
 //! Guarantees: a [`Ticket`] is given only after the record is on disk (`fdatasync`, of the journal or the log itself); all records that wait are written
 //! together (group commit); records of one submitter keep their order; a signed checkpoint stands under all of them within a
@@ -17,7 +20,7 @@ use super::persons::Namer;
 use super::{AuditRecord, Fault, Ticket, Unrecorded};
 use appender::Appender;
 use disk::Disk;
-use queue::{Closing, Queue, Taken};
+use queue::{Awaited, Closing, Queue};
 use retire::Housekeeper;
 use std::fs::File;
 use std::path::PathBuf;
@@ -125,10 +128,12 @@ impl Message {
     }
 }
 
-/// What the handle and the writer's thread share.
+/// What the handle and the writer share.
 struct Shared {
     queue: Queue,
     behind: AtomicU64,
+    /// What a group usually takes of late, in nanoseconds; `u64::MAX`: nobody knows yet.
+    pace: AtomicU64,
     /// Lines of the log.
     lines: AtomicU64,
     /// Why writing fails now.
@@ -138,6 +143,7 @@ struct Shared {
 /// An open log. Dropping it writes what waits and ends the thread.
 pub struct Log {
     shared: Arc<Shared>,
+    writer: Arc<Mutex<Writer>>,
     origin: String,
     thread: Option<JoinHandle<()>>,
     repair: Option<Repair>,
@@ -181,6 +187,7 @@ impl Log {
         let shared = Shared {
             queue: Queue::new(queue),
             behind: AtomicU64::new(0),
+            pace: AtomicU64::new(u64::MAX),
             lines: AtomicU64::new(appender.end().chain.size),
             failing: Mutex::default(),
         };
@@ -188,8 +195,11 @@ impl Log {
         let namer = Namer::new(housekeeper.folder());
         let signed_at = Instant::now();
         let writer = Writer { appender, housekeeper, namer, shared: shared.clone(), watch, signed_at };
-        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
-        Ok(Log { shared, origin, thread: Some(thread), repair: None, _lock: None })
+        let writer = Arc::new(Mutex::new(writer));
+        let (theirs, its) = (writer.clone(), shared.clone());
+        let thread =
+            std::thread::Builder::new().name("audit".to_owned()).spawn(move || run(&theirs, &its))?;
+        Ok(Log { shared, writer, origin, thread: Some(thread), repair: None, _lock: None })
     }
 
     /// What [`open`](Self::open) had to put right.
@@ -202,6 +212,24 @@ impl Log {
         let (sender, receipt) = oneshot::channel();
         self.push(Message::Record(Box::new(record), Some(sender)));
         Receipt(receipt)
+    }
+
+    /// As [`submit`](Self::submit), for one who calls [`write_here`](Self::write_here) before it waits for the answer.
+    pub fn submit_here(&self, record: AuditRecord) -> Receipt {
+        let (sender, receipt) = oneshot::channel();
+        self.push_with(Message::Record(Box::new(record), Some(sender)), Queue::push_unseen);
+        Receipt(receipt)
+    }
+
+    /// Writes what waits, on this thread, where nobody else is writing; else, and where a group usually takes longer than
+    /// [`HERE_AT_MOST`], the writer's thread is told. `alone`: nobody else wants this thread meanwhile. Blocks for one group.
+    pub fn write_here(&self, alone: bool) {
+        let quick = self.shared.pace.load(Ordering::Relaxed) <= HERE_AT_MOST;
+        match self.writer.try_lock() {
+            Ok(mut writer) if alone && quick => writer.groups(),
+            // One whose holder panicked is the thread's to find out, which ends then.
+            Ok(_) | Err(_) => self.shared.queue.wake(),
+        }
     }
 
     /// Submits a record whose answer nobody waits for, in order with the caller's other records: it may reach the disk a
@@ -268,8 +296,16 @@ impl Log {
     }
 
     fn push(&self, message: Message) {
+        self.push_with(message, Queue::push);
+    }
+
+    fn push_with(
+        &self,
+        message: Message,
+        push: impl FnOnce(&Queue, Message) -> Result<(), (Message, Unrecorded)>,
+    ) {
         self.shared.behind.fetch_add(1, Ordering::Relaxed);
-        let Err((message, why)) = self.shared.queue.push(message) else { return };
+        let Err((message, why)) = push(&self.shared.queue, message) else { return };
         self.shared.behind.fetch_sub(1, Ordering::Relaxed);
         if let Message::Record(_, Some(sender)) = message {
             // Nobody may wait for it; then nobody needs the answer.
@@ -288,7 +324,7 @@ impl Drop for Log {
     }
 }
 
-/// The thread's side.
+/// What writes. Its thread holds it while it does, or another that writes in its place.
 struct Writer {
     appender: Appender,
     housekeeper: Housekeeper,
@@ -302,34 +338,46 @@ struct Writer {
 const SIGN_AFTER: Duration = Duration::from_millis(50);
 /// Records written at once.
 const GROUP_RECORDS: usize = 1024;
+/// What a group may usually take that is written on a connection's thread, in nanoseconds: so long others wait there.
+const HERE_AT_MOST: u64 = 500_000;
+
+/// The thread: writes what waits, signs, and keeps house.
+fn run(writer: &Mutex<Writer>, shared: &Shared) {
+    let _closing = Closing(&shared.queue);
+    // A writer that panicked elsewhere is in no state to go on.
+    let held = || writer.lock().ok();
+    let Some(mut first) = held() else { return };
+    first.keep_house();
+    if let (Err(why), Some(watch)) = (first.forget(), &first.watch.clone()) {
+        watch.untidy(&why.0);
+    }
+    let mut signed = first.appender.is_signed();
+    drop(first);
+    loop {
+        let awaited = shared.queue.wait(signed);
+        let Some(mut writer) = held() else { return };
+        match awaited {
+            Awaited::Messages => writer.groups(),
+            Awaited::Quiet | Awaited::End => writer.sign(),
+        }
+        if matches!(awaited, Awaited::End) {
+            return;
+        }
+        writer.keep_house();
+        signed = writer.appender.is_signed();
+    }
+}
 
 impl Writer {
-    fn run(mut self) {
-        let shared = self.shared.clone();
-        let _closing = Closing(&shared.queue);
-        self.keep_house();
-        if let (Err(why), Some(watch)) = (self.forget(), &self.watch.clone()) {
-            watch.untidy(&why.0);
-        }
+    /// Writes all that waits.
+    fn groups(&mut self) {
         let mut messages = Vec::new();
-        loop {
-            match shared.queue.take(&mut messages, self.appender.is_signed()) {
-                Taken::Messages => {
-                    while !messages.is_empty() {
-                        let rest = messages.split_off(messages.len().min(GROUP_RECORDS));
-                        self.group(&mut messages);
-                        messages = rest;
-                    }
-                    self.keep_house();
-                }
-                Taken::Quiet => {
-                    self.sign();
-                    self.keep_house();
-                }
-                Taken::Ended => break,
-            }
+        self.shared.queue.grab(&mut messages);
+        while !messages.is_empty() {
+            let rest = messages.split_off(messages.len().min(GROUP_RECORDS));
+            self.group(&mut messages);
+            messages = rest;
         }
-        self.sign();
     }
 
     /// A checkpoint under what has none.
@@ -416,8 +464,10 @@ impl Writer {
             Ok(answers) => {
                 self.note(None);
                 let recorded = answers.iter().filter(|answer| answer.is_ok()).count();
+                let took = started.elapsed();
+                self.pace(took);
                 if let Some(watch) = &self.watch {
-                    watch.appended(recorded as u64, started.elapsed());
+                    watch.appended(recorded as u64, took);
                 }
                 answers
             }
@@ -431,6 +481,19 @@ impl Writer {
             // Nobody may wait for it; it is on disk all the same.
             let _ = sender.map(|sender| sender.send(answer));
         }
+    }
+
+    /// Takes up how long a group took: the pace goes a sixteenth up or down, and so comes to what half of them take, however long
+    /// the longest are.
+    fn pace(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let usual = self.shared.pace.load(Ordering::Relaxed);
+        let now = match usual {
+            u64::MAX => took.max(16),
+            usual if took > usual => usual + usual / 16,
+            usual => usual - usual / 16,
+        };
+        self.shared.pace.store(now, Ordering::Relaxed);
     }
 
     /// Tries to write when writing failed before: a checkpoint alone is a good line.

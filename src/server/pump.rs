@@ -72,6 +72,8 @@ pub struct Pump {
     outdated: bool,
     /// Gated records that the log has not answered, oldest first.
     gates: VecDeque<Receipt>,
+    /// One of them was not yet seen to.
+    submitted: bool,
     /// What the ledger was asked, and for whom.
     asked_ledger: Vec<(Asker, oneshot::Receiver<Answer>)>,
     refreshing: Option<Pin<Box<dyn Future<Output = Arc<World>> + Send>>>,
@@ -113,6 +115,7 @@ impl Pump {
             outdated: false,
             database,
             gates: VecDeque::new(),
+            submitted: false,
             asked_ledger: Vec::new(),
             refreshing: None,
             closing: false,
@@ -196,10 +199,20 @@ impl Pump {
             heard |= self.poll_reads(context, &mut dry);
             if heard {
                 self.consume();
-            } else if !wrote {
+            } else if !wrote && !self.write_records() {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Has the log write what was submitted since this was asked last; whether something was. All that can be sent was, so the
+    /// database works meanwhile.
+    fn write_records(&mut self) -> bool {
+        let submitted = std::mem::take(&mut self.submitted);
+        if submitted {
+            self.shared.log.write_here(self.shared.metrics.active_connections() <= 1);
+        }
+        submitted
     }
 
     /// Ends the conversation where it should not go on: now, or between transactions.
@@ -415,7 +428,8 @@ impl Pump {
                         tracing::warn!(connection = self.number, user = record.user, "the glass was broken");
                     }
                     if gate {
-                        self.gates.push_back(self.shared.log.submit(*record));
+                        self.gates.push_back(self.shared.log.submit_here(*record));
+                        self.submitted = true;
                     } else {
                         self.shared.log.note(*record);
                     }

@@ -1,4 +1,4 @@
-//! What waits for the writer's thread: one queue, in the order of submission.
+//! What waits for the writer: one queue, in the order of submission.
 //!
 //! A record that somebody waits for wakes the writer; one that nobody waits for does not while the writer is busy or was a
 //! moment ago: it goes with the next group, or alone after [`LINGER`]. So a statement's outcome costs no group of its own.
@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// What the writer is to do.
-pub(super) enum Taken {
+pub(super) enum Awaited {
     Messages,
     /// Nothing has come for [`LINGER`].
     Quiet,
     /// Nothing is left, and no more will come.
-    Ended,
+    End,
 }
 
 /// How long a record that nobody waits for may wait for company. After a crash its statement shows as one without outcome.
@@ -53,9 +53,26 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes the writer where it should go to work now.
+    ///
     /// # Errors
     /// There is no room, or no writer; the message comes back.
     pub(super) fn push(&self, message: Message) -> Result<(), (Message, Unrecorded)> {
+        self.leave(message, true)
+    }
+
+    /// As [`push`](Self::push), for one who sees to it that the message is written: by [`grab`](Self::grab), or by
+    /// [`wake`](Self::wake). Should it not come to that, the writer finds it after [`LINGER`].
+    pub(super) fn push_unseen(&self, message: Message) -> Result<(), (Message, Unrecorded)> {
+        self.leave(message, false)
+    }
+
+    /// Has the writer look.
+    pub(super) fn wake(&self) {
+        self.filled.notify_one();
+    }
+
+    fn leave(&self, message: Message, seen: bool) -> Result<(), (Message, Unrecorded)> {
         let mut state = self.state();
         if state.closed {
             return Err((message, writer_ended()));
@@ -65,7 +82,7 @@ impl Queue {
         }
         let urgent = message.is_awaited();
         state.messages.push(message);
-        let wake = urgent && !state.urgent || state.asleep;
+        let wake = seen && urgent && !state.urgent || state.asleep;
         state.urgent |= urgent;
         state.asleep = false;
         drop(state);
@@ -100,9 +117,9 @@ impl Queue {
         self.emptied.notify_waiters();
     }
 
-    /// Moves what waits into `group`, which is empty, once somebody waits for it or it has waited long enough. `told_quiet`:
-    /// the writer has nothing to do in a quiet moment, and sleeps until something comes.
-    pub(super) fn take(&self, group: &mut Vec<Message>, told_quiet: bool) -> Taken {
+    /// Waits until somebody waits for a message, or one has waited long enough. `told_quiet`: the writer has nothing to do in a
+    /// quiet moment, and sleeps until something comes.
+    pub(super) fn wait(&self, told_quiet: bool) -> Awaited {
         let mut state = self.state();
         while !state.urgent && !state.closed {
             let (after, waited) =
@@ -115,7 +132,7 @@ impl Queue {
                 break;
             }
             if !told_quiet {
-                return Taken::Quiet;
+                return Awaited::Quiet;
             }
             state.asleep = true;
             while state.asleep && !state.closed {
@@ -124,15 +141,20 @@ impl Queue {
                 state = after;
                 if waited.timed_out() && state.asleep {
                     state.asleep = false;
-                    return Taken::Quiet;
+                    return Awaited::Quiet;
                 }
             }
         }
+        if state.closed && state.messages.is_empty() { Awaited::End } else { Awaited::Messages }
+    }
+
+    /// Moves what waits into `group`, which is empty. Only for who may write: else groups could overtake each other.
+    pub(super) fn grab(&self, group: &mut Vec<Message>) {
+        let mut state = self.state();
         std::mem::swap(group, &mut state.messages);
         state.urgent = false;
         drop(state);
         self.emptied.notify_waiters();
-        if group.is_empty() { Taken::Ended } else { Taken::Messages }
     }
 }
 

@@ -169,6 +169,68 @@ fn what_nobody_waits_for_goes_with_the_next_group_or_soon() {
     assert_eq!(disk.verify(), 5, "the end waits for it");
 }
 
+/// Whether an answer is there already.
+fn answered(receipt: &mut Receipt) -> bool {
+    receipt.0.try_recv().is_ok()
+}
+
+#[test]
+fn a_record_is_written_on_the_thread_that_asks_where_that_is_quick() {
+    let (log, disk) = start(None, 16);
+    // The first tells how long it takes; the writer lets go of the disk after it has answered.
+    block_on(log.record(record(0))).unwrap();
+    let paced = || log.shared.pace.store(1000, Ordering::Relaxed);
+    paced();
+    drop(log.writer.lock().unwrap());
+    let mut receipts = [log.submit_here(record(1)), log.submit_here(record(2))];
+    log.write_here(true);
+    assert!(receipts.iter_mut().all(answered));
+    // Its failure is told as the thread tells it, and does not last.
+    disk.platter().sync_fails = true;
+    let failed = log.submit_here(record(3));
+    log.write_here(true);
+    assert_eq!(block_on(failed), Err(Unrecorded("sync failed".to_owned())));
+    disk.platter().sync_fails = false;
+    // Where others wait, or a group takes long, or somebody else writes, the thread does it.
+    for (alone, pace, held) in [(false, 1000, false), (true, HERE_AT_MOST + 1, false), (true, 1000, true)] {
+        log.shared.pace.store(pace, Ordering::Relaxed);
+        let platter = disk.platter();
+        let mut receipt = log.submit_here(record(4));
+        let writer = held.then(|| log.writer.lock().unwrap());
+        log.write_here(alone);
+        assert!(!answered(&mut receipt), "{alone} {pace} {held}");
+        drop((writer, platter));
+        block_on(receipt).unwrap();
+    }
+    // Who does not ask is not forgotten.
+    paced();
+    block_on(log.submit_here(record(5))).unwrap();
+    assert_eq!((disk.verify(), log.behind()), (7, 0));
+}
+
+#[test]
+fn records_keep_their_order_whoever_writes_them() {
+    let (log, disk) = start(None, 4096);
+    let (log, many) = (&log, 200);
+    std::thread::scope(|scope| {
+        for submitter in 0..3 {
+            scope.spawn(move || {
+                let mut last = None;
+                for number in 0..many {
+                    log.shared.pace.store(1000, Ordering::Relaxed);
+                    log.note(record(number));
+                    let receipt = log.submit_here(record(number));
+                    log.write_here((number + submitter) % 3 > 0);
+                    let ticket = block_on(receipt).unwrap();
+                    assert!(last < Some(ticket.0), "{last:?} {ticket:?}");
+                    last = Some(ticket.0);
+                }
+            });
+        }
+    });
+    assert_eq!((disk.verify(), log.behind()), (3 * 2 * many as u64, 0));
+}
+
 /// What a watch was told.
 #[derive(Default)]
 struct Told(Mutex<Vec<String>>);

@@ -178,7 +178,9 @@ fn what_a_crash_left_half_done_is_finished() {
     // A next segment was written, and nothing renamed.
     fs::write(log.with_extension("jsonl.next"), "half a header").unwrap();
     place.write(TINY, 1);
-    assert_eq!((place.verify().unwrap().records, place.sealed()), (6, 1));
+    assert_eq!(place.verify().unwrap().records, 6);
+    // The new one is sealed, too, where its checkpoint came before the end: on a machine that is slow.
+    assert!((1..=2).contains(&place.sealed()), "{}", place.sealed());
     // The old one was renamed, the new one not.
     fs::rename(&log, log.with_extension("jsonl.next")).unwrap();
     place.write(TINY, 1);
