@@ -43,7 +43,7 @@ fn record() -> AuditRecord {
             shape: "select id, email, phone from public.customers where id = $1 order by id limit $2"
                 .to_owned(),
             purpose: Some("support".to_owned()),
-            uses: vec![used("public.customers.email"), used("public.customers.phone")],
+            uses: [used("public.customers.email"), used("public.customers.phone")].into(),
         },
     }
 }

@@ -401,7 +401,7 @@ fn record(statement: u64) -> AuditRecord {
             kind: "select".to_owned(),
             shape: shape.to_owned(),
             purpose: Some("support".to_owned()),
-            uses: vec![used("public.customers.email"), used("public.customers.phone")],
+            uses: [used("public.customers.email"), used("public.customers.phone")].into(),
         },
     }
 }

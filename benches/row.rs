@@ -25,6 +25,7 @@ use pgveil::crypto::{Cells, Ciphers};
 use pgveil::policy::{Disclosure, Principal};
 use pgveil::value::Style;
 use std::hint::black_box;
+use std::sync::Arc;
 
 const COLUMNS: &str = "SELECT id, email, note, name, id, born FROM customers";
 
@@ -48,7 +49,7 @@ fn opener(shop: &Shop, ciphers: &Ciphers, user: &str, withheld: bool, format: i1
     let plan = planned(shop, user, COLUMNS);
     let mut judgement =
         plan.judge(&shop.policy, &Principal::assumed(user.to_owned()), &circumstances()).unwrap();
-    for ruling in judgement.rulings.iter_mut().filter(|_| withheld) {
+    for ruling in Arc::make_mut(&mut judgement.rulings).iter_mut().filter(|_| withheld) {
         ruling.disclosure = Disclosure::withheld();
     }
     RowOpener::new(plan.columns.as_ref().unwrap(), &judgement, &Formats::same(&[format]), ciphers)

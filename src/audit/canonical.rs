@@ -389,7 +389,7 @@ fn read_event(fields: &mut Fields) -> Option<Event> {
             kind: fields.text("kind")?,
             shape: fields.text("shape")?,
             purpose: fields.text_or_null("purpose")?,
-            uses: fields.list("uses", read_use)?,
+            uses: fields.list("uses", read_use)?.into(),
         },
         "outcome" => Event::Outcome {
             statement: fields.unsigned("statement")?,

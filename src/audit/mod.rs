@@ -29,6 +29,7 @@ pub mod witness;
 pub mod writer;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One entry. Never a value: nothing here may come from a parameter or a cell, nor from a literal but the reason of `BreakGlass`.
@@ -92,7 +93,7 @@ pub enum Event {
         kind: String,
         shape: String,
         purpose: Option<String>,
-        uses: Vec<UsedColumn>,
+        uses: Arc<[UsedColumn]>,
     },
     /// How it ended.
     Outcome {

@@ -34,7 +34,8 @@ impl Event {
     /// The uses of columns that it speaks of.
     pub fn uses(&self) -> &[UsedColumn] {
         match self {
-            Event::Intent { uses, .. } | Event::Refused { uses, .. } => uses,
+            Event::Intent { uses, .. } => uses,
+            Event::Refused { uses, .. } => uses,
             _ => &[],
         }
     }

@@ -90,7 +90,7 @@ impl StatementPlan {
                     .detail("What the policy shows of a column changed since the statement was prepared."));
             }
         }
-        Ok(Judgement { rulings })
+        Ok(Judgement { rulings: rulings.into() })
     }
 }
 

@@ -167,7 +167,7 @@ pub struct Ruling {
 /// The outcome of judging a plan now: one ruling for each use, all allowing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    pub rulings: Vec<Ruling>,
+    pub rulings: Arc<[Ruling]>,
 }
 
 impl StatementPlan {

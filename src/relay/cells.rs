@@ -64,7 +64,7 @@ impl From<cell::CellFault> for Fault {
 /// Those of `compared` that a ruling of the judgement makes an oracle of.
 pub(super) fn under_oracle(compared: Compared, plan: &StatementPlan, judgement: &Judgement) -> Compared {
     let is_oracle = |label: &str| {
-        plan.uses.iter().zip(&judgement.rulings).any(|(used, ruling)| {
+        plan.uses.iter().zip(judgement.rulings.iter()).any(|(used, ruling)| {
             ruling.oracle && used.action == Action::Compare && used.domain.0.label == label
         })
     };

@@ -8,12 +8,12 @@ use super::errors::Positions;
 use super::queue::{Class, Expect, Owed, Part, Role};
 use super::renew::Told;
 use super::run::{Run, check_comparisons};
-use super::statement::{self, Bound, Decided, Judged, Portal, Prepared, Undo};
+use super::statement::{self, Bound, Decided, Portal, Prepared, Undo};
 use super::{Held, Relay, fence, kinds};
 use crate::cell::Formats;
 use crate::cell::describe::declared_upstream;
 use crate::cell::person;
-use crate::plan::{Effects, Judgement, Local, Pass, Planned, Reason, Refusal, Script, StatementPlan};
+use crate::plan::{Effects, Local, Pass, Planned, Reason, Refusal, Script, StatementPlan};
 use crate::wire::backend::{BIND_COMPLETE, CLOSE_COMPLETE, TransactionStatus};
 use crate::wire::frontend::{self, Bind, Parse, Target};
 use crate::wire::{Frame, Violation};
@@ -214,8 +214,7 @@ impl Relay {
         prepared: &Prepared,
         bind: &Bind<'_>,
     ) -> Result<(Frame, Bound), Refusal> {
-        let circumstances = self.session.circumstances(self.now);
-        let judgement = plan.judge(&self.world.policy, &self.session.principal, &circumstances)?;
+        let judged = self.judge(plan)?;
         let asked = &bind.result_formats;
         // A COPY spells its rows itself.
         let columns = plan.columns.as_deref().filter(|_| plan.copy.is_none());
@@ -224,8 +223,8 @@ impl Relay {
         let sealed = self.seal_parameters(plan, &prepared.declared, bind)?;
         let mut compared = sealed.compared;
         compared.extend(prepared.compared.iter().cloned());
-        let compared = cells::under_oracle(compared, plan, &judgement);
-        check_comparisons(plan, &judgement, &compared)?;
+        let compared = cells::under_oracle(compared, plan, &judged.judgement);
+        check_comparisons(plan, &judged.judgement, &compared)?;
         let frame = Bind {
             portal: bind.portal,
             statement: &prepared.server_name,
@@ -233,8 +232,6 @@ impl Relay {
             parameters: sealed.values.iter().map(Option::as_deref).collect(),
             result_formats: formats.server().to_vec(),
         };
-        let generation = self.world.generation;
-        let judged = Judged { generation, circumstances, judgement };
         let asked = (prepared.declared.as_slice(), Some(bind));
         let pinned = person::pinned(plan, &prepared.text, asked, &self.session.style, &self.world.ciphers);
         Ok((frame.encode(), Bound { formats: Arc::new(formats), compared, pinned, judged }))
@@ -374,32 +371,25 @@ impl Relay {
         let (formats, compared) = (bound.formats.clone(), bound.compared.clone());
         let pinned = bound.pinned.clone();
         let continued = portal.run;
-        let judgement = self.judge_again(&plan, &bound.judged)?;
+        let at_bind = bound.judged.clone();
+        let judged = self.judge_again(&at_bind)?;
+        let judgement = &judged.judgement;
         if plan.uses.is_empty() {
             return Ok(Some((held, None)));
         }
         if let Some(run) = continued {
-            let changes = |run: &Run| run.judgement != judgement;
+            let changes = |run: &Run| run.judgement != *judgement;
             if self.runs.get(&run).is_some_and(changes) {
                 return Err(Refusal::changed());
             }
             return Ok(Some((held, continued)));
         }
-        let toll = self.toll([(&*plan, &judgement, &compared)]);
+        let toll = self.toll([(&*plan, judgement, &compared)]);
         if !self.paid(toll.as_ref(), held.answer.take())? {
             self.held = Some(held);
             return Ok(None);
         }
-        Ok(Some((held, Some(self.begin_run(&plan, judgement, (compared, &pinned), &formats)))))
-    }
-
-    /// Judges a plan as of now: as at its Bind while nothing is another that this hangs on.
-    fn judge_again(&self, plan: &StatementPlan, at_bind: &Judged) -> Result<Judgement, Refusal> {
-        let Judged { generation, circumstances, judgement } = at_bind;
-        if *generation == self.world.generation && *circumstances == self.session.circumstances(self.now) {
-            return Ok(judgement.clone());
-        }
-        self.judge(plan)
+        Ok(Some((held, Some(self.begin_run(&plan, &judged, (compared, &pinned), &formats)))))
     }
 
     /// A cursor that SQL declared, as FETCH reads it; or nothing: the server knows.
@@ -411,15 +401,16 @@ impl Relay {
         let fetch = fetch(name);
         let answer = held.answer.take();
         let sent = match self.plan(&fetch, &[]).statements.as_slice() {
-            [Planned::Plan(plan)] => self.judge(plan).and_then(|judgement| {
-                let compared = cells::under_oracle(plan.compared.clone(), plan, &judgement);
-                check_comparisons(plan, &judgement, &compared)?;
-                let toll = self.toll([(&**plan, &judgement, &compared)]);
+            [Planned::Plan(plan)] => self.judge(plan).and_then(|judged| {
+                let judgement = &judged.judgement;
+                let compared = cells::under_oracle(plan.compared.clone(), plan, judgement);
+                check_comparisons(plan, judgement, &compared)?;
+                let toll = self.toll([(&**plan, judgement, &compared)]);
                 let paid = self.paid(toll.as_ref(), answer)?;
                 part.plan = Some(plan.clone());
                 if paid && part.fallible() {
                     let formats = Arc::default();
-                    part.run = Some(self.begin_run(plan, judgement, (compared, &vec![]), &formats));
+                    part.run = Some(self.begin_run(plan, &judged, (compared, &vec![]), &formats));
                 }
                 Ok(paid)
             }),

@@ -19,6 +19,7 @@ mod errors;
 mod extended;
 mod failed;
 mod fence;
+mod judge;
 mod kinds;
 pub mod ledger;
 mod named;
@@ -44,7 +45,7 @@ use crate::audit::{AuditRecord, Unrecorded};
 use crate::catalog::Catalog;
 use crate::crypto::{Ciphers, Random};
 use crate::metrics::Metrics;
-use crate::plan::{Judgement, Refusal, Script, StatementPlan};
+use crate::plan::Script;
 use crate::policy::budget::Budgets;
 use crate::policy::{Memberships, Policy, Principal};
 use crate::wire::backend::{self, ErrorFields, TransactionStatus};
@@ -181,6 +182,8 @@ pub struct Relay {
     /// Disclosing statements that have not ended, by their number.
     runs: HashMap<u64, run::Run>,
     spare: Option<run::Spare>,
+    /// What was judged last.
+    judged: Option<Arc<judge::Judged>>,
     described: Option<cells::Described>,
     /// The runs' records that the log has not answered, oldest first.
     gates: VecDeque<u64>,
@@ -238,6 +241,7 @@ impl Relay {
             namings: named::Namings::new(),
             runs: HashMap::new(),
             spare: None,
+            judged: None,
             described: None,
             gates: VecDeque::new(),
             statement: 0,
@@ -402,12 +406,6 @@ impl Relay {
             }
         }
         script
-    }
-
-    /// Judges a plan under what is true now.
-    fn judge(&self, plan: &StatementPlan) -> Result<Judgement, Refusal> {
-        let circumstances = self.session.circumstances(self.now);
-        plan.judge(&self.world.policy, &self.session.principal, &circumstances)
     }
 
     /// Hands the steps over; a violation ends the conversation with FATAL.

@@ -5,10 +5,11 @@
 
 use super::cells::Compared;
 use super::copy::CopyRun;
+use super::judge::Judged;
 use super::spending::{Parked, Spending};
 use super::{Now, Relay, Step};
 use crate::audit::persons::{PERSONS_MAX, Persons};
-use crate::audit::{Event, Unrecorded, UsedColumn};
+use crate::audit::{Event, Unrecorded};
 use crate::catalog::Action;
 use crate::cell::person::{Found, Pinned};
 use crate::cell::{self, Formats, PersonFinder, RowOpener};
@@ -140,34 +141,28 @@ impl Relay {
     pub(super) fn begin_run(
         &mut self,
         plan: &Arc<StatementPlan>,
-        judgement: Judgement,
+        judged: &Judged,
         (compared, pinned): (Compared, &Pinned),
         formats: &Arc<Formats>,
     ) -> u64 {
-        let opener = self.opener(plan, &judgement, formats);
+        let judgement = &judged.judgement;
+        let opener = self.opener(plan, judgement, formats);
         self.statement += 1;
         let statement = self.statement;
-        let uses = plan.uses.iter().zip(&judgement.rulings).map(|(used, ruling)| UsedColumn {
-            column: used.column_name(),
-            label: used.domain.0.label.clone(),
-            action: used.action.name().to_owned(),
-            rule: ruling.rule.as_ref().map(|rule| rule.name.to_string()).unwrap_or_default(),
-            disclosure: ruling.disclosure.name().into_owned(),
-        });
         let event = Event::Intent {
             statement,
             kind: plan.kind.to_owned(),
             shape: plan.shape.clone(),
             purpose: self.session.purpose.now().map(str::to_owned),
-            uses: uses.collect(),
+            uses: judged.uses(),
         };
         self.record(event, true);
         self.gates.push_back(statement);
         let user = self.session.principal.user();
-        let spending = Spending::of_reads(&judgement, &self.session.budgets, user);
-        let violation = if plan.effects.writes { self.oracles(&judgement) } else { None };
-        let copy = self.copy_run(plan, &judgement, formats);
-        let finder = self.finder(plan, &judgement, pinned, formats);
+        let spending = Spending::of_reads(judgement, &self.session.budgets, user);
+        let violation = if plan.effects.writes { self.oracles(judgement) } else { None };
+        let copy = self.copy_run(plan, judgement, formats);
+        let finder = self.finder(plan, judgement, pinned, formats);
         let cursor =
             plan.cursor.as_ref().and_then(|name| self.namings.get(&(NameKind::Cursor, name.clone())));
         let cursor = cursor.map(|naming| naming.rows.clone());
@@ -177,7 +172,7 @@ impl Relay {
             parked: None,
             violation,
             plan: plan.clone(),
-            judgement,
+            judgement: judgement.clone(),
             formats: formats.clone(),
             ciphers: self.world.ciphers.clone(),
             gate: Gate::Waiting,
@@ -241,7 +236,7 @@ impl Relay {
         let Some(mut run) = self.runs.remove(&statement) else { return };
         let persons = run.persons();
         // A unique violation tells that the value is there: under an oracle it is a comparison.
-        let oracle = run.plan.uses.iter().zip(&run.judgement.rulings).find(|(_, ruling)| ruling.oracle);
+        let oracle = run.plan.uses.iter().zip(run.judgement.rulings.iter()).find(|(_, ruling)| ruling.oracle);
         if sqlstate == "23505"
             && let Some((used, _)) = oracle
         {

@@ -7,13 +7,14 @@
 use super::cells::{self, Compared};
 use super::convert::{Conversion, Rest};
 use super::errors::{Piece, Positions};
+use super::judge::Judged;
 use super::ledger::Answer;
 use super::queue::{Class, Expect, Owed, Part, QueryReply, Role};
 use super::run::check_comparisons;
 use super::{Held, Relay, fence, kinds};
 use crate::cell::Formats;
 use crate::cell::person::{self, Pinned};
-use crate::plan::{ColumnSlot, Effects, Judgement, Local, Planned, Reason, Refusal, Script};
+use crate::plan::{ColumnSlot, Effects, Local, Planned, Reason, Refusal, Script};
 use crate::value::Style;
 use crate::wire::backend::TransactionStatus;
 use crate::wire::{Violation, frontend};
@@ -25,7 +26,7 @@ pub(super) struct Sent {
     pub(super) sql: String,
     pub(super) part: Part,
     /// For a plan: what judging it said, what it compares under an oracle, and whom it names.
-    pub(super) judged: Option<(Judgement, Compared, Pinned)>,
+    pub(super) judged: Option<(Arc<Judged>, Compared, Pinned)>,
     /// It is the query of a COPY, whose rows are spelled here.
     pub(super) for_copy: bool,
     /// It is a COPY whose rows the client spells otherwise than the server reads them.
@@ -262,8 +263,8 @@ impl Relay {
     /// Counts what statements compare before they are sent; as `paid`.
     pub(super) fn paid_for(&mut self, sent: &[Sent], answer: Option<Answer>) -> Result<bool, Refusal> {
         let judged = sent.iter().filter_map(|sent| {
-            let (judgement, compared, _) = sent.judged.as_ref()?;
-            Some((&**sent.part.plan.as_ref()?, judgement, compared))
+            let (judged, compared, _) = sent.judged.as_ref()?;
+            Some((&**sent.part.plan.as_ref()?, &judged.judgement, compared))
         });
         let toll = self.toll(judged);
         self.paid(toll.as_ref(), answer)
@@ -310,10 +311,10 @@ impl Relay {
         let (_, offset) = self::own(text, span);
         match planned {
             Planned::Plan(plan) => {
-                let judgement = self.judge(plan)?;
+                let judged = self.judge(plan)?;
                 let (sql, compared) = self.seal_literals(plan, text)?;
-                let compared = cells::under_oracle(compared, plan, &judgement);
-                check_comparisons(plan, &judgement, &compared)?;
+                let compared = cells::under_oracle(compared, plan, &judged.judgement);
+                check_comparisons(plan, &judged.judgement, &compared)?;
                 let class = if plan.effects.writes { Class::Writes } else { Class::Reads };
                 let mut part = Part::passing(plan.kind, class, plan.effects);
                 part.plan = Some(plan.clone());
@@ -323,7 +324,7 @@ impl Relay {
                 Ok(Sent {
                     sql,
                     part,
-                    judged: Some((judgement, compared, pinned)),
+                    judged: Some((judged, compared, pinned)),
                     for_copy: false,
                     recoded: false,
                 })
@@ -366,11 +367,11 @@ impl Relay {
             pieces.extend(part.positions.shifted(characters));
             characters += sql.chars().count();
             text.push_str(&sql);
-            if let (Some(plan), Some((judgement, compared, pinned))) = (part.plan.clone(), judged)
+            if let (Some(plan), Some((judged, compared, pinned))) = (part.plan.clone(), judged)
                 && part.fallible()
             {
                 let formats = Arc::new(Formats::same(plan.simple_formats()));
-                let run = self.begin_run(&plan, judgement, (compared, &pinned), &formats);
+                let run = self.begin_run(&plan, &judged, (compared, &pinned), &formats);
                 if recoded {
                     self.recode_copy(run);
                 }

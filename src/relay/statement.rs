@@ -5,12 +5,12 @@
 
 use super::cells::Compared;
 use super::errors::Positions;
+use super::judge::Judged;
 use super::queue::Class;
 use super::renew::Told;
 use crate::cell::Formats;
 use crate::cell::person::Pinned;
-use crate::plan::{Judgement, Local, Pass, StatementPlan};
-use crate::policy::Circumstances;
+use crate::plan::{Local, Pass, StatementPlan};
 use crate::wire::backend::ErrorFields;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::borrow::Cow;
@@ -87,14 +87,7 @@ pub(super) struct Bound {
     pub(super) compared: Compared,
     /// Whom it names by constants.
     pub(super) pinned: Pinned,
-    pub(super) judged: Judged,
-}
-
-/// What judging a plan said, and all that it was said of: while these are the same, so is what would be said.
-pub(super) struct Judged {
-    pub(super) generation: u64,
-    pub(super) circumstances: Circumstances,
-    pub(super) judgement: Judgement,
+    pub(super) judged: Arc<Judged>,
 }
 
 /// How to put our tables back when the server skipped a message.

@@ -51,7 +51,7 @@ pub fn record(user: &str, connection: u64, statement: u64) -> AuditRecord {
             kind: "select".to_owned(),
             shape: "select email from customers where id = $1".to_owned(),
             purpose: None,
-            uses: vec![used],
+            uses: [used].into(),
         },
     }
 }

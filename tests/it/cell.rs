@@ -386,7 +386,7 @@ fn read(
 ) -> (Released, Vec<Vec<Option<Vec<u8>>>>) {
     let plan = planned(shop, user, "SELECT email, id, born FROM customers");
     let mut judgement = plan.judge(&shop.policy, &Principal::assumed(user.into()), &circumstances()).unwrap();
-    for ruling in &mut judgement.rulings {
+    for ruling in std::sync::Arc::make_mut(&mut judgement.rulings) {
         ruling.disclosure = disclosure.unwrap_or(ruling.disclosure);
     }
     let mut opener =

@@ -33,7 +33,7 @@ pub(in crate::audit) fn samples() -> Vec<AuditRecord> {
             kind: "select".to_owned(),
             shape: "select email from customers\n\twhere id = $1 -- \u{7f} ünïcode 😀".to_owned(),
             purpose: Some("support".to_owned()),
-            uses: uses.clone(),
+            uses: uses.clone().into(),
         },
         Event::Outcome {
             statement: 1,
