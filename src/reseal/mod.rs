@@ -12,6 +12,7 @@
 //! Deliberately absent: the proxies. They need not know: a stale plan names a type that is gone.
 
 mod carry;
+pub mod copy;
 pub mod dependents;
 pub mod fill;
 pub mod in_use;
@@ -76,6 +77,11 @@ pub enum Progress {
     Filling {
         done: u64,
         total: u64,
+    },
+    /// Indexes of a copy, of so many.
+    Building {
+        done: usize,
+        total: usize,
     },
     /// Rows that were written meanwhile and wait for their cells.
     CatchingUp {
