@@ -5,6 +5,7 @@
 
 use super::dependents::{Dependents, dependents};
 use super::fill::{Filler, fillers};
+use super::indexes::{Fate, Index};
 use super::pace::Pace;
 use super::rehearse::{Rehearsal, rehearse};
 use super::spec::{Names, Spec};
@@ -303,8 +304,16 @@ impl<'a> Work<'a> {
         found: &Dependents,
         report: &mut dyn FnMut(Progress),
     ) -> Result<(), Failure> {
+        // Indexes come and go while it takes its time.
+        let mut now = dependents(&self.client, &conversion.spec).await?.indexes;
+        for index in &mut now {
+            let lost = |other: &Index| other.sql == index.sql && other.fate == Fate::Lost;
+            if found.indexes.iter().any(lost) {
+                index.fate = Fate::Lost;
+            }
+        }
         for filler in fillers {
-            filler.build(&mut self.client, &conversion.spec, found, report).await?;
+            filler.build(&mut self.client, &conversion.spec, &now, report).await?;
         }
         Ok(())
     }
@@ -363,7 +372,7 @@ impl<'a> Work<'a> {
         options: &Options,
         report: &mut dyn FnMut(Progress),
     ) -> Result<(), Failure> {
-        let lost = found.indexes.iter().filter(|index| index.fate == super::indexes::Fate::Lost);
+        let lost = found.indexes.iter().filter(|index| index.fate == Fate::Lost);
         let lost: Vec<String> = lost.map(|index| index.sql.clone()).collect();
         let swap = Swap {
             conversion: conversion.id,

@@ -3,7 +3,6 @@
 //! Guarantees: one that is there is whole, for it is built in one transaction, so that any start goes on; what is built is
 //! what the table has now. Deliberately absent: constraints over them, which the swap adds.
 
-use super::super::dependents::Dependents;
 use super::super::fill::Filler;
 use super::super::indexes::{Fate, Index};
 use super::super::spec::Spec;
@@ -125,7 +124,7 @@ impl Filler<'_> {
         &self,
         client: &mut Client,
         spec: &Spec,
-        found: &Dependents,
+        indexes: &[Index],
         report: &mut dyn FnMut(Progress),
     ) -> Result<(), Failure> {
         if self.table.copy.is_none() {
@@ -133,7 +132,7 @@ impl Filler<'_> {
         }
         // Where the server can tell: an index that a killed process began does not keep the next one waiting.
         let _ = client.batch_execute("SET client_connection_check_interval = '1s'").await;
-        let planned = planned(client, spec, self, &found.indexes).await?;
+        let planned = planned(client, spec, self, indexes).await?;
         let copy = self.names.copy_sql();
         let mut there = there(client, &copy).await?;
         let missing: Vec<&Planned> = planned.iter().filter(|index| !there.contains(&index.built)).collect();
