@@ -29,6 +29,13 @@ pub struct View {
     pub after: Vec<String>,
 }
 
+impl View {
+    /// `schema.name` in SQL.
+    pub(super) fn sql(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+    }
+}
+
 /// A constraint, trigger or default: how it goes, and how it comes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {

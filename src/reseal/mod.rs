@@ -6,6 +6,9 @@
 //! for the rest, and gives the columns their new type with the shadow's cells; what depends on them ([`dependents`]) is
 //! dropped and made again in it, and so is the old type, so that no plan made before still works.
 //!
+//! Where the lock would be held for too long, the tables are copied instead ([`copy`]): the same batches, notes and phases, and
+//! a swap in which the copies take the tables' places.
+//!
 //! Guarantees: until the swap commits the table is as it was, and afterwards every row is converted; all state is in the
 //! database ([`state`]) and moves with the data in one transaction, so that a conversion may be killed at any moment and
 //! started again; nothing is converted when a value does not fit; no message holds a value of a tagged column.

@@ -56,9 +56,10 @@ const ATTEMPTS_MAX: u32 = 200;
 const VERIFY_ROWS: u64 = 2_000;
 
 /// Settings of a connection that converts: names are written whole, nothing of the database's or role's defaults counts.
+/// Plans with what is switched off look expensive, and would be compiled each time.
 const SESSION: &str = "SET search_path = ''; SET default_transaction_isolation = 'read committed'; \
      SET default_transaction_read_only = off; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
-     SET lock_timeout = 0; SET row_security = off; SET DateStyle = 'ISO, MDY'";
+     SET lock_timeout = 0; SET row_security = off; SET jit = off; SET DateStyle = 'ISO, MDY'";
 
 impl<'a> Work<'a> {
     /// Makes `client`, an administrator's, ready.
@@ -246,6 +247,9 @@ impl<'a> Work<'a> {
             self.fill(&conversion, &fillers, options, report).await?;
             let mut found = None;
             if conversion.spec.is_copied() {
+                for filler in &fillers {
+                    filler.fill_gaps(&mut self.client, options.batch_rows).await?.refuse()?;
+                }
                 let rehearsed = self.allowed_now(&conversion.spec, options).await?;
                 self.build(&conversion, &fillers, found.insert(rehearsed), report).await?;
             }

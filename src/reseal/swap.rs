@@ -94,6 +94,11 @@ impl Swap<'_> {
             ))
             .hint("Try when there is less load, or allow more by --max-lock.");
         }
+        if failure.is(&["2BP01"]) {
+            return failure.hint(
+                "Something was made of it a moment ago: run pgveil reseal start again, which goes on from here and sees it.",
+            );
+        }
         failure
     }
 

@@ -164,50 +164,66 @@ pub(super) struct Definition {
     pub(super) last: Vec<String>,
 }
 
-/// Reads it. The numbers of identity columns stand still from now on.
+/// What a query asks of this table.
+fn said(query: &str, table: &Table, copy: &str, lost: &[u32]) -> String {
+    let lost: Vec<String> = lost.iter().map(u32::to_string).collect();
+    let converted: Vec<String> = table.columns.iter().map(|column| literal(&column.name)).collect();
+    query
+        .replace("@oid", &format!("{}::oid", table.oid))
+        .replace("@table", &literal(&table.sql()))
+        .replace("@copy", &literal(copy))
+        .replace("@converted", &format!("ARRAY[{}]::text[]", converted.join(", ")))
+        .replace("@lost", &format!("'{{{}}}'::oid[]", lost.join(",")))
+}
+
+/// Reads it.
 pub(super) async fn read(
     client: &impl GenericClient,
     table: &Table,
     copy: &str,
     lost: &[u32],
 ) -> Result<Definition, Failure> {
-    let lost: Vec<String> = lost.iter().map(u32::to_string).collect();
-    let converted: Vec<String> = table.columns.iter().map(|column| literal(&column.name)).collect();
-    let said = |query: &str| {
-        query
-            .replace("@oid", &format!("{}::oid", table.oid))
-            .replace("@table", &literal(&table.sql()))
-            .replace("@copy", &literal(copy))
-            .replace("@converted", &format!("ARRAY[{}]::text[]", converted.join(", ")))
-            .replace("@lost", &format!("'{{{}}}'::oid[]", lost.join(",")))
-    };
     let mut definition = Definition::default();
     for (queries, found) in [
         (&BEFORE[..], &mut definition.before),
         (&AFTER[..], &mut definition.after),
         (&LAST[..], &mut definition.last),
     ] {
-        let parts: Vec<String> = (queries.iter().enumerate())
-            .map(|(place, query)| format!("SELECT {place} AS place, q.* FROM ({}) AS q(said)", said(query)))
+        let asked = queries.iter().map(|query| said(query, table, copy, lost)).enumerate();
+        let parts: Vec<String> = asked
+            .map(|(place, query)| format!("SELECT {place} AS place, q.* FROM ({query}) AS q(said)"))
             .collect();
         let query = format!("SELECT s.said FROM ({}) s ORDER BY s.place", parts.join(" UNION ALL "));
         for row in client.query(&query, &[]).await? {
             found.push(row.try_get(0)?);
         }
     }
-    let mut sequences = Vec::new();
-    for row in client.query(&said(IDENTITIES), &[]).await? {
-        let (name, cache): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
-        // Changes nothing, and lets nobody take a number before the transaction ends.
-        client.batch_execute(&format!("ALTER SEQUENCE {name} CACHE {cache}")).await?;
-        let at = client.query_one(&format!("SELECT last_value, is_called FROM {name}"), &[]).await?;
-        let (value, called): (i64, bool) = (at.try_get(0)?, at.try_get(1)?);
-        if !row.try_get::<_, bool>(3)? {
-            sequences.push(row.try_get(2)?);
-        }
-        sequences.push(row.try_get(4)?);
-        sequences.push(format!("SELECT pg_catalog.setval({}, {value}, {called})", literal(&name)));
-    }
-    definition.after.splice(1..1, sequences);
     Ok(definition)
+}
+
+impl Definition {
+    /// Takes over where the sequences of identity columns are: they stand still from now on.
+    pub(super) async fn stop_sequences(
+        &mut self,
+        client: &impl GenericClient,
+        table: &Table,
+        copy: &str,
+    ) -> Result<(), Failure> {
+        let mut sequences = Vec::new();
+        for row in client.query(&said(IDENTITIES, table, copy, &[]), &[]).await? {
+            let (name, cache): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+            // Changes nothing, and lets nobody take a number before the transaction ends.
+            client.batch_execute(&format!("ALTER SEQUENCE {name} CACHE {cache}")).await?;
+            let at = client.query_one(&format!("SELECT last_value, is_called FROM {name}"), &[]).await?;
+            let (value, called): (i64, bool) = (at.try_get(0)?, at.try_get(1)?);
+            if !row.try_get::<_, bool>(3)? {
+                sequences.push(row.try_get(2)?);
+            }
+            sequences.push(row.try_get(4)?);
+            sequences.push(format!("SELECT pg_catalog.setval({}, {value}, {called})", literal(&name)));
+        }
+        // After the owner, whose they become with the table.
+        self.after.splice(1..1, sequences);
+        Ok(())
+    }
 }

@@ -8,7 +8,7 @@ use super::super::dependents::Dependents;
 use super::super::indexes::Fate;
 use super::super::spec::Table;
 use super::super::swap::{FENCE_TIMEOUT, Outcome, Swap, default};
-use super::build::{is_built, planned};
+use super::build::{Planned, is_built, planned};
 use super::definition::{self, Definition};
 use crate::catalog::build::SCHEMA;
 use crate::server::fence::LOCK;
@@ -29,6 +29,25 @@ const LOCKED: &str = "\
     WHERE c.oid = ANY ($1) OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.contype = 'f' AND k.conparentid = 0 \
       AND ((k.conrelid = c.oid AND k.confrelid = ANY ($1)) OR (k.confrelid = c.oid AND k.conrelid = ANY ($1)))) \
     ORDER BY 1";
+
+/// Longest wait for the lock that holds definitions still: long enough for an autovacuum to give way.
+const STILL_TIMEOUT: &str = "3s";
+
+/// What grants change, of which no lock keeps anybody: the rows that hold them.
+async fn rights(
+    transaction: &Transaction<'_>,
+    tables: &[u32],
+    views: &[String],
+) -> Result<Option<String>, Failure> {
+    let query = "\
+        WITH relation AS (SELECT r.oid FROM pg_catalog.unnest($1::oid[]) AS r(oid) \
+          UNION ALL SELECT v.name::regclass::oid FROM pg_catalog.unnest($2::text[]) AS v(name)) \
+        SELECT pg_catalog.string_agg(s.version, ' ' ORDER BY s.version) FROM ( \
+          SELECT pg_catalog.concat(c.oid, ':', c.xmin) FROM pg_catalog.pg_class c JOIN relation r ON r.oid = c.oid \
+          UNION ALL SELECT pg_catalog.concat(a.attrelid, '.', a.attnum, ':', a.xmin) FROM pg_catalog.pg_attribute a \
+          JOIN relation r ON r.oid = a.attrelid WHERE a.attnum > 0) s(version)";
+    Ok(transaction.query_one(query, &[&tables, &views]).await?.try_get(0)?)
+}
 
 impl Swap<'_> {
     pub(in super::super) async fn attempt_copies(&self, client: &mut Client) -> Result<Outcome, Failure> {
@@ -69,16 +88,63 @@ impl Swap<'_> {
     }
 
     async fn exchange(&self, transaction: &Transaction<'_>) -> Result<Outcome, Failure> {
+        let (tables, names) = self.to_lock(transaction).await?;
+        // All that takes time is read under a lock that readers and writers do not notice, and definitions wait for.
+        let own: Vec<String> = self.spec.tables.iter().map(Table::sql).collect();
+        let still = format!(
+            "SET LOCAL lock_timeout = '{STILL_TIMEOUT}'; LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE",
+            own.join(", ")
+        );
+        transaction.batch_execute(&still).await?;
+        let found = self.dependents_now(transaction).await?;
+        let lost = found.indexes.iter().filter(|index| index.fate == Fate::Lost).map(|index| index.oid);
+        let lost: Vec<u32> = lost.collect();
+        let (mut definitions, mut indexes) = (Vec::new(), Vec::new());
+        for filler in self.fillers {
+            let copy = filler.names.copy_sql();
+            let planned = planned(transaction, self.spec, filler, &found.indexes).await?;
+            if !is_built(transaction, &copy, &planned).await? {
+                return Ok(Outcome::Behind);
+            }
+            indexes.push(planned);
+            definitions.push(definition::read(transaction, filler.table, &copy, &lost).await?);
+        }
+        let views: Vec<String> = found.views.iter().map(|view| view.sql()).collect();
+        let rights = rights(transaction, &tables, &views).await?;
         self.hurry(transaction).await?;
+        transaction
+            .batch_execute(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.join(", ")))
+            .await?;
+        let locked = Instant::now();
+        self.is_as_copied(transaction).await?;
+        if rights != self::rights(transaction, &tables, &views).await? {
+            return Ok(Outcome::Behind);
+        }
+        if let Some(outcome) = self.make_up(transaction).await? {
+            return Ok(outcome);
+        }
+        for (filler, definition) in self.fillers.iter().zip(&mut definitions) {
+            definition.stop_sequences(transaction, filler.table, &filler.names.copy_sql()).await?;
+        }
+        self.replace(transaction, &found, &indexes, &definitions).await?;
+        self.drop_types(transaction).await?;
+        let rest: Vec<String> = self.fillers.iter().map(|filler| super::remove(&filler.names)).collect();
+        transaction.batch_execute(&rest.concat()).await?;
+        self.record(transaction, &found, locked).await?;
+        Ok(Outcome::Swapped)
+    }
+
+    /// The tables' OIDs, and the names of all that are to be locked.
+    async fn to_lock(&self, transaction: &Transaction<'_>) -> Result<(Vec<u32>, Vec<String>), Failure> {
         let tables: Vec<u32> = self.spec.tables.iter().map(|table| table.oid).collect();
         let mut names: Vec<String> = Vec::new();
         for row in transaction.query(LOCKED, &[&tables]).await? {
             names.push(row.try_get(0)?);
         }
-        transaction
-            .batch_execute(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.join(", ")))
-            .await?;
-        let locked = Instant::now();
+        Ok((tables, names))
+    }
+
+    async fn is_as_copied(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
         self.is_as_planned(transaction).await?;
         for table in &self.spec.tables {
             if Some(&super::read(transaction, table).await?) != table.copy.as_ref() {
@@ -89,28 +155,7 @@ impl Swap<'_> {
                 .hint("Run: pgveil reseal cancel; then start anew."));
             }
         }
-        if let Some(outcome) = self.make_up(transaction).await? {
-            return Ok(outcome);
-        }
-        let found = self.dependents_now(transaction).await?;
-        let mut definitions = Vec::new();
-        for filler in self.fillers {
-            let copy = filler.names.copy_sql();
-            if !is_built(transaction, &copy, &planned(transaction, self.spec, filler, &found.indexes).await?)
-                .await?
-            {
-                return Ok(Outcome::Behind);
-            }
-            let lost = found.indexes.iter().filter(|index| index.fate == Fate::Lost).map(|index| index.oid);
-            let lost: Vec<u32> = lost.collect();
-            definitions.push(definition::read(transaction, filler.table, &copy, &lost).await?);
-        }
-        self.replace(transaction, &found, &definitions).await?;
-        self.drop_types(transaction).await?;
-        let rest: Vec<String> = self.fillers.iter().map(|filler| super::remove(&filler.names)).collect();
-        transaction.batch_execute(&rest.concat()).await?;
-        self.record(transaction, &found, locked).await?;
-        Ok(Outcome::Swapped)
+        Ok(())
     }
 
     /// Drops the tables, and puts the copies in their places.
@@ -118,6 +163,7 @@ impl Swap<'_> {
         &self,
         transaction: &Transaction<'_>,
         found: &Dependents,
+        indexes: &[Vec<Planned>],
         definitions: &[Definition],
     ) -> Result<(), Failure> {
         let mut all: Vec<String> = definitions.iter().flat_map(|own| own.before.iter().cloned()).collect();
@@ -125,12 +171,12 @@ impl Swap<'_> {
         all.extend(found.foreign.iter().map(|part| part.drop.clone()));
         let old: Vec<String> = self.spec.tables.iter().map(Table::sql).collect();
         all.push(format!("DROP TABLE {}", old.join(", ")));
-        for (filler, definition) in self.fillers.iter().zip(definitions) {
+        for ((filler, definition), indexes) in self.fillers.iter().zip(definitions).zip(indexes) {
             let (table, copy) = (filler.table, &filler.names.copy);
             let schema = quoted(&table.schema);
             all.push(format!("ALTER TABLE {SCHEMA}.{copy} SET SCHEMA {schema}"));
             all.push(format!("ALTER TABLE {schema}.{copy} RENAME TO {}", quoted(&table.name)));
-            for index in planned(transaction, self.spec, filler, &found.indexes).await? {
+            for index in indexes {
                 let (built, name) = (&index.built, &index.name);
                 all.push(if index.is_constraint {
                     format!("ALTER TABLE {} RENAME CONSTRAINT {built} TO {name}", table.sql())
