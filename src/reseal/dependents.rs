@@ -352,7 +352,15 @@ async fn checks(client: &impl GenericClient, table: &Table) -> Result<Vec<Part>,
 }
 
 /// (what it is called, query of names, remedy): each gives one column of text.
-const IN_THE_WAY: [(&str, &str, &str); 8] = [
+const IN_THE_WAY: [(&str, &str, &str); 9] = [
+    (
+        "row filter of publication",
+        "SELECT DISTINCT p.pubname::text FROM target t JOIN pg_catalog.pg_depend d ON d.refobjid = t.relation \
+           AND d.refobjsubid = t.number AND d.classid = 'pg_catalog.pg_publication_rel'::regclass \
+         JOIN pg_catalog.pg_publication_rel r ON r.oid = d.objid AND pg_catalog.to_jsonb(r) ->> 'prqual' IS NOT NULL \
+         JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid",
+        "Write it without the column: the database cannot compute with sealed cells.",
+    ),
     (
         "statistics object",
         "SELECT DISTINCT e.stxname::text FROM target t JOIN pg_catalog.pg_depend d ON d.refobjid = t.relation \
@@ -429,7 +437,8 @@ async fn obstacles(
     Ok(())
 }
 
-/// Subscribers would read cells into a column of the old type, and be sent shadows that they have no table for.
+/// Subscribers would read cells into a column of the old type, or be sent what stands beside a table and have none for it. A
+/// publication whose list of columns leaves the converted ones out goes on as it is.
 async fn published(
     client: &impl GenericClient,
     spec: &Spec,
@@ -437,19 +446,34 @@ async fn published(
 ) -> Result<(), Failure> {
     let query = "SELECT DISTINCT p.pubname::text FROM pg_catalog.pg_publication_tables p \
                  WHERE p.schemaname::text = $1 AND p.tablename::text = $2 \
-                 UNION SELECT p.pubname::text FROM pg_catalog.pg_publication p WHERE p.puballtables";
+                   AND coalesce(pg_catalog.to_jsonb(p) -> 'attnames' ?| $3::text[], true)";
     for table in &spec.tables {
-        for row in client.query(query, &[&table.schema, &table.name]).await? {
+        let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+        for row in client.query(query, &[&table.schema, &table.name, &columns]).await? {
             let name: String = row.try_get(0)?;
             found.push(Obstacle {
                 what: format!(
-                    "publication {name} sends table {} to subscribers, whose columns do not change with it",
+                    "publication {name} sends the column of table {} to subscribers, whose columns do not change with it",
                     table.text()
                 ),
-                remedy: "Take the table out of it, convert, and set the subscribers up anew.".to_owned(),
+                remedy: "Take the table out of it, or leave the column out of its list (PostgreSQL 15 on); convert; and set the subscribers up anew."
+                    .to_owned(),
             });
         }
     }
-    found.dedup();
+    let query = "SELECT p.pubname::text FROM pg_catalog.pg_publication p WHERE p.puballtables \
+                 UNION SELECT p.pubname::text FROM pg_catalog.pg_publication_tables p WHERE p.schemaname::text = 'pgveil' \
+                   AND NOT EXISTS (SELECT FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication o ON o.oid = r.prpubid \
+                     WHERE o.pubname = p.pubname)";
+    for row in client.query(query, &[]).await? {
+        let name: String = row.try_get(0)?;
+        found.push(Obstacle {
+            what: format!(
+                "publication {name} sends all tables, and so what stands beside them until they are converted"
+            ),
+            remedy: "Name the tables or their schemas in it instead: CREATE PUBLICATION … FOR TABLE …."
+                .to_owned(),
+        });
+    }
     Ok(())
 }

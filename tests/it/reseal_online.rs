@@ -313,6 +313,12 @@ fn a_copy_is_refused_cancelled_and_kept_up_with() {
        union all select 'pg_proc'::regclass, oid from pg_proc union all select 'pg_type'::regclass, oid from pg_type where typname !~ 'toast' \
        union all select 'pg_trigger'::regclass, oid from pg_trigger where not tgisinternal) objects where oid >= 16384";
     postgres::execute(proxy.direct(), "drop domain pgveil.email_1");
+    // Those who are sent other columns go on.
+    postgres::execute(
+        proxy.direct(),
+        "create publication others for table customers (id, joined) where (id > 0)",
+    );
+    let sent = "select concat(pubname, attnames, rowfilter) from pg_publication_tables";
     let before = (schema(&proxy), one(proxy.direct(), all));
     let start = ["start", "public.customers.email", "public.customers.card", "--online", "--prepare"];
     must(&proxy, &start);
@@ -333,6 +339,7 @@ fn a_copy_is_refused_cancelled_and_kept_up_with() {
     let before = schema(&proxy);
     must(&proxy, &["start"]);
     let differing = |now: &[String]| before.iter().zip(now).filter(|(old, new)| old != new).count();
+    assert_eq!(one(proxy.direct(), sent), "others{id,joined}(id > 0)");
     let now = schema(&proxy);
     assert_eq!(
         (now.len(), differing(&now)),
@@ -355,7 +362,7 @@ fn killed_until_done(proxy: &Proxy, start: &[&str]) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_pgveil"))
             .arg("reseal")
             .args(start)
-            .args(["--online", "--batch", "50", "--rate", "400", "--database", proxy.direct(), "--config"])
+            .args(["--online", "--batch", "100", "--rate", "2000", "--database", proxy.direct(), "--config"])
             .arg(proxy.dir())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -363,7 +370,7 @@ fn killed_until_done(proxy: &Proxy, start: &[&str]) {
             .spawn()
             .unwrap();
         // Longer from round to round, so that it dies at every step.
-        std::thread::sleep(Duration::from_millis(150 + 200 * round));
+        std::thread::sleep(Duration::from_millis(150 + 250 * round));
         let ended = child.try_wait().unwrap();
         let _ = child.kill();
         child.wait().unwrap();

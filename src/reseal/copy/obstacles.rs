@@ -45,6 +45,8 @@ const KINDS: [(&str, &str, &str); 3] = [
              WHERE p.oid = d.objid AND p.polrelid = $1) \
            WHEN 'pg_catalog.pg_attrdef'::regclass THEN EXISTS (SELECT FROM pg_catalog.pg_attrdef f \
              WHERE f.oid = d.objid AND f.adrelid = $1) \
+           WHEN 'pg_catalog.pg_publication_rel'::regclass THEN EXISTS (SELECT FROM pg_catalog.pg_publication_rel r \
+             WHERE r.oid = d.objid AND r.prrelid = $1) \
            WHEN 'pg_catalog.pg_statistic_ext'::regclass THEN EXISTS (SELECT FROM pg_catalog.pg_statistic_ext e \
              WHERE e.oid = d.objid AND e.stxrelid = $1) \
            ELSE false END",
