@@ -87,12 +87,17 @@ struct Way {
     /// Copy the tables online, however short the lock would be
     #[arg(long)]
     online: bool,
+    /// Have the swap take the tables out of publications that send the columns, whose subscribers have them of the old type
+    #[arg(long)]
+    unpublish: bool,
 }
 
 impl Way {
-    fn lock_max(&self) -> Result<Duration, CliError> {
-        Duration::try_from_secs_f64(self.max_lock)
-            .map_err(|_| CliError::new("--max-lock is not a number of seconds"))
+    fn options(&self) -> Result<Options, CliError> {
+        let lock_max = Duration::try_from_secs_f64(self.max_lock)
+            .map_err(|_| CliError::new("--max-lock is not a number of seconds"))?;
+        let (online, unpublish) = (self.online, self.unpublish);
+        Ok(Options { rate: None, batch_rows: 5000, lock_max, prepare: false, online, unpublish })
     }
 }
 
@@ -224,11 +229,11 @@ impl Connection {
 impl Plan {
     fn run(self) -> Result<ExitCode, CliError> {
         let (config, keyring) = self.connection.prepared()?;
-        let lock_max = self.way.lock_max()?;
+        let options = self.way.options()?;
         let (spec, found, learnt) = block_on(async {
             let mut work = self.connection.work(&config, &keyring).await?;
             let to = self.to.map(Target::from);
-            work.plan(&self.columns, to, lock_max, self.way.online).await.map_err(told)
+            work.plan(&self.columns, to, &options).await.map_err(told)
         })?;
         let possible = found.obstacles.is_empty() && learnt.misfits.count == 0;
         if self.json {
@@ -257,6 +262,13 @@ fn consequences(found: &Dependents) -> Vec<String> {
             )),
             Fate::Kept => {}
         }
+    }
+    for own in &found.publications {
+        lines.push(if own.sends {
+            format!("table {} leaves publication {}", own.table, own.publication)
+        } else {
+            format!("publication {} goes on: it does not send the columns of {}", own.publication, own.table)
+        });
     }
     lines.extend(found.triggers.iter().map(|part| format!("{} is dropped and made again", part.text)));
     lines.extend(found.foreign.iter().map(|part| format!("{} is dropped and made again", part.text)));
@@ -339,14 +351,8 @@ fn print_plan(spec: &Spec, found: &Dependents, learnt: &Rehearsal) {
 
 impl Speed {
     fn options(&self) -> Result<Options, CliError> {
-        let lock_max = self.way.lock_max()?;
-        Ok(Options {
-            rate: self.rate,
-            batch_rows: usize::try_from(self.batch).unwrap_or(5000),
-            lock_max,
-            prepare: self.prepare,
-            online: self.way.online,
-        })
+        let batch_rows = usize::try_from(self.batch).unwrap_or(5000);
+        Ok(Options { rate: self.rate, batch_rows, prepare: self.prepare, ..self.way.options()? })
     }
 }
 
@@ -398,6 +404,9 @@ fn say(done: &Done) {
     if let Some(lock) = conversion.lock_ms {
         println!("the tables were locked for {lock} ms");
     }
+    if !conversion.republish.is_empty() {
+        println!("{SUBSCRIBERS}\n{};", conversion.republish.join(";\n"));
+    }
     for statement in &conversion.dropped {
         println!("dropped, since it serves nothing over sealed cells: {statement}");
     }
@@ -405,6 +414,11 @@ fn say(done: &Done) {
         println!("{LINGER}");
     }
 }
+
+/// What there is to do where a table left its publications.
+const SUBSCRIBERS: &str = "\
+The tables left publications with the swap; subscribers have what was written until then. At each of them empty the table, give
+its columns the new types (pgveil init makes these), then put it back here, and ALTER SUBSCRIPTION … REFRESH PUBLICATION there:";
 
 /// What a conversion cannot reach.
 const LINGER: &str = "\
@@ -455,7 +469,7 @@ fn conversion_json(conversion: &Conversion) -> serde_json::Value {
         "id": conversion.id, "phase": conversion.phase.name(), "way": way(&conversion.spec), "columns": columns.collect::<Vec<_>>(),
         "rows_done": conversion.rows_done, "rows_total": conversion.rows_total, "ratio": ratio(conversion),
         "started": conversion.started, "changed": conversion.changed, "lock_ms": conversion.lock_ms,
-        "dropped": conversion.dropped,
+        "dropped": conversion.dropped, "republish": conversion.republish,
     })
 }
 

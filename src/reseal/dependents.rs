@@ -4,6 +4,7 @@
 //! CASCADE, so that what is not known here fails the swap instead of going. Deliberately absent: rows.
 
 use super::indexes::{self, Index};
+use super::publications::{self, Membership};
 use super::spec::{COPY_TRIGGERS, Form, Spec, TRIGGERS, Table};
 use super::{Failure, copy};
 use crate::server::prepare::{literal, quoted};
@@ -61,6 +62,8 @@ pub struct Dependents {
     pub defaults: Vec<(usize, usize, String)>,
     /// CHECK constraints, which PostgreSQL makes again itself, if it can.
     pub checks: Vec<Part>,
+    /// Publications that name the tables or their partitions.
+    pub publications: Vec<Membership>,
     pub obstacles: Vec<Obstacle>,
 }
 
@@ -97,7 +100,8 @@ pub(super) async fn dependents(client: &impl GenericClient, spec: &Spec) -> Resu
         found.checks.extend(checks(client, table).await?);
     }
     obstacles(client, &targets, &mut found.obstacles).await?;
-    published(client, spec, &mut found.obstacles).await?;
+    found.publications = publications::memberships(client, spec).await?;
+    publications::obstacles(client, spec, &found.publications, &mut found.obstacles).await?;
     found.obstacles.extend(compared(client, spec).await?);
     found.obstacles.extend(copy::obstacles::obstacles(client, spec, &found).await?);
     Ok(found)
@@ -433,47 +437,6 @@ async fn obstacles(
             let what = format!("{kind} {name} depends on the column's type");
             found.push(Obstacle { what, remedy: remedy.to_owned() });
         }
-    }
-    Ok(())
-}
-
-/// Subscribers would read cells into a column of the old type, or be sent what stands beside a table and have none for it. A
-/// publication whose list of columns leaves the converted ones out goes on as it is.
-async fn published(
-    client: &impl GenericClient,
-    spec: &Spec,
-    found: &mut Vec<Obstacle>,
-) -> Result<(), Failure> {
-    let query = "SELECT DISTINCT p.pubname::text FROM pg_catalog.pg_publication_tables p \
-                 WHERE p.schemaname::text = $1 AND p.tablename::text = $2 \
-                   AND coalesce(pg_catalog.to_jsonb(p) -> 'attnames' ?| $3::text[], true)";
-    for table in &spec.tables {
-        let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
-        for row in client.query(query, &[&table.schema, &table.name, &columns]).await? {
-            let name: String = row.try_get(0)?;
-            found.push(Obstacle {
-                what: format!(
-                    "publication {name} sends the column of table {} to subscribers, whose columns do not change with it",
-                    table.text()
-                ),
-                remedy: "Take the table out of it, or leave the column out of its list (PostgreSQL 15 on); convert; and set the subscribers up anew."
-                    .to_owned(),
-            });
-        }
-    }
-    let query = "SELECT p.pubname::text FROM pg_catalog.pg_publication p WHERE p.puballtables \
-                 UNION SELECT p.pubname::text FROM pg_catalog.pg_publication_tables p WHERE p.schemaname::text = 'pgveil' \
-                   AND NOT EXISTS (SELECT FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication o ON o.oid = r.prpubid \
-                     WHERE o.pubname = p.pubname)";
-    for row in client.query(query, &[]).await? {
-        let name: String = row.try_get(0)?;
-        found.push(Obstacle {
-            what: format!(
-                "publication {name} sends all tables, and so what stands beside them until they are converted"
-            ),
-            remedy: "Name the tables or their schemas in it instead: CREATE PUBLICATION … FOR TABLE …."
-                .to_owned(),
-        });
     }
     Ok(())
 }

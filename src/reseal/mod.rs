@@ -21,6 +21,7 @@ pub mod fill;
 pub mod in_use;
 pub mod indexes;
 mod pace;
+pub mod publications;
 pub mod rehearse;
 pub mod run;
 mod setup;

@@ -83,7 +83,7 @@ pub(super) async fn rehearse(
         let bytes: i64 = client.query_one(bytes, &[&table.oid]).await?.try_get(0)?;
         learnt.table_bytes += u64::try_from(bytes).unwrap_or(0);
     }
-    let copies = Spec { tables: copies(spec), restore: Vec::new(), made: Vec::new() };
+    let copies = Spec { tables: copies(spec), restore: Vec::new(), made: Vec::new(), unpublish: false };
     let fillers = fillers(&copies, 0, keyring)?;
     let mut transaction = client.transaction().await?;
     // "pgveil" and one more than `init` has: names that are not committed yet make others wait, too.

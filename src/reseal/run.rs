@@ -31,6 +31,8 @@ pub struct Options {
     pub prepare: bool,
     /// Copy the tables, however short the lock would be.
     pub online: bool,
+    /// Take the tables out of publications that send the columns.
+    pub unpublish: bool,
 }
 
 /// What came of it.
@@ -79,24 +81,23 @@ impl<'a> Work<'a> {
         &mut self,
         names: &[String],
         to: Option<Target>,
-        lock_max: Duration,
-        online: bool,
+        options: &Options,
     ) -> Result<(Spec, Dependents, Rehearsal), Failure> {
         let spec = survey(&mut self.client, self.config, self.keyring, names, to).await?;
-        self.way(spec, lock_max, online).await
+        self.way(spec, options).await
     }
 
     /// Where the lock would be held for too long, or it is wanted, the tables are copied.
     async fn way(
         &mut self,
-        spec: Spec,
-        lock_max: Duration,
-        online: bool,
+        mut spec: Spec,
+        options: &Options,
     ) -> Result<(Spec, Dependents, Rehearsal), Failure> {
-        if !online {
+        spec.unpublish = options.unpublish;
+        if !options.online {
             let (found, learnt) = self.rehearsed(&spec).await?;
             let blocked = !found.obstacles.is_empty() || learnt.misfits.count > 0;
-            if blocked || learnt.lock <= lock_max {
+            if blocked || learnt.lock <= options.lock_max {
                 return Ok((spec, found, learnt));
             }
         }
@@ -183,7 +184,7 @@ impl<'a> Work<'a> {
         options: &Options,
         report: &mut dyn FnMut(Progress),
     ) -> Result<Done, Failure> {
-        let (spec, found, learnt) = self.way(spec, options.lock_max, options.online).await?;
+        let (spec, found, learnt) = self.way(spec, options).await?;
         allowed(&spec, &found, &learnt, options)?;
         let rows = learnt.rows.iter().sum();
         let id = self.set_up(&spec, rows, report).await?;

@@ -17,6 +17,9 @@ pub struct Spec {
     /// Sealed types that were made for the copies before the swap.
     #[serde(default)]
     pub made: Vec<String>,
+    /// The swap takes the tables out of publications that send the columns.
+    #[serde(default)]
+    pub unpublish: bool,
 }
 
 /// A table and those of its columns that change.
@@ -163,7 +166,7 @@ impl Spec {
 
     /// The conversion back.
     pub fn reversed(&self, restore: Vec<String>) -> Spec {
-        let mut spec = Spec { restore, made: Vec::new(), ..self.clone() };
+        let mut spec = Spec { restore, made: Vec::new(), unpublish: false, ..self.clone() };
         for table in &mut spec.tables {
             table.copy = None;
             for column in &mut table.columns {

@@ -191,6 +191,13 @@ impl Swap<'_> {
         let values: [&(dyn ToSql + Sync); 5] =
             [&self.conversion, &dropped, &restore, &found.validate, &lock_ms];
         transaction.execute(update, &values).await?;
+        let left = found.publications.iter().filter(|own| own.sends).map(|own| own.add.clone());
+        let left: Vec<String> = left.collect();
+        // A conversion that an older pgveil began has none, and maybe no such column.
+        if !left.is_empty() {
+            let update = "UPDATE pgveil.reseal SET republish = $2 WHERE id = $1";
+            transaction.execute(update, &[&self.conversion, &left]).await?;
+        }
         Ok(())
     }
 
@@ -249,6 +256,7 @@ impl Swap<'_> {
 
     async fn convert(&self, transaction: &Transaction<'_>, found: &Dependents) -> Result<(), Failure> {
         let mut drops: Vec<String> = self.spec.tables.iter().map(setup::unwatch).collect();
+        drops.extend(found.publications.iter().filter(|own| own.sends).map(|own| own.remove.clone()));
         drops.extend(found.triggers.iter().map(|part| part.drop.clone()));
         drops.extend(found.views.iter().rev().map(|view| view.drop.clone()));
         drops.extend(found.foreign.iter().map(|part| part.drop.clone()));

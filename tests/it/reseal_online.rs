@@ -313,14 +313,17 @@ fn a_copy_is_refused_cancelled_and_kept_up_with() {
        union all select 'pg_proc'::regclass, oid from pg_proc union all select 'pg_type'::regclass, oid from pg_type where typname !~ 'toast' \
        union all select 'pg_trigger'::regclass, oid from pg_trigger where not tgisinternal) objects where oid >= 16384";
     postgres::execute(proxy.direct(), "drop domain pgveil.email_1");
-    // Those who are sent other columns go on.
+    // Those who are sent other columns go on, and those who are sent these do not.
     postgres::execute(
         proxy.direct(),
-        "create publication others for table customers (id, joined) where (id > 0)",
+        "create publication others for table customers (id, joined) where (id > 0); create publication whole for table customers",
     );
+    let (_, error, code) = reseal(&proxy, &["start", "public.customers.email", "--online"]);
+    assert!(code == 1 && error.contains("publication whole sends table public.customers"), "{error}");
     let sent = "select concat(pubname, attnames, rowfilter) from pg_publication_tables";
     let before = (schema(&proxy), one(proxy.direct(), all));
-    let start = ["start", "public.customers.email", "public.customers.card", "--online", "--prepare"];
+    let start =
+        ["start", "public.customers.email", "public.customers.card", "--online", "--unpublish", "--prepare"];
     must(&proxy, &start);
     assert!(one(proxy.direct(), all).contains("email_1"));
     must(&proxy, &["cancel"]);
@@ -337,7 +340,8 @@ fn a_copy_is_refused_cancelled_and_kept_up_with() {
          grant select on customers to intern; create view seen as select email from customers; comment on view seen is 'so'",
     );
     let before = schema(&proxy);
-    must(&proxy, &["start"]);
+    let said = must(&proxy, &["start"]);
+    assert!(said.contains("\nALTER PUBLICATION whole ADD TABLE ONLY public.customers;\n"), "{said}");
     let differing = |now: &[String]| before.iter().zip(now).filter(|(old, new)| old != new).count();
     assert_eq!(one(proxy.direct(), sent), "others{id,joined}(id > 0)");
     let now = schema(&proxy);

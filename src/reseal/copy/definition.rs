@@ -3,7 +3,7 @@
 //! Each query gives one column of text: statements that print themselves, from the catalogs while the table is locked.
 //! `@oid`, `@table`, `@copy`, `@converted` and `@lost` stand for the table's OID, its name, the copy's name until then, the
 //! names of converted columns and the OIDs of indexes that go. Guarantees: what pg_dump would write of the table is here,
-//! in `build` or in `dependents`. Deliberately absent: foreign keys, views, triggers (`dependents`).
+//! in `build` or in `dependents`. Deliberately absent: foreign keys, views, triggers, publications (`dependents`).
 
 use super::super::Failure;
 use super::super::spec::Table;
@@ -19,7 +19,7 @@ const BEFORE: [&str; 1] = [
 ];
 
 /// When the copy has the table's name and indexes.
-const AFTER: [&str; 25] = [
+const AFTER: [&str; 24] = [
     "SELECT pg_catalog.format('ALTER TABLE %s OWNER TO %I', @table, pg_catalog.pg_get_userbyid(c.relowner)) \
      FROM pg_catalog.pg_class c WHERE c.oid = @oid",
     // What default privileges gave to the copy goes first, and what its owner has without being told.
@@ -86,14 +86,6 @@ const AFTER: [&str; 25] = [
        pg_catalog.format('; COMMENT ON STATISTICS %I.%I IS %L', n.nspname, e.stxname, \
          pg_catalog.obj_description(e.oid, 'pg_statistic_ext'))) \
      FROM pg_catalog.pg_statistic_ext e JOIN pg_catalog.pg_namespace n ON n.oid = e.stxnamespace WHERE e.stxrelid = @oid",
-    "SELECT pg_catalog.format('ALTER PUBLICATION %I ADD TABLE ONLY %s%s%s', p.pubname, @table, \
-       (SELECT ' (' || pg_catalog.string_agg(pg_catalog.quote_ident(t.attname), ', ' ORDER BY k.place) || ')' \
-        FROM pg_catalog.jsonb_path_query(pg_catalog.to_jsonb(r), '$.prattrs[*]') WITH ORDINALITY AS k(number, place) \
-        JOIN pg_catalog.pg_attribute t ON t.attrelid = r.prrelid AND pg_catalog.to_jsonb(t.attnum) = k.number), \
-       (SELECT ' WHERE (' || (pg_catalog.to_jsonb(v) ->> 'rowfilter') || ')' FROM pg_catalog.pg_publication_tables v \
-        WHERE v.pubname = p.pubname AND pg_catalog.format('%I.%I', v.schemaname, v.tablename)::regclass = r.prrelid \
-          AND pg_catalog.to_jsonb(v) ->> 'rowfilter' IS NOT NULL)) \
-     FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE r.prrelid = @oid",
     "SELECT pg_catalog.format('COMMENT ON TABLE %s IS %L', @table, d.description) FROM pg_catalog.pg_description d \
      WHERE d.classoid = 'pg_catalog.pg_class'::regclass AND d.objoid = @oid AND d.objsubid = 0",
     "SELECT pg_catalog.format('COMMENT ON COLUMN %s.%I IS %L', @table, t.attname, d.description) \

@@ -195,6 +195,7 @@ impl Swap<'_> {
             }
         }
         all.extend(found.foreign.iter().map(|part| part.create.clone()));
+        all.extend(found.publications.iter().filter(|own| !own.sends).map(|own| own.add.clone()));
         for view in &found.views {
             all.push(view.create.clone());
             all.extend(view.after.iter().cloned());
