@@ -182,11 +182,17 @@ fn write_event(event: &Event, object: &mut Object<'_>) {
         }
         Event::Removed { before } => object.unsigned("before", *before),
         Event::PersonForgotten { table } => object.text("table", table),
-        Event::KeysExported { at, to } => {
-            object.text("at", at);
-            object.text("to", to);
+        Event::KeysExported { at, to } => write_texts([("at", at), ("to", to)], object),
+        Event::DataKeyChanged { at, key, change } => {
+            write_texts([("at", at), ("key", key), ("change", change)], object);
         }
         Event::KeyChanged { key } => object.text("key", key),
+    }
+}
+
+fn write_texts<const N: usize>(texts: [(&str, &String); N], object: &mut Object<'_>) {
+    for (name, text) in texts {
+        object.text(name, text);
     }
 }
 
@@ -415,6 +421,11 @@ fn read_event(fields: &mut Fields) -> Option<Event> {
         "removed" => Event::Removed { before: fields.unsigned("before")? },
         "person_forgotten" => Event::PersonForgotten { table: fields.text("table")? },
         "keys_exported" => Event::KeysExported { at: fields.text("at")?, to: fields.text("to")? },
+        "data_key_changed" => Event::DataKeyChanged {
+            at: fields.text("at")?,
+            key: fields.text("key")?,
+            change: fields.text("change")?,
+        },
         "key_changed" => Event::KeyChanged { key: fields.text("key")? },
         _ => return None,
     })

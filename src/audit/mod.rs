@@ -141,6 +141,15 @@ pub enum Event {
         /// To whom or how: `age1…`, or which shares.
         to: String,
     },
+    /// A data key or the master key was changed by a command, which left word of it before it did.
+    DataKeyChanged {
+        /// When, RFC 3339 in UTC.
+        at: String,
+        /// The data key's name; empty for the master key.
+        key: String,
+        /// `version 2 made`, `version 1 forgotten`, `master key replaced`.
+        change: String,
+    },
     /// The last word of a signing key: what it hands over to.
     KeyChanged {
         /// The public key that signs from the next segment on, 64 hex digits.

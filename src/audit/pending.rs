@@ -16,27 +16,40 @@ const NOTES: &str = "notes";
 /// More than this of it is not read.
 const BYTES_MAX: u64 = 1 << 20;
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Note {
-    at: String,
-    to: String,
+/// What a command does with keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, untagged)]
+pub enum Deed {
+    /// It gives them out.
+    Export { at: String, to: String },
+    /// It changes one: a data key by its name, or, without a name, the master key.
+    Change { at: String, key: String, change: String },
 }
 
-/// Leaves a note that keys go out, in the folder of a log. False where there is no such folder, so that nobody records.
+impl From<Deed> for Event {
+    fn from(deed: Deed) -> Event {
+        match deed {
+            Deed::Export { at, to } => Event::KeysExported { at, to },
+            Deed::Change { at, key, change } => Event::DataKeyChanged { at, key, change },
+        }
+    }
+}
+
+/// Leaves a note of what is about to be done with keys, in the folder of a log. False where there is no such folder, so
+/// that nobody records.
 ///
 /// # Errors
 /// The note cannot be written.
-pub fn leave(folder: &Path, at: String, to: String) -> Result<bool, Fault> {
+pub fn leave(folder: &Path, deed: &Deed) -> Result<bool, Fault> {
     let refused = |error: io::Error| {
         Fault::new(format!("{} cannot be written: {error}", folder.join(NOTES).display()))
-            .hint("What cannot be recorded is not given out: let the user of this command write there.")
+            .hint("What cannot be recorded is not done: let the user of this command write there.")
     };
     let owner = match std::fs::metadata(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         found => found.map_err(refused)?,
     };
-    let line = serde_json::to_string(&Note { at, to }).expect("strings are JSON");
+    let line = serde_json::to_string(deed).expect("strings are JSON");
     let mut options = OpenOptions::new();
     let opened = options.create(true).append(true).mode(0o600).open(folder.join(NOTES));
     let left = opened.and_then(|mut file| {
@@ -73,8 +86,8 @@ pub fn take(folder: &Path) -> io::Result<Option<Taken>> {
     let mut bytes = Vec::new();
     (&mut file).take(BYTES_MAX).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
-    let events = text.lines().map(|line| match serde_json::from_str::<Note>(line) {
-        Ok(Note { at, to }) => Event::KeysExported { at, to },
+    let events = text.lines().map(|line| match serde_json::from_str::<Deed>(line) {
+        Ok(deed) => deed.into(),
         Err(_) => Event::KeysExported { at: String::new(), to: "a note that cannot be read".to_owned() },
     });
     let events = events.collect();
@@ -102,20 +115,24 @@ mod tests {
         let take = || take(folder.path()).expect("readable");
         assert!(take().is_none());
         for to in ["age1ann", "age1\nbob"] {
-            assert_eq!(leave(folder.path(), "now".into(), to.into()), Ok(true));
+            assert_eq!(leave(folder.path(), &Deed::Export { at: "now".into(), to: to.into() }), Ok(true));
         }
+        let change =
+            Deed::Change { at: "then".into(), key: "payment".into(), change: "version 2 made".into() };
+        assert_eq!(leave(folder.path(), &change), Ok(true));
         std::fs::OpenOptions::new()
             .append(true)
             .open(folder.path().join(NOTES))
             .and_then(|mut file| file.write_all(b"{}\n"))
             .expect("written");
         let left = [("now", "age1ann"), ("now", "age1\nbob"), ("", "a note that cannot be read")];
-        let left = left.map(|(at, to)| Event::KeysExported { at: at.into(), to: to.into() });
+        let mut left = left.map(|(at, to)| Event::KeysExported { at: at.into(), to: to.into() }).to_vec();
+        left.insert(2, change.clone().into());
         assert_eq!(take().expect("notes").events, left);
         let again = take().expect("not done yet");
         assert_eq!(again.events, left);
         again.done().expect("writable");
         assert!(take().is_none());
-        assert_eq!(leave(&folder.path().join("none"), "now".into(), "x".into()), Ok(false));
+        assert_eq!(leave(&folder.path().join("none"), &change), Ok(false));
     }
 }

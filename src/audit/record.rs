@@ -28,6 +28,7 @@ impl Event {
             Event::Removed { .. } => "removed",
             Event::PersonForgotten { .. } => "person_forgotten",
             Event::KeysExported { .. } => "keys_exported",
+            Event::DataKeyChanged { .. } => "data_key_changed",
             Event::KeyChanged { .. } => "key_changed",
         }
     }

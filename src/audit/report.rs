@@ -167,6 +167,10 @@ impl Report {
             Event::KeysExported { at, to } => {
                 self.change(record, format!("all keys were given out at {at}, to {to}"));
             }
+            Event::DataKeyChanged { at, key, change } => {
+                let of = if key.is_empty() { String::new() } else { format!("data key {key}: ") };
+                self.change(record, format!("{of}{change} at {at}"));
+            }
             Event::KeyChanged { key } => self.change(record, format!("the log's signing key became {key}")),
             Event::Recovered { unsigned, cut } => {
                 let what = format!("unclean end: {unsigned} records had no checkpoint, {cut} bytes were cut");

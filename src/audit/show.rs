@@ -183,6 +183,9 @@ fn statement_and_result(event: &Event) -> (String, String) {
         Event::KeysExported { at, to } => {
             (String::new(), format!("to {} at {}", printable(to), printable(at)))
         }
+        Event::DataKeyChanged { at, key, change } => {
+            (printable(key), format!("{} at {}", printable(change), printable(at)))
+        }
         Event::KeyChanged { key } => (String::new(), format!("to {}", short(key))),
         Event::Recovered { unsigned, cut } => {
             (String::new(), format!("{unsigned} records had no checkpoint, {cut} bytes cut"))

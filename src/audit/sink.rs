@@ -45,6 +45,7 @@ fn class_of(event: &Event) -> (u64, u64, u64, &'static str) {
         | Event::Removed { .. }
         | Event::PersonForgotten { .. }
         | Event::KeysExported { .. }
+        | Event::DataKeyChanged { .. }
         | Event::KeyChanged { .. } => (6002, 6, 99, "Other"),
     }
 }

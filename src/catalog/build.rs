@@ -325,7 +325,7 @@ fn relation(
 
 /// Cells and keys of a table that is being converted, in whatever form: nobody reads them through the proxy.
 fn is_shadow(name: &str) -> bool {
-    name.starts_with("shadow_") || name.starts_with("written_")
+    ["shadow_", "written_", "redo_", "pgveil_copy_"].iter().any(|kind| name.starts_with(kind))
 }
 
 /// The tag of a relation's column: the first, which is the nearest.

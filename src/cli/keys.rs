@@ -8,7 +8,7 @@ mod rotate;
 pub(super) mod shares;
 
 use super::{CliError, ConfigDir, block_on};
-use crate::audit::pending;
+use crate::audit::pending::{self, Deed};
 use crate::catalog::Seal;
 use crate::config::keys::{KeySettings, KeysUnusable, MasterKeySource};
 use crate::config::{Config, PROXY};
@@ -199,10 +199,10 @@ fn listed<'a>(config: &'a Config, keyring: &Keyring) -> Vec<Listed<'a>> {
     keys
 }
 
-/// Has the log's writer record that keys are given out; where there is no log, nobody does.
-fn leave_word(config: &Config, to: String) -> Result<(), CliError> {
-    let now = jiff::Timestamp::now().to_string();
-    let left = pending::leave(&config.settings.audit.folder, now, to);
+/// Has the log's writer record what is about to be done with keys; where there is no log, nobody does.
+fn leave_word(config: &Config, deed: impl FnOnce(String) -> Deed) -> Result<(), CliError> {
+    let deed = deed(jiff::Timestamp::now().to_string());
+    let left = pending::leave(&config.settings.audit.folder, &deed);
     left.map(|_| ()).map_err(|fault| CliError { message: fault.message, hint: fault.hint })
 }
 

@@ -71,9 +71,34 @@ pub struct Plan {
     /// Into what; without it, as the columns' domains say
     #[arg(long)]
     to: Option<To>,
+    #[command(flatten)]
+    way: Way,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Whether the tables are rewritten where they stand, or copied online.
+#[derive(Args)]
+struct Way {
+    /// Longest time for which the tables may be locked at the end, as estimated from a sample. Above it they are copied online
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    max_lock: f64,
+    /// Copy the tables online, however short the lock would be
+    #[arg(long)]
+    online: bool,
+    /// Have the swap take the tables out of publications that send the columns, whose subscribers have them of the old type
+    #[arg(long)]
+    unpublish: bool,
+}
+
+impl Way {
+    fn options(&self) -> Result<Options, CliError> {
+        let lock_max = Duration::try_from_secs_f64(self.max_lock)
+            .map_err(|_| CliError::new("--max-lock is not a number of seconds"))?;
+        let (online, unpublish) = (self.online, self.unpublish);
+        Ok(Options { rate: None, batch_rows: 5000, lock_max, prepare: false, online, unpublish })
+    }
 }
 
 /// How fast, and how far.
@@ -85,9 +110,8 @@ struct Speed {
     /// Rows in one transaction
     #[arg(long, value_name = "ROWS", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch: u32,
-    /// Longest time for which the tables may be locked at the end, as estimated from a sample
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
-    max_lock: f64,
+    #[command(flatten)]
+    way: Way,
     /// Do all but the swap at the end; another start does it
     #[arg(long)]
     prepare: bool,
@@ -96,7 +120,7 @@ struct Speed {
 /// Convert columns in the background of a live database; run it again to go on where it was left
 ///
 /// Fills a shadow of each table in batches, makes up for what is written meanwhile, compares a sample, and swaps in one
-/// short transaction. It can be interrupted or killed at any moment. What must change together does: the other end of
+/// short transaction. Where that would lock for longer than --max-lock, it copies the tables instead. It can be interrupted or killed at any moment. What must change together does: the other end of
 /// foreign keys, and all columns of a type that goes.
 #[derive(Args)]
 pub struct Start {
@@ -205,9 +229,11 @@ impl Connection {
 impl Plan {
     fn run(self) -> Result<ExitCode, CliError> {
         let (config, keyring) = self.connection.prepared()?;
+        let options = self.way.options()?;
         let (spec, found, learnt) = block_on(async {
             let mut work = self.connection.work(&config, &keyring).await?;
-            work.plan(&self.columns, self.to.map(Target::from)).await.map_err(told)
+            let to = self.to.map(Target::from);
+            work.plan(&self.columns, to, &options).await.map_err(told)
         })?;
         let possible = found.obstacles.is_empty() && learnt.misfits.count == 0;
         if self.json {
@@ -237,9 +263,26 @@ fn consequences(found: &Dependents) -> Vec<String> {
             Fate::Kept => {}
         }
     }
+    for own in &found.publications {
+        lines.push(if own.sends {
+            format!("table {} leaves publication {}", own.table, own.publication)
+        } else {
+            format!("publication {} goes on: it does not send the columns of {}", own.publication, own.table)
+        });
+    }
     lines.extend(found.triggers.iter().map(|part| format!("{} is dropped and made again", part.text)));
     lines.extend(found.foreign.iter().map(|part| format!("{} is dropped and made again", part.text)));
     lines
+}
+
+/// How the tables are converted.
+fn way(spec: &Spec) -> &'static str {
+    if spec.is_copied() { "online copy" } else { "in place" }
+}
+
+/// What the copies take until the swap, about.
+fn copy_bytes(spec: &Spec, learnt: &Rehearsal) -> u64 {
+    if spec.is_copied() { learnt.table_bytes + learnt.cell_bytes } else { 0 }
 }
 
 fn plan_json(spec: &Spec, found: &Dependents, learnt: &Rehearsal) -> serde_json::Value {
@@ -261,7 +304,7 @@ fn plan_json(spec: &Spec, found: &Dependents, learnt: &Rehearsal) -> serde_json:
         .map(|obstacle| json!({ "what": obstacle.what, "remedy": obstacle.remedy }))
         .collect();
     json!({
-        "columns": columns, "tables": tables,
+        "columns": columns, "tables": tables, "way": way(spec), "copy_bytes": copy_bytes(spec, learnt),
         "fill_seconds": learnt.fill.as_secs_f64(), "lock_seconds": learnt.lock.as_secs_f64(), "shadow_bytes": learnt.cell_bytes,
         "consequences": consequences(found), "obstacles": obstacles,
         "misfits": { "count": learnt.misfits.count, "examples": learnt.misfits.examples },
@@ -278,12 +321,20 @@ fn print_plan(spec: &Spec, found: &Dependents, learnt: &Rehearsal) {
     for (table, rows) in spec.tables.iter().zip(&learnt.rows) {
         println!("{}: about {rows} rows", table.text());
     }
-    println!(
-        "filling takes about {:.0} s at full speed and {:.0} MB; the swap locks for about {:.1} s",
-        learnt.fill.as_secs_f64().max(1.0),
-        learnt.cell_bytes as f64 / 1e6,
-        learnt.lock.as_secs_f64()
-    );
+    let (fill, lock) = (learnt.fill.as_secs_f64().max(1.0), learnt.lock.as_secs_f64());
+    if spec.is_copied() {
+        println!(
+            "rewriting where they stand would lock for about {lock:.1} s: the tables are copied online instead\n\
+             copying takes more than {fill:.0} s at full speed and about {:.0} MB; the copies take the tables' places under a \
+             lock of milliseconds, with all that belongs to them",
+            copy_bytes(spec, learnt) as f64 / 1e6,
+        );
+    } else {
+        println!(
+            "filling takes about {fill:.0} s at full speed and {:.0} MB; the swap locks for about {lock:.1} s",
+            learnt.cell_bytes as f64 / 1e6
+        );
+    }
     for line in consequences(found) {
         println!("{line}");
     }
@@ -300,14 +351,8 @@ fn print_plan(spec: &Spec, found: &Dependents, learnt: &Rehearsal) {
 
 impl Speed {
     fn options(&self) -> Result<Options, CliError> {
-        let lock_max = Duration::try_from_secs_f64(self.max_lock)
-            .map_err(|_| CliError::new("--max-lock is not a number of seconds"))?;
-        Ok(Options {
-            rate: self.rate,
-            batch_rows: usize::try_from(self.batch).unwrap_or(5000),
-            lock_max,
-            prepare: self.prepare,
-        })
+        let batch_rows = usize::try_from(self.batch).unwrap_or(5000);
+        Ok(Options { rate: self.rate, batch_rows, prepare: self.prepare, ..self.way.options()? })
     }
 }
 
@@ -359,6 +404,9 @@ fn say(done: &Done) {
     if let Some(lock) = conversion.lock_ms {
         println!("the tables were locked for {lock} ms");
     }
+    if !conversion.republish.is_empty() {
+        println!("{SUBSCRIBERS}\n{};", conversion.republish.join(";\n"));
+    }
     for statement in &conversion.dropped {
         println!("dropped, since it serves nothing over sealed cells: {statement}");
     }
@@ -366,6 +414,11 @@ fn say(done: &Done) {
         println!("{LINGER}");
     }
 }
+
+/// What there is to do where a table left its publications.
+const SUBSCRIBERS: &str = "\
+The tables left publications with the swap; subscribers have what was written until then. At each of them empty the table, give
+its columns the new types (pgveil init makes these), then put it back here, and ALTER SUBSCRIPTION … REFRESH PUBLICATION there:";
 
 /// What a conversion cannot reach.
 const LINGER: &str = "\
@@ -391,7 +444,7 @@ impl Status {
         }
         let mut table = Table::new();
         table.load_style(comfy_table::presets::NOTHING);
-        table.set_header(["id", "phase", "rows", "of about", "started", "columns"]);
+        table.set_header(["id", "phase", "rows", "of about", "started", "way", "columns"]);
         for conversion in &all {
             table.add_row([
                 conversion.id.to_string(),
@@ -399,6 +452,7 @@ impl Status {
                 conversion.rows_done.to_string(),
                 conversion.rows_total.to_string(),
                 conversion.started.clone(),
+                way(&conversion.spec).to_owned(),
                 conversion.spec.column_names().join("\n"),
             ]);
         }
@@ -412,10 +466,10 @@ fn conversion_json(conversion: &Conversion) -> serde_json::Value {
         json!({ "column": format!("{}.{}", table.text(), column.name), "from": column.from.text(), "to": column.to.text() })
     });
     json!({
-        "id": conversion.id, "phase": conversion.phase.name(), "columns": columns.collect::<Vec<_>>(),
+        "id": conversion.id, "phase": conversion.phase.name(), "way": way(&conversion.spec), "columns": columns.collect::<Vec<_>>(),
         "rows_done": conversion.rows_done, "rows_total": conversion.rows_total, "ratio": ratio(conversion),
         "started": conversion.started, "changed": conversion.changed, "lock_ms": conversion.lock_ms,
-        "dropped": conversion.dropped,
+        "dropped": conversion.dropped, "republish": conversion.republish,
     })
 }
 
@@ -469,6 +523,7 @@ impl Shown {
             return;
         }
         let step = match now {
+            Progress::Building { done, total } => format!("building index {} of {total}", done + 1),
             Progress::CatchingUp { .. } => "making up for what was written meanwhile".to_owned(),
             Progress::Paused(why) => format!("waiting: {why}"),
             Progress::Verifying => "comparing old and new".to_owned(),

@@ -3,9 +3,10 @@
 //! Guarantees: views come with owner, options, grants, comments, triggers, rules and indexes; nothing is dropped with
 //! CASCADE, so that what is not known here fails the swap instead of going. Deliberately absent: rows.
 
-use super::Failure;
 use super::indexes::{self, Index};
-use super::spec::{Form, Spec, TRIGGERS, Table};
+use super::publications::{self, Membership};
+use super::spec::{COPY_TRIGGERS, Form, Spec, TRIGGERS, Table};
+use super::{Failure, copy};
 use crate::server::prepare::{literal, quoted};
 use tokio_postgres::GenericClient;
 
@@ -27,6 +28,13 @@ pub struct View {
     pub create: String,
     /// Owner, grants, comments, triggers, rules, indexes.
     pub after: Vec<String>,
+}
+
+impl View {
+    /// `schema.name` in SQL.
+    pub(super) fn sql(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+    }
 }
 
 /// A constraint, trigger or default: how it goes, and how it comes back.
@@ -54,10 +62,13 @@ pub struct Dependents {
     pub defaults: Vec<(usize, usize, String)>,
     /// CHECK constraints, which PostgreSQL makes again itself, if it can.
     pub checks: Vec<Part>,
+    /// Publications that name the tables or their partitions.
+    pub publications: Vec<Membership>,
     pub obstacles: Vec<Obstacle>,
 }
 
 /// The columns with those of partitions, as two arrays; `$1` and `$2` of the queries below.
+#[derive(Clone)]
 pub(super) struct Targets {
     pub(super) relations: Vec<u32>,
     pub(super) numbers: Vec<i16>,
@@ -72,10 +83,12 @@ const TARGET: &str = "WITH RECURSIVE target AS (SELECT r AS relation, n AS numbe
 /// The connection is gone or the database refuses.
 pub(super) async fn dependents(client: &impl GenericClient, spec: &Spec) -> Result<Dependents, Failure> {
     let targets = targets(client, spec).await?;
-    let mut found = Dependents { views: views(client, &targets).await?, ..Dependents::default() };
+    // A table that is copied loses all that hangs on it, and not only on the columns.
+    let reached = if spec.is_copied() { whole(client, spec).await? } else { targets.clone() };
+    let mut found = Dependents { views: views(client, &reached).await?, ..Dependents::default() };
     found.indexes = indexes::indexes(client, spec, &mut found.obstacles).await?;
-    found.triggers = triggers(client, &targets).await?;
-    foreign_keys(client, &targets, &mut found).await?;
+    found.triggers = triggers(client, &reached).await?;
+    foreign_keys(client, &reached, &mut found).await?;
     for (at, table) in spec.tables.iter().enumerate() {
         for (column_at, column) in table.columns.iter().enumerate() {
             let query = "SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d \
@@ -87,8 +100,10 @@ pub(super) async fn dependents(client: &impl GenericClient, spec: &Spec) -> Resu
         found.checks.extend(checks(client, table).await?);
     }
     obstacles(client, &targets, &mut found.obstacles).await?;
-    published(client, spec, &mut found.obstacles).await?;
+    found.publications = publications::memberships(client, spec).await?;
+    publications::obstacles(client, spec, &found.publications, &mut found.obstacles).await?;
     found.obstacles.extend(compared(client, spec).await?);
+    found.obstacles.extend(copy::obstacles::obstacles(client, spec, &found).await?);
     Ok(found)
 }
 
@@ -121,6 +136,20 @@ async fn targets(client: &impl GenericClient, spec: &Spec) -> Result<Targets, Fa
         for row in client.query(query, &[&table.oid, &column.name]).await? {
             targets.relations.push(row.try_get(0)?);
             targets.numbers.push(row.try_get(1)?);
+        }
+    }
+    Ok(targets)
+}
+
+/// All columns of the tables, and the tables themselves.
+async fn whole(client: &impl GenericClient, spec: &Spec) -> Result<Targets, Failure> {
+    let mut targets = Targets { relations: Vec::new(), numbers: Vec::new() };
+    let query = "SELECT a.attnum FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped \
+                 UNION ALL SELECT 0::int2";
+    for table in &spec.tables {
+        for row in client.query(query, &[&table.oid]).await? {
+            targets.relations.push(table.oid);
+            targets.numbers.push(row.try_get(0)?);
         }
     }
     Ok(targets)
@@ -227,17 +256,22 @@ async fn around_view(
     Ok(())
 }
 
+/// A further statement, for what has one.
+fn comment(text: Option<String>, of: &str) -> String {
+    text.map_or_else(String::new, |text| format!("; COMMENT ON {of} IS {}", literal(&text)))
+}
+
 async fn triggers(client: &impl GenericClient, targets: &Targets) -> Result<Vec<Part>, Failure> {
     let query = format!(
         "{TARGET} SELECT DISTINCT g.oid, g.tgrelid, g.tgname::text, pg_catalog.format('%I.%I', n.nspname, c.relname), \
-           pg_catalog.pg_get_triggerdef(g.oid), g.tgenabled::text \
+           pg_catalog.pg_get_triggerdef(g.oid), g.tgenabled::text, pg_catalog.obj_description(g.oid, 'pg_trigger') \
          FROM target t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.relation \
          JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_trigger'::regclass AND d.objid = g.oid \
            AND d.refobjid = t.relation AND d.refobjsubid = t.number \
          JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND g.tgname::text <> ALL ($3::text[]) ORDER BY g.oid"
     );
-    let ours: Vec<&str> = TRIGGERS.to_vec();
+    let ours = [TRIGGERS, COPY_TRIGGERS].concat();
     let mut found = Vec::new();
     for row in client.query(&query, &[&targets.relations, &targets.numbers, &ours]).await? {
         let (name, on, create): (String, String, String) =
@@ -253,7 +287,11 @@ async fn triggers(client: &impl GenericClient, targets: &Targets) -> Result<Vec<
             text: format!("trigger {name} of {on}"),
             table: row.try_get(1)?,
             drop: format!("DROP TRIGGER {} ON {on}", quoted(&name)),
-            create: format!("{create}; ALTER TABLE {on} {state} TRIGGER {}", quoted(&name)),
+            create: format!(
+                "{create}; ALTER TABLE {on} {state} TRIGGER {}{}",
+                quoted(&name),
+                comment(row.try_get(6)?, &format!("TRIGGER {} ON {on}", quoted(&name)))
+            ),
             on,
         });
     }
@@ -267,7 +305,8 @@ async fn foreign_keys(
 ) -> Result<(), Failure> {
     let query = format!(
         "{TARGET} SELECT DISTINCT c.oid, c.conrelid, c.conname::text, pg_catalog.format('%I.%I', n.nspname, r.relname), \
-           pg_catalog.pg_get_constraintdef(c.oid), r.relkind = 'p', c.convalidated \
+           pg_catalog.pg_get_constraintdef(c.oid), r.relkind = 'p', c.convalidated, \
+           pg_catalog.obj_description(c.oid, 'pg_constraint') \
          FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class r ON r.oid = c.conrelid \
          JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace \
          JOIN target t ON (t.relation = c.conrelid AND t.number = ANY (c.conkey)) \
@@ -287,7 +326,11 @@ async fn foreign_keys(
             text: format!("foreign key {name} of {on}"),
             table: row.try_get(1)?,
             drop: format!("ALTER TABLE {on} DROP CONSTRAINT {}", quoted(&name)),
-            create: format!("ALTER TABLE {on} ADD CONSTRAINT {} {definition}{suffix}", quoted(&name)),
+            create: format!(
+                "ALTER TABLE {on} ADD CONSTRAINT {} {definition}{suffix}{}",
+                quoted(&name),
+                comment(row.try_get(7)?, &format!("CONSTRAINT {} ON {on}", quoted(&name)))
+            ),
             on,
         });
     }
@@ -313,7 +356,22 @@ async fn checks(client: &impl GenericClient, table: &Table) -> Result<Vec<Part>,
 }
 
 /// (what it is called, query of names, remedy): each gives one column of text.
-const IN_THE_WAY: [(&str, &str, &str); 7] = [
+const IN_THE_WAY: [(&str, &str, &str); 9] = [
+    (
+        "row filter of publication",
+        "SELECT DISTINCT p.pubname::text FROM target t JOIN pg_catalog.pg_depend d ON d.refobjid = t.relation \
+           AND d.refobjsubid = t.number AND d.classid = 'pg_catalog.pg_publication_rel'::regclass \
+         JOIN pg_catalog.pg_publication_rel r ON r.oid = d.objid AND pg_catalog.to_jsonb(r) ->> 'prqual' IS NOT NULL \
+         JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid",
+        "Write it without the column: the database cannot compute with sealed cells.",
+    ),
+    (
+        "statistics object",
+        "SELECT DISTINCT e.stxname::text FROM target t JOIN pg_catalog.pg_depend d ON d.refobjid = t.relation \
+           AND d.refobjsubid = t.number AND d.classid = 'pg_catalog.pg_statistic_ext'::regclass \
+         JOIN pg_catalog.pg_statistic_ext e ON e.oid = d.objid AND e.stxexprs IS NOT NULL",
+        "Drop it: the database cannot compute with sealed cells.",
+    ),
     (
         "row security policy",
         "SELECT DISTINCT p.polname::text FROM target t JOIN pg_catalog.pg_depend d ON d.refobjid = t.relation \
@@ -380,30 +438,5 @@ async fn obstacles(
             found.push(Obstacle { what, remedy: remedy.to_owned() });
         }
     }
-    Ok(())
-}
-
-/// Subscribers would read cells into a column of the old type, and be sent shadows that they have no table for.
-async fn published(
-    client: &impl GenericClient,
-    spec: &Spec,
-    found: &mut Vec<Obstacle>,
-) -> Result<(), Failure> {
-    let query = "SELECT DISTINCT p.pubname::text FROM pg_catalog.pg_publication_tables p \
-                 WHERE p.schemaname::text = $1 AND p.tablename::text = $2 \
-                 UNION SELECT p.pubname::text FROM pg_catalog.pg_publication p WHERE p.puballtables";
-    for table in &spec.tables {
-        for row in client.query(query, &[&table.schema, &table.name]).await? {
-            let name: String = row.try_get(0)?;
-            found.push(Obstacle {
-                what: format!(
-                    "publication {name} sends table {} to subscribers, whose columns do not change with it",
-                    table.text()
-                ),
-                remedy: "Take the table out of it, convert, and set the subscribers up anew.".to_owned(),
-            });
-        }
-    }
-    found.dedup();
     Ok(())
 }

@@ -15,7 +15,7 @@ use futures_util::SinkExt;
 use std::error::Error;
 use std::fmt;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, Row, Transaction};
+use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 
 /// A value as the database sends it.
 pub(super) struct Raw<'a>(pub(super) &'a [u8]);
@@ -59,6 +59,29 @@ pub struct Misfits {
 
 const EXAMPLES_MAX: usize = 10;
 
+/// What a binary COPY begins with.
+pub(super) const COPY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+/// A row of a binary COPY.
+pub(super) fn put_fields<'v>(
+    out: &mut BytesMut,
+    count: usize,
+    fields: impl Iterator<Item = Option<&'v [u8]>>,
+) -> Result<(), Failure> {
+    let too_long = |_| Failure::new("a value is longer than PostgreSQL's own limit");
+    out.put_i16(i16::try_from(count).unwrap_or(i16::MAX));
+    for field in fields {
+        match field {
+            None => out.put_i32(-1),
+            Some(bytes) => {
+                out.put_i32(i32::try_from(bytes.len()).map_err(too_long)?);
+                out.put_slice(bytes);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Fills the shadow of one table.
 pub(super) struct Filler<'a> {
     pub(super) conversion: i64,
@@ -75,6 +98,8 @@ pub(super) struct Batch {
     /// The last key read; `None` when there was no row.
     cursor: Option<Vec<Vec<u8>>>,
     pub(super) misfits: Misfits,
+    /// Places of the rows that do not fit.
+    misfit_rows: Vec<usize>,
 }
 
 /// All tables' fillers.
@@ -99,13 +124,17 @@ pub(super) fn fillers<'a>(
 impl Filler<'_> {
     /// One batch of rows after those that were filled already. No row: the end was reached, and is noted.
     pub(super) async fn fill(&self, client: &mut Client, limit: usize) -> Result<Batch, Failure> {
-        let transaction = client.transaction().await?;
+        let transaction = self.transaction(client).await?;
         let before = state::filled(&transaction, self.conversion, self.number).await?;
         if before.filled {
             return Ok(Batch::default());
         }
         let rows = self.rows_after(&transaction, before.cursor.as_deref(), false, limit).await?;
         let batch = self.store(&transaction, &rows, 0).await?;
+        if self.table.copy.is_some() && batch.rows > 0 {
+            self.put_staged(&transaction).await?;
+            self.keep_misfits(&transaction, &rows, &batch.misfit_rows).await?;
+        }
         state::advance(&transaction, self.conversion, self.number, batch.cursor.clone(), rows.len()).await?;
         transaction.commit().await?;
         Ok(batch)
@@ -117,12 +146,21 @@ impl Filler<'_> {
         self.store(transaction, &rows, 0).await
     }
 
-    /// Looks through the whole table for rows that have no cells and should, and makes them.
+    /// A transaction for rows: a row of the copy is read twice, so both times in one snapshot.
+    pub(super) async fn transaction<'c>(&self, client: &'c mut Client) -> Result<Transaction<'c>, Failure> {
+        let level = match self.table.copy {
+            Some(_) => IsolationLevel::RepeatableRead,
+            None => IsolationLevel::ReadCommitted,
+        };
+        Ok(client.build_transaction().isolation_level(level).start().await?)
+    }
+
+    /// Looks for rows that have no cells and should, and makes them; of a copy, for those that do not fit into it.
     pub(super) async fn fill_gaps(&self, client: &mut Client, limit: usize) -> Result<Misfits, Failure> {
         let mut misfits = Misfits::default();
         let mut cursor: Option<Vec<Vec<u8>>> = None;
         loop {
-            let transaction = client.transaction().await?;
+            let transaction = self.transaction(client).await?;
             let rows = self.rows_after(&transaction, cursor.as_deref(), true, limit).await?;
             let batch = self.store(&transaction, &rows, 0).await?;
             transaction.commit().await?;
@@ -148,7 +186,9 @@ impl Filler<'_> {
             conditions.push(format!("({keys}) > ({})", places.join(", ")));
         }
         let mut from = format!("{} t", self.table.sql());
-        if gaps {
+        if gaps && self.table.copy.is_some() {
+            from.push_str(&format!(" JOIN {} s ON {}", self.names.redo, self.joined("s", "t")));
+        } else if gaps {
             from.push_str(&format!(" LEFT JOIN {} s ON {}", self.names.shadow, self.joined("s", "t")));
             conditions.push("s.key_1 IS NULL".to_owned());
             let some: Vec<String> = self
@@ -172,7 +212,7 @@ impl Filler<'_> {
     }
 
     /// Key and columns, in this order.
-    fn selected(&self, before: &str) -> String {
+    pub(super) fn selected(&self, before: &str) -> String {
         let columns = self.table.columns.iter().map(|column| format!(", {before}{}", quoted(&column.name)));
         self.table.key_list(before) + &columns.collect::<String>()
     }
@@ -191,6 +231,9 @@ impl Filler<'_> {
         transaction: &Transaction<'_>,
         limit: usize,
     ) -> Result<(usize, Misfits), Failure> {
+        if self.table.copy.is_some() {
+            return self.redo(transaction, limit).await;
+        }
         // Few keys against a large table: by its index, whatever the planner has heard of either.
         transaction
             .batch_execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
@@ -228,13 +271,17 @@ impl Filler<'_> {
 
     /// Notes that wait.
     pub(super) async fn waiting(&self, client: &Client) -> Result<u64, Failure> {
+        if self.table.copy.is_some() {
+            return self.left(client).await;
+        }
         let query = format!("SELECT pg_catalog.count(*) FROM {}", self.names.written);
         let count: i64 = client.query_one(&query, &[]).await?.try_get(0)?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
-    /// Carries rows (key and columns, from the column at `first` on) and copies them into the shadow.
-    async fn store(
+    /// Carries rows (key and columns, from the column at `first` on) and copies them into the shadow, or where a copy's cells
+    /// are staged.
+    pub(super) async fn store(
         &self,
         transaction: &Transaction<'_>,
         rows: &[Row],
@@ -242,63 +289,71 @@ impl Filler<'_> {
     ) -> Result<Batch, Failure> {
         let width = self.table.key.len();
         let mut carried = Vec::with_capacity(self.carriers.len());
-        for (at, carrier) in self.carriers.iter().enumerate() {
+        for at in 0..self.carriers.len() {
             let mut wires = Vec::with_capacity(rows.len());
             for row in rows {
                 wires.push(row.try_get::<_, Option<Raw<'_>>>(first + width + at)?.map(|raw| raw.0));
             }
-            carried.push(Column::new(carrier.carry(&wires), rows.len()));
+            carried.push(self.carried(at, &wires));
         }
         let misfits = self.misfits(transaction, rows, first, &carried).await?;
-        let (mut sent, mut copied) = (BytesMut::new(), 0_usize);
-        sent.put_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
+        let (mut sent, mut copied, mut misfit_rows) = (BytesMut::new(), 0_usize, Vec::new());
+        sent.put_slice(COPY_HEAD);
         for (at, row) in rows.iter().enumerate() {
-            let whole = carried.iter().all(|column| !column.misfit(at));
-            if whole && carried.iter().any(|column| column.get(at).is_some()) {
+            if carried.iter().any(|column| column.misfit(at)) {
+                misfit_rows.push(at);
+            } else if self.table.copy.is_some() || carried.iter().any(|column| column.get(at).is_some()) {
                 copied += 1;
-                self.put(&mut sent, row, first, &carried, at)?;
+                let cells = carried.iter().map(|column| column.get(at));
+                let key = self.key(row, first)?.into_iter().map(Some);
+                put_fields(&mut sent, width + carried.len(), key.chain(cells))?;
             }
         }
         sent.put_i16(-1);
         if copied > 0 {
-            let copy = format!("COPY {} FROM STDIN (FORMAT binary)", self.names.shadow);
-            let mut sink = Box::pin(transaction.copy_in::<_, Bytes>(&copy).await?);
-            sink.send(sent.freeze()).await?;
-            sink.as_mut().finish().await?;
+            let target = if self.table.copy.is_some() { &self.names.staging } else { &self.names.shadow };
+            self.send(transaction, target, sent).await?;
         }
         let cursor = match rows.last() {
             None => None,
             Some(row) => Some(self.key(row, first)?.into_iter().map(<[u8]>::to_vec).collect()),
         };
-        Ok(Batch { rows: rows.len(), cursor, misfits })
+        Ok(Batch { rows: rows.len(), cursor, misfits, misfit_rows })
     }
 
-    fn key<'r>(&self, row: &'r Row, first: usize) -> Result<Vec<&'r [u8]>, Failure> {
+    /// A binary COPY.
+    pub(super) async fn send(
+        &self,
+        transaction: &Transaction<'_>,
+        target: &str,
+        rows: BytesMut,
+    ) -> Result<(), Failure> {
+        let copy = format!("COPY {target} FROM STDIN (FORMAT binary)");
+        let mut sink = Box::pin(transaction.copy_in::<_, Bytes>(&copy).await?);
+        sink.send(rows.freeze()).await?;
+        sink.as_mut().finish().await?;
+        Ok(())
+    }
+
+    /// New cells of the column at `at`.
+    pub(super) fn carried(&self, at: usize, wires: &[Option<&[u8]>]) -> Column {
+        Column::new(self.carriers[at].carry(wires), wires.len())
+    }
+
+    pub(super) fn key<'r>(&self, row: &'r Row, first: usize) -> Result<Vec<&'r [u8]>, Failure> {
         (first..first + self.table.key.len()).map(|at| Ok(row.try_get::<_, Raw<'_>>(at)?.0)).collect()
     }
 
-    /// A row of a binary COPY.
-    fn put(
+    /// Runs a statement with a key as its parameters.
+    pub(super) async fn execute(
         &self,
-        out: &mut BytesMut,
-        row: &Row,
-        first: usize,
-        carried: &[Column],
-        at: usize,
+        transaction: &Transaction<'_>,
+        statement: &str,
+        key: &[&[u8]],
     ) -> Result<(), Failure> {
-        let too_long = |_| Failure::new("a value is longer than PostgreSQL's own limit");
-        let key = self.key(row, first)?;
-        out.put_i16(i16::try_from(key.len() + carried.len()).unwrap_or(i16::MAX));
-        let cells = carried.iter().map(|column| column.get(at));
-        for field in key.into_iter().map(Some).chain(cells) {
-            match field {
-                None => out.put_i32(-1),
-                Some(bytes) => {
-                    out.put_i32(i32::try_from(bytes.len()).map_err(too_long)?);
-                    out.put_slice(bytes);
-                }
-            }
-        }
+        let values: Vec<Sent<'_>> = key.iter().map(|value| Sent(value)).collect();
+        let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
+        transaction.execute(statement, &values).await?;
         Ok(())
     }
 
@@ -385,7 +440,7 @@ impl Column {
         let share = rows.div_ceil(parts.len().max(1)).max(1);
         Column { parts, share }
     }
-    fn get(&self, at: usize) -> Option<&[u8]> {
+    pub(super) fn get(&self, at: usize) -> Option<&[u8]> {
         self.parts.get(at / self.share)?.get(at % self.share)
     }
     fn misfit(&self, at: usize) -> bool {

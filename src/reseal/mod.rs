@@ -6,17 +6,22 @@
 //! for the rest, and gives the columns their new type with the shadow's cells; what depends on them ([`dependents`]) is
 //! dropped and made again in it, and so is the old type, so that no plan made before still works.
 //!
+//! Where the lock would be held for too long, the tables are copied instead ([`copy`]): the same batches, notes and phases, and
+//! a swap in which the copies take the tables' places.
+//!
 //! Guarantees: until the swap commits the table is as it was, and afterwards every row is converted; all state is in the
 //! database ([`state`]) and moves with the data in one transaction, so that a conversion may be killed at any moment and
 //! started again; nothing is converted when a value does not fit; no message holds a value of a tagged column.
 //! Deliberately absent: the proxies. They need not know: a stale plan names a type that is gone.
 
 mod carry;
+pub mod copy;
 pub mod dependents;
 pub mod fill;
 pub mod in_use;
 pub mod indexes;
 mod pace;
+pub mod publications;
 pub mod rehearse;
 pub mod run;
 mod setup;
@@ -76,6 +81,11 @@ pub enum Progress {
     Filling {
         done: u64,
         total: u64,
+    },
+    /// Indexes of a copy, of so many.
+    Building {
+        done: usize,
+        total: usize,
     },
     /// Rows that were written meanwhile and wait for their cells.
     CatchingUp {

@@ -29,6 +29,8 @@ pub struct Rehearsal {
     pub rows: Vec<u64>,
     /// Bytes of the converted cells of all rows, about.
     pub cell_bytes: u64,
+    /// Bytes of the tables as they are, with their indexes.
+    pub table_bytes: u64,
     /// Values of the sample that do not fit.
     pub misfits: Misfits,
 }
@@ -56,7 +58,13 @@ fn copies(spec: &Spec) -> Vec<Table> {
     for (at, table) in spec.tables.iter().enumerate() {
         let taken = copies.iter().any(|copy| copy.name == table.name);
         let name = if taken { format!("pgveil_{at}") } else { table.name.clone() };
-        copies.push(Table { schema: SCHEMA.to_owned(), name, partitioned: false, ..table.clone() });
+        copies.push(Table {
+            schema: SCHEMA.to_owned(),
+            name,
+            partitioned: false,
+            copy: None,
+            ..table.clone()
+        });
     }
     copies
 }
@@ -71,8 +79,11 @@ pub(super) async fn rehearse(
     let mut learnt = Rehearsal::default();
     for table in &spec.tables {
         learnt.rows.push(rows_of(client, table).await?);
+        let bytes = "SELECT pg_catalog.pg_total_relation_size($1::oid::regclass)";
+        let bytes: i64 = client.query_one(bytes, &[&table.oid]).await?.try_get(0)?;
+        learnt.table_bytes += u64::try_from(bytes).unwrap_or(0);
     }
-    let copies = Spec { tables: copies(spec), restore: Vec::new() };
+    let copies = Spec { tables: copies(spec), restore: Vec::new(), made: Vec::new(), unpublish: false };
     let fillers = fillers(&copies, 0, keyring)?;
     let mut transaction = client.transaction().await?;
     // "pgveil" and one more than `init` has: names that are not committed yet make others wait, too.

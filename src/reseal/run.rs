@@ -5,6 +5,7 @@
 
 use super::dependents::{Dependents, dependents};
 use super::fill::{Filler, fillers};
+use super::indexes::{Fate, Index};
 use super::pace::Pace;
 use super::rehearse::{Rehearsal, rehearse};
 use super::spec::{Names, Spec};
@@ -12,7 +13,7 @@ use super::state::{self, Conversion, Phase};
 use super::survey::{Target, survey};
 use super::swap::{Outcome, Swap};
 use super::verify::Verified;
-use super::{Failure, Progress, setup};
+use super::{Failure, Progress, copy, setup};
 use crate::config::{Config, column_of};
 use crate::crypto::keyring::Keyring;
 use std::time::Duration;
@@ -28,6 +29,10 @@ pub struct Options {
     pub lock_max: Duration,
     /// Fill the shadow, and stop before the swap.
     pub prepare: bool,
+    /// Copy the tables, however short the lock would be.
+    pub online: bool,
+    /// Take the tables out of publications that send the columns.
+    pub unpublish: bool,
 }
 
 /// What came of it.
@@ -53,9 +58,10 @@ const ATTEMPTS_MAX: u32 = 200;
 const VERIFY_ROWS: u64 = 2_000;
 
 /// Settings of a connection that converts: names are written whole, nothing of the database's or role's defaults counts.
+/// Plans with what is switched off look expensive, and would be compiled each time.
 const SESSION: &str = "SET search_path = ''; SET default_transaction_isolation = 'read committed'; \
      SET default_transaction_read_only = off; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
-     SET lock_timeout = 0; SET row_security = off; SET DateStyle = 'ISO, MDY'";
+     SET lock_timeout = 0; SET row_security = off; SET jit = off; SET DateStyle = 'ISO, MDY'";
 
 impl<'a> Work<'a> {
     /// Makes `client`, an administrator's, ready.
@@ -75,8 +81,27 @@ impl<'a> Work<'a> {
         &mut self,
         names: &[String],
         to: Option<Target>,
+        options: &Options,
     ) -> Result<(Spec, Dependents, Rehearsal), Failure> {
         let spec = survey(&mut self.client, self.config, self.keyring, names, to).await?;
+        self.way(spec, options).await
+    }
+
+    /// Where the lock would be held for too long, or it is wanted, the tables are copied.
+    async fn way(
+        &mut self,
+        mut spec: Spec,
+        options: &Options,
+    ) -> Result<(Spec, Dependents, Rehearsal), Failure> {
+        spec.unpublish = options.unpublish;
+        if !options.online {
+            let (found, learnt) = self.rehearsed(&spec).await?;
+            let blocked = !found.obstacles.is_empty() || learnt.misfits.count > 0;
+            if blocked || learnt.lock <= options.lock_max {
+                return Ok((spec, found, learnt));
+            }
+        }
+        let spec = spec.by_copies();
         let (found, learnt) = self.rehearsed(&spec).await?;
         Ok((spec, found, learnt))
     }
@@ -108,7 +133,7 @@ impl<'a> Work<'a> {
                 .hint("Name the columns to convert: pgveil reseal start public.customers.email.")),
             None => {
                 let spec = survey(&mut self.client, self.config, self.keyring, names, to).await?;
-                self.begin(&spec, options, report).await
+                self.begin(spec, options, report).await
             }
         }
     }
@@ -148,20 +173,21 @@ impl<'a> Work<'a> {
             return Err(Failure::new(format!("conversion {} came later and has columns of it", other.id))
                 .hint("Undo that one first."));
         }
-        let spec = last.spec.reversed(last.restore.clone());
-        self.begin(&spec, options, report).await
+        let mut spec = last.spec.reversed(last.restore.clone());
+        renew(&self.client, &mut spec).await?;
+        self.begin(spec, options, report).await
     }
 
     async fn begin(
         &mut self,
-        spec: &Spec,
+        spec: Spec,
         options: &Options,
         report: &mut dyn FnMut(Progress),
     ) -> Result<Done, Failure> {
-        let (found, learnt) = self.rehearsed(spec).await?;
-        allowed(&found, &learnt, options)?;
+        let (spec, found, learnt) = self.way(spec, options).await?;
+        allowed(&spec, &found, &learnt, options)?;
         let rows = learnt.rows.iter().sum();
-        let id = self.set_up(spec, rows, report).await?;
+        let id = self.set_up(&spec, rows, report).await?;
         let conversion = state::under_way(&self.client).await?.filter(|conversion| conversion.id == id);
         let conversion = conversion.ok_or_else(|| Failure::new("the conversion was cancelled meanwhile"))?;
         self.go_on(conversion, options, report).await
@@ -180,9 +206,18 @@ impl<'a> Work<'a> {
                 let transaction = self.client.transaction().await?;
                 transaction.batch_execute("SET LOCAL lock_timeout = '700ms'").await?;
                 state::ensure(&transaction, &service_user).await?;
-                let id = state::enter(&transaction, spec, rows).await?;
+                let mut spec = spec.clone();
+                if spec.is_copied() {
+                    copy::prepare(&transaction, &mut spec, self.keyring).await?;
+                }
+                let id = state::enter(&transaction, &spec, rows).await?;
                 for (number, table) in spec.tables.iter().enumerate() {
-                    transaction.batch_execute(&setup::create(table, &Names::new(id, number))).await?;
+                    let names = Names::new(id, number);
+                    if table.copy.is_some() {
+                        copy::make(&transaction, table, &names).await?;
+                    } else {
+                        transaction.batch_execute(&setup::create(table, &names)).await?;
+                    }
                     setup::enable(&transaction, table).await?;
                 }
                 transaction.commit().await?;
@@ -207,15 +242,37 @@ impl<'a> Work<'a> {
     ) -> Result<Done, Failure> {
         if conversion.phase == Phase::Filling {
             let fillers = fillers(&conversion.spec, conversion.id, self.keyring)?;
+            for filler in &fillers {
+                filler.open_staging(&self.client).await?;
+            }
             self.fill(&conversion, &fillers, options, report).await?;
+            let mut found = None;
+            if conversion.spec.is_copied() {
+                for filler in &fillers {
+                    filler.fill_gaps(&mut self.client, options.batch_rows).await?.refuse()?;
+                }
+                let rehearsed = self.allowed_now(&conversion.spec, options).await?;
+                self.build(&conversion, &fillers, found.insert(rehearsed), report).await?;
+            }
             self.ready(&fillers, options, report).await?;
             if options.prepare {
                 return Ok(Done::Prepared(conversion.id));
             }
-            self.swap(&conversion, &fillers, options, report).await?;
+            let found = match found {
+                Some(found) => found,
+                None => self.allowed_now(&conversion.spec, options).await?,
+            };
+            self.swap(&conversion, &fillers, &found, options, report).await?;
         }
         report(Progress::Finishing);
         self.finish(conversion.id).await
+    }
+
+    /// What depends on the columns, if nothing of it stands in the way.
+    async fn allowed_now(&mut self, spec: &Spec, options: &Options) -> Result<Dependents, Failure> {
+        let (found, learnt) = self.rehearsed(spec).await?;
+        allowed(spec, &found, &learnt, options)?;
+        Ok(found)
     }
 
     async fn fill(
@@ -237,7 +294,31 @@ impl<'a> Work<'a> {
                 report(Progress::Filling { done, total: total.max(done) });
                 pace.after(&self.client, batch.rows, report).await?;
             }
-            self.client.batch_execute(&format!("ANALYZE {}", filler.names.shadow)).await?;
+            if filler.table.copy.is_none() {
+                self.client.batch_execute(&format!("ANALYZE {}", filler.names.shadow)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The copies have the indexes that their tables have now.
+    async fn build(
+        &mut self,
+        conversion: &Conversion,
+        fillers: &[Filler<'_>],
+        found: &Dependents,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<(), Failure> {
+        // Indexes come and go while it takes its time.
+        let mut now = dependents(&self.client, &conversion.spec).await?.indexes;
+        for index in &mut now {
+            let lost = |other: &Index| other.sql == index.sql && other.fate == Fate::Lost;
+            if found.indexes.iter().any(lost) {
+                index.fate = Fate::Lost;
+            }
+        }
+        for filler in fillers {
+            filler.build(&mut self.client, &conversion.spec, &now, report).await?;
         }
         Ok(())
     }
@@ -273,8 +354,13 @@ impl<'a> Work<'a> {
                     break;
                 }
                 for _ in 0..left.div_ceil(CATCH_UP_ROWS as u64) {
-                    let transaction = self.client.transaction().await?;
-                    let (notes, _) = filler.catch_up(&transaction, CATCH_UP_ROWS).await?;
+                    let transaction = filler.transaction(&mut self.client).await?;
+                    let (notes, misfits) = filler.catch_up(&transaction, CATCH_UP_ROWS).await?;
+                    if filler.table.copy.is_some() && misfits.count > 0 {
+                        transaction.rollback().await?;
+                        filler.fill_gaps(&mut self.client, options.batch_rows).await?.refuse()?;
+                        continue;
+                    }
                     transaction.commit().await?;
                     pace.after(&self.client, notes, report).await?;
                 }
@@ -287,12 +373,11 @@ impl<'a> Work<'a> {
         &mut self,
         conversion: &Conversion,
         fillers: &[Filler<'_>],
+        found: &Dependents,
         options: &Options,
         report: &mut dyn FnMut(Progress),
     ) -> Result<(), Failure> {
-        let (found, learnt) = self.rehearsed(&conversion.spec).await?;
-        allowed(&found, &learnt, options)?;
-        let lost = found.indexes.iter().filter(|index| index.fate == super::indexes::Fate::Lost);
+        let lost = found.indexes.iter().filter(|index| index.fate == Fate::Lost);
         let lost: Vec<String> = lost.map(|index| index.sql.clone()).collect();
         let swap = Swap {
             conversion: conversion.id,
@@ -303,6 +388,7 @@ impl<'a> Work<'a> {
             lock_max: options.lock_max,
         };
         for attempt in 1..=ATTEMPTS_MAX {
+            self.build(conversion, fillers, found, report).await?;
             report(Progress::Locking { attempt });
             match swap.attempt(&mut self.client).await? {
                 Outcome::Swapped => return Ok(()),
@@ -313,7 +399,7 @@ impl<'a> Work<'a> {
                 Outcome::Behind => self.catch_up(fillers, options, report).await?,
                 Outcome::Misfit => {
                     // Caught up outside the swap, it is a gap, and named.
-                    for filler in fillers {
+                    for filler in fillers.iter().filter(|filler| filler.table.copy.is_none()) {
                         let transaction = self.client.transaction().await?;
                         filler.catch_up(&transaction, usize::MAX >> 1).await?;
                         transaction.commit().await?;
@@ -359,6 +445,7 @@ impl<'a> Work<'a> {
                         .batch_execute(&setup::remove(table, &Names::new(conversion.id, number)))
                         .await?;
                 }
+                copy::remove_types(&transaction, &conversion.spec).await?;
                 state::forget(&transaction, conversion.id).await?;
                 transaction.commit().await?;
                 Ok::<(), Failure>(())
@@ -381,6 +468,7 @@ impl<'a> Work<'a> {
         let conversion = self.filling().await?;
         let mut verified = Verified::default();
         for filler in fillers(&conversion.spec, conversion.id, self.keyring)? {
+            filler.open_staging(&self.client).await?;
             let own = filler.verify(&mut self.client, (!all).then_some(VERIFY_ROWS)).await?;
             verified.rows += own.rows;
             verified.different += own.different;
@@ -428,20 +516,39 @@ fn same(verified: Verified) -> Result<Verified, Failure> {
 }
 
 /// Nothing stands in the way, and the lock is short enough.
-fn allowed(found: &Dependents, learnt: &Rehearsal, options: &Options) -> Result<(), Failure> {
+fn allowed(spec: &Spec, found: &Dependents, learnt: &Rehearsal, options: &Options) -> Result<(), Failure> {
     if let Some(first) = found.obstacles.first() {
         let more = found.obstacles.len() - 1;
         let more = if more == 0 { String::new() } else { format!(" (and {more} more: pgveil reseal plan)") };
         return Err(Failure::new(format!("{}{more}", first.what)).hint(first.remedy.clone()));
     }
     learnt.misfits.refuse()?;
-    if learnt.lock > options.lock_max && !options.prepare {
+    if learnt.lock > options.lock_max && !options.prepare && !spec.is_copied() {
         return Err(Failure::new(format!(
             "the swap would lock the tables for about {:.1} seconds, more than the {} that are allowed",
             learnt.lock.as_secs_f64(),
             options.lock_max.as_secs_f64()
         ))
-        .hint("Allow more with --max-lock SECONDS, at a quiet hour. Copying a table online instead is not there yet."));
+        .hint(
+            "Allow more with --max-lock SECONDS, at a quiet hour; or run pgveil reseal cancel and start with --online, which \
+             copies the table instead.",
+        ));
+    }
+    Ok(())
+}
+
+/// Tables and columns that are where they were under other numbers: a copy has taken their place since.
+async fn renew(client: &Client, spec: &mut Spec) -> Result<(), Failure> {
+    let query = "SELECT a.attrelid, a.attnum FROM pg_catalog.pg_attribute a \
+                 WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attname::text = $2 AND NOT a.attisdropped";
+    for table in &mut spec.tables {
+        let (name, text) = (table.sql(), table.text());
+        for column in &mut table.columns {
+            let row = client.query_opt(query, &[&name, &column.name]).await?;
+            let row = row
+                .ok_or_else(|| Failure::new(format!("there is no column {text}.{} any more", column.name)))?;
+            (table.oid, column.number) = (row.try_get(0)?, row.try_get(1)?);
+        }
     }
     Ok(())
 }

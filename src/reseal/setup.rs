@@ -3,8 +3,8 @@
 //! Guarantees: the triggers note every row that is inserted, or whose key or converted column gets another image, also
 //! while replicas apply changes (ENABLE ALWAYS); clients may add to the notes and read nothing. Deliberately absent: rows.
 
-use super::Failure;
 use super::spec::{Names, TRIGGERS, Table, cell_column, key_column};
+use super::{Failure, copy};
 use crate::server::prepare::quoted;
 use std::fmt::Write as _;
 use tokio_postgres::GenericClient;
@@ -102,7 +102,7 @@ pub(super) async fn enable(client: &impl GenericClient, table: &Table) -> Result
         }
     }
     for relation in relations {
-        for trigger in TRIGGERS {
+        for trigger in table.triggers() {
             client.batch_execute(&format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {trigger}")).await?;
         }
     }
@@ -117,17 +117,21 @@ pub(super) async fn is_watched(client: &impl GenericClient, table: &Table) -> Re
         CROSS JOIN pg_catalog.unnest($2::text[]) AS wanted(name) \
         WHERE c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g \
           WHERE g.tgrelid = p.oid AND g.tgname::text = wanted.name AND g.tgenabled = 'A')";
-    let wanted: Vec<&str> = TRIGGERS.to_vec();
+    let wanted = table.triggers().as_slice();
     Ok(client.query_one(query, &[&table.oid, &wanted]).await?.try_get(0)?)
 }
 
 /// Takes away the triggers, and with them the lock that they hold their table to.
 pub(super) fn unwatch(table: &Table) -> String {
-    TRIGGERS.iter().map(|trigger| format!("DROP TRIGGER IF EXISTS {trigger} ON {}; ", table.sql())).collect()
+    let drop = |trigger: &&str| format!("DROP TRIGGER IF EXISTS {trigger} ON {}; ", table.sql());
+    table.triggers().iter().map(drop).collect()
 }
 
 /// Takes away the rest.
 pub(super) fn remove(table: &Table, names: &Names) -> String {
+    if table.copy.is_some() {
+        return copy::remove(names);
+    }
     let arguments: Vec<&str> = table.key.iter().map(|key| key.type_name.as_str()).collect();
     let mut sql = format!("DROP FUNCTION IF EXISTS {}(); ", names.note);
     for at in 0..table.columns.len() {

@@ -14,6 +14,12 @@ pub struct Spec {
     /// Statements that make indexes again as they were before the conversion that this one takes back.
     #[serde(default)]
     pub restore: Vec<String>,
+    /// Sealed types that were made for the copies before the swap.
+    #[serde(default)]
+    pub made: Vec<String>,
+    /// The swap takes the tables out of publications that send the columns.
+    #[serde(default)]
+    pub unpublish: bool,
 }
 
 /// A table and those of its columns that change.
@@ -26,6 +32,18 @@ pub struct Table {
     /// What tells its rows apart: the columns of a unique index without NULLs.
     pub key: Vec<KeyColumn>,
     pub columns: Vec<Column>,
+    /// Its rows go into a copy that takes its place; without, it is rewritten where it stands.
+    #[serde(default)]
+    pub copy: Option<CopyOf>,
+}
+
+/// A table as it was when its copy was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyOf {
+    /// Names of the columns that are copied: all but generated ones.
+    pub columns: Vec<String>,
+    /// Columns and CHECKs, as text: while they are so the copy is right.
+    pub definition: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +128,10 @@ impl Table {
     pub fn text(&self) -> String {
         format!("{}.{}", self.schema, self.name)
     }
+    /// The triggers that note its writes.
+    pub fn triggers(&self) -> &'static [&'static str; 2] {
+        if self.copy.is_some() { &COPY_TRIGGERS } else { &TRIGGERS }
+    }
     /// The key's columns in SQL, each with something before it.
     pub fn key_list(&self, before: &str) -> String {
         let columns = self.key.iter().map(|key| format!("{before}{}", quoted(&key.name)));
@@ -129,10 +151,24 @@ impl Spec {
         names
     }
 
+    /// Whether the tables are copied online.
+    pub fn is_copied(&self) -> bool {
+        self.tables.iter().any(|table| table.copy.is_some())
+    }
+
+    /// The same by copies; what they are made of is known when they are made.
+    pub(super) fn by_copies(mut self) -> Spec {
+        for table in &mut self.tables {
+            table.copy = Some(CopyOf::default());
+        }
+        self
+    }
+
     /// The conversion back.
     pub fn reversed(&self, restore: Vec<String>) -> Spec {
-        let mut spec = Spec { restore, ..self.clone() };
+        let mut spec = Spec { restore, made: Vec::new(), unpublish: false, ..self.clone() };
         for table in &mut spec.tables {
+            table.copy = None;
             for column in &mut table.columns {
                 std::mem::swap(&mut column.from, &mut column.to);
                 // A key that was converted itself has another type by now.
@@ -157,16 +193,37 @@ pub struct Names {
     pub written: String,
     /// The triggers' function.
     pub note: String,
+    /// Keys of rows that are to be in the copy and are not yet.
+    pub redo: String,
+    /// The copy without its schema; its indexes have names of their own after it.
+    pub copy: String,
+    /// Holds the converted cells of a batch, in the session that copies.
+    pub staging: String,
     take: String,
 }
 
-/// Triggers on the table.
+/// Triggers on a table that is rewritten where it stands.
 pub const TRIGGERS: [&str; 2] = ["pgveil_reseal_insert", "pgveil_reseal_update"];
+/// Triggers on a table that is copied.
+pub const COPY_TRIGGERS: [&str; 2] = ["pgveil_reseal_row", "pgveil_reseal_truncate"];
 
 impl Names {
     pub fn new(conversion: i64, table: usize) -> Names {
         let name = |kind: &str| format!("{SCHEMA}.{kind}_{conversion}_{table}");
-        Names { shadow: name("shadow"), written: name("written"), note: name("note"), take: name("take") }
+        Names {
+            shadow: name("shadow"),
+            written: name("written"),
+            note: name("note"),
+            redo: name("redo"),
+            copy: format!("pgveil_copy_{conversion}_{table}"),
+            staging: format!("pg_temp.pgveil_staging_{conversion}_{table}"),
+            take: name("take"),
+        }
+    }
+
+    /// The copy while it is filled, in SQL.
+    pub fn copy_sql(&self) -> String {
+        format!("{SCHEMA}.{}", self.copy)
     }
 
     /// The function that gives the new cell of a row, by its key.

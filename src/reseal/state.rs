@@ -49,6 +49,8 @@ pub struct Conversion {
     pub restore: Vec<String>,
     /// Foreign keys that are still to be validated.
     pub validate: Vec<String>,
+    /// Statements that put the tables back into publications that they were taken out of.
+    pub republish: Vec<String>,
     /// How long the swap held its lock.
     pub lock_ms: Option<i64>,
 }
@@ -68,6 +70,7 @@ const CREATE: &str = "\
       started timestamptz NOT NULL DEFAULT pg_catalog.now(), changed timestamptz NOT NULL DEFAULT pg_catalog.now(), \
       rows_total bigint NOT NULL, dropped text[] NOT NULL DEFAULT '{}', restore text[] NOT NULL DEFAULT '{}', validate text[] NOT NULL DEFAULT '{}', \
       lock_ms bigint, columns text[] NOT NULL); \
+    ALTER TABLE pgveil.reseal ADD COLUMN IF NOT EXISTS republish text[] NOT NULL DEFAULT '{}'; \
     CREATE TABLE IF NOT EXISTS pgveil.reseal_table ( \
       conversion bigint NOT NULL REFERENCES pgveil.reseal ON DELETE CASCADE, number int NOT NULL, \
       cursor bytea[], filled boolean NOT NULL DEFAULT false, rows_done bigint NOT NULL DEFAULT 0, \
@@ -107,7 +110,8 @@ pub async fn all(client: &impl GenericClient) -> Result<Vec<Conversion>, Failure
     };
     let query = format!(
         "SELECT r.id, r.phase, r.spec, {}, {}, r.rows_total, r.dropped, r.restore, r.validate, r.lock_ms, \
-           coalesce((SELECT pg_catalog.sum(t.rows_done)::bigint FROM pgveil.reseal_table t WHERE t.conversion = r.id), 0) \
+           coalesce((SELECT pg_catalog.sum(t.rows_done)::bigint FROM pgveil.reseal_table t WHERE t.conversion = r.id), 0), \
+           ARRAY(SELECT e FROM pg_catalog.jsonb_array_elements_text(coalesce(pg_catalog.to_jsonb(r) -> 'republish', '[]')) AS e) \
          FROM pgveil.reseal r ORDER BY r.id",
         moment("r.started"),
         moment("r.changed"),
@@ -129,6 +133,7 @@ pub async fn all(client: &impl GenericClient) -> Result<Vec<Conversion>, Failure
             validate: row.try_get(8)?,
             lock_ms: row.try_get(9)?,
             rows_done: count(row.try_get(10)?),
+            republish: row.try_get(11)?,
         });
     }
     Ok(found)

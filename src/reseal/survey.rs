@@ -87,7 +87,12 @@ pub(super) async fn survey(
         let column = Column { name: column.name.clone(), number: column.number, from, to };
         tables.entry(id.relation).and_modify(|table| table.columns.push(column));
     }
-    Ok(Spec { tables: tables.into_values().collect(), restore: Vec::new() })
+    Ok(Spec {
+        tables: tables.into_values().collect(),
+        restore: Vec::new(),
+        made: Vec::new(),
+        unpublish: false,
+    })
 }
 
 /// A cell names its key's version only: of two keys' same versions one could not tell whose it is.
@@ -422,6 +427,7 @@ impl Survey<'_> {
             partitioned: relation.kind == RelationKind::Partitioned,
             key: key.collect(),
             columns: Vec::new(),
+            copy: None,
         })
     }
 }

@@ -46,16 +46,29 @@ pub(super) struct Swap<'a> {
 /// Longest wait for the locks, shorter than `deadlock_timeout`: of two that wait for each other it is we who give way.
 const LOCK_TIMEOUT: &str = "700ms";
 /// Longest wait for every proxy to stand aside: they look each second, and give what is under way two.
-const FENCE_TIMEOUT: &str = "6s";
+pub(super) const FENCE_TIMEOUT: &str = "6s";
 /// Notes made up for under the lock.
 const BEHIND_MAX: usize = 20_000;
 const CATCH_UP_ROWS: usize = 5_000;
 
 impl Swap<'_> {
     pub(super) async fn attempt(&self, client: &mut Client) -> Result<Outcome, Failure> {
+        if self.spec.is_copied() {
+            return self.attempt_copies(client).await;
+        }
         let transaction =
             client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
-        match self.run(&transaction).await {
+        let result = self.run(&transaction).await;
+        self.end(transaction, result).await
+    }
+
+    /// Commits what was swapped, and takes back all else.
+    pub(super) async fn end(
+        &self,
+        transaction: Transaction<'_>,
+        result: Result<Outcome, Failure>,
+    ) -> Result<Outcome, Failure> {
+        match result {
             Ok(Outcome::Swapped) => {
                 transaction.commit().await?;
                 Ok(Outcome::Swapped)
@@ -81,40 +94,65 @@ impl Swap<'_> {
             ))
             .hint("Try when there is less load, or allow more by --max-lock.");
         }
+        if failure.is(&["2BP01"]) {
+            return failure.hint(
+                "Something was made of it a moment ago: run pgveil reseal start again, which goes on from here and sees it.",
+            );
+        }
         failure
     }
 
     async fn run(&self, transaction: &Transaction<'_>) -> Result<Outcome, Failure> {
-        let limit = (2 * self.lock_max).as_millis().max(2_000);
         // Proxies see it when they next look, and first let what is under way come to its end.
         let fence = format!(
             "SET LOCAL lock_timeout = '{FENCE_TIMEOUT}'; SELECT pg_catalog.pg_advisory_xact_lock({LOCK})"
         );
         transaction.batch_execute(&fence).await?;
-        let session =
-            format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; SET LOCAL statement_timeout = {limit}");
-        transaction.batch_execute(&session).await?;
+        self.hurry(transaction).await?;
         let found = dependents(transaction, self.spec).await?;
         self.lock(transaction, &found).await?;
         let locked = Instant::now();
         self.is_as_planned(transaction).await?;
+        if let Some(outcome) = self.make_up(transaction).await? {
+            return Ok(outcome);
+        }
+        let found = self.dependents_now(transaction).await?;
+        self.convert(transaction, &found).await?;
+        self.record(transaction, &found, locked).await?;
+        Ok(Outcome::Swapped)
+    }
+
+    /// Neither waits nor works for long from now on.
+    pub(super) async fn hurry(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
+        let limit = (2 * self.lock_max).as_millis().max(2_000);
+        let session =
+            format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; SET LOCAL statement_timeout = {limit}");
+        Ok(transaction.batch_execute(&session).await?)
+    }
+
+    /// Makes the cells of what was written until the lock was held.
+    pub(super) async fn make_up(&self, transaction: &Transaction<'_>) -> Result<Option<Outcome>, Failure> {
         let mut behind = 0;
         for filler in self.fillers {
             loop {
                 let (notes, misfits) = filler.catch_up(transaction, CATCH_UP_ROWS).await?;
                 if misfits.count > 0 {
-                    return Ok(Outcome::Misfit);
+                    return Ok(Some(Outcome::Misfit));
                 }
                 behind += notes;
                 if behind > BEHIND_MAX {
-                    return Ok(Outcome::Behind);
+                    return Ok(Some(Outcome::Behind));
                 }
                 if notes < CATCH_UP_ROWS {
                     break;
                 }
             }
         }
-        // What depends on the columns may have changed before the lock was held.
+        Ok(None)
+    }
+
+    /// What depends on the columns now: it may have changed before the lock was held.
+    pub(super) async fn dependents_now(&self, transaction: &Transaction<'_>) -> Result<Dependents, Failure> {
         let mut found = dependents(transaction, self.spec).await?;
         if let Some(obstacle) = found.obstacles.first() {
             return Err(Failure::new(obstacle.what.clone()).hint(obstacle.remedy.clone()));
@@ -124,7 +162,16 @@ impl Swap<'_> {
                 index.fate = Fate::Lost;
             }
         }
-        self.convert(transaction, &found).await?;
+        Ok(found)
+    }
+
+    /// Notes in the state what was done.
+    pub(super) async fn record(
+        &self,
+        transaction: &Transaction<'_>,
+        found: &Dependents,
+        locked: Instant,
+    ) -> Result<(), Failure> {
         let (mut dropped, mut restore) = (Vec::new(), Vec::new());
         for index in &found.indexes {
             match index.fate {
@@ -144,7 +191,14 @@ impl Swap<'_> {
         let values: [&(dyn ToSql + Sync); 5] =
             [&self.conversion, &dropped, &restore, &found.validate, &lock_ms];
         transaction.execute(update, &values).await?;
-        Ok(Outcome::Swapped)
+        let left = found.publications.iter().filter(|own| own.sends).map(|own| own.add.clone());
+        let left: Vec<String> = left.collect();
+        // A conversion that an older pgveil began has none, and maybe no such column.
+        if !left.is_empty() {
+            let update = "UPDATE pgveil.reseal SET republish = $2 WHERE id = $1";
+            transaction.execute(update, &[&self.conversion, &left]).await?;
+        }
+        Ok(())
     }
 
     async fn lock(&self, transaction: &Transaction<'_>, found: &Dependents) -> Result<(), Failure> {
@@ -169,7 +223,7 @@ impl Swap<'_> {
     }
 
     /// The columns have the types that the recipe is for, and every write was noted.
-    async fn is_as_planned(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
+    pub(super) async fn is_as_planned(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
         for table in &self.spec.tables {
             for column in &table.columns {
                 let query = "SELECT pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a \
@@ -202,6 +256,7 @@ impl Swap<'_> {
 
     async fn convert(&self, transaction: &Transaction<'_>, found: &Dependents) -> Result<(), Failure> {
         let mut drops: Vec<String> = self.spec.tables.iter().map(setup::unwatch).collect();
+        drops.extend(found.publications.iter().filter(|own| own.sends).map(|own| own.remove.clone()));
         drops.extend(found.triggers.iter().map(|part| part.drop.clone()));
         drops.extend(found.views.iter().rev().map(|view| view.drop.clone()));
         drops.extend(found.foreign.iter().map(|part| part.drop.clone()));
@@ -257,7 +312,7 @@ impl Swap<'_> {
     }
 
     /// Sealed types of these domains that no column has any more.
-    async fn drop_types(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
+    pub(super) async fn drop_types(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
         let mut domains: Vec<&str> = Vec::new();
         let mut kept: Vec<&str> = Vec::new();
         let mut old: Vec<&str> = Vec::new();

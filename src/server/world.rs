@@ -167,7 +167,9 @@ impl Worlds {
     pub fn sealed_ratios(&self) -> Vec<(String, f64)> {
         let mut ratios: HashMap<String, f64> = HashMap::new();
         for database in self.all() {
-            for relation in database.world().catalog.relations.values() {
+            let world = database.world();
+            let relations = world.catalog.relations.values();
+            for relation in relations.filter(|relation| relation.schema != SCHEMA) {
                 for column in &relation.columns {
                     let Some(tag) = column.tag.as_ref().filter(|tag| tag.domain.seal != Seal::None) else {
                         continue;

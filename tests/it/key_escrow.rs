@@ -94,15 +94,20 @@ fn an_export_opens_for_its_recipients_and_comes_back() {
 fn what_leaves_is_in_the_log() {
     let mut proxy = Proxy::start(proxy::POLICY, proxy::TAGS);
     let ann = identity(proxy.dir(), "ann");
-    let recorded = |proxy: &Proxy| -> Vec<String> {
+    let found = |proxy: &Proxy, event: &str| -> Vec<String> {
         let audit = proxy.dir().join("audit").display().to_string();
         let shown = proxy.must(&["audit", "show", &audit, "--json"]);
-        let lines = shown.lines().filter(|line| line.contains("\"keys_exported\""));
-        lines.map(str::to_owned).collect()
+        shown.lines().filter(|line| line.contains(&format!("\"{event}\""))).map(str::to_owned).collect()
     };
+    let recorded = |proxy: &Proxy| found(proxy, "keys_exported");
     proxy.must(&["keys", "export", "--to", &ann]);
     eventually("the record", || recorded(&proxy).len() == 1);
     assert!(recorded(&proxy)[0].contains(&format!("\"to\":\"{ann}\"")), "{:?}", recorded(&proxy));
+    let changed = |proxy: &Proxy| found(proxy, "data_key_changed");
+    proxy.must(&["keys", "rotate", "default"]);
+    eventually("the record", || changed(&proxy).len() == 1);
+    let change = &changed(&proxy)[0];
+    assert!(change.contains("\"key\":\"default\",\"change\":\"version 2 made\""), "{change}");
     proxy.signal("TERM");
     proxy.wait();
     let said = proxy.must(&["init", "--split", "2/3", "--database", proxy.direct()]);
@@ -115,12 +120,17 @@ fn what_leaves_is_in_the_log() {
     let log = recorded(&proxy).concat();
     assert!(shares.iter().all(|share| !log.contains(share.rsplit('-').nth(1).unwrap())));
 
-    // What cannot be recorded is not given out.
+    // What cannot be recorded is not done.
     fs::remove_file(proxy.dir().join("audit/notes")).unwrap();
     fs::create_dir(proxy.dir().join("audit/notes")).unwrap();
-    for command in [&["keys", "export", "--to", &ann][..], &["keys", "split", "2/3"]] {
+    for command in
+        [&["keys", "export", "--to", &ann][..], &["keys", "split", "2/3"], &["keys", "rotate", "default"]]
+    {
         let (said, error, code) = proxy.run(command);
-        assert!(code == 1 && said.is_empty() && error.contains("not given out"), "{said}{error}");
+        assert!(
+            code == 1 && said.is_empty() && error.contains("cannot be recorded is not done"),
+            "{said}{error}"
+        );
     }
 }
 

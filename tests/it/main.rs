@@ -71,6 +71,7 @@ mod reload;
 mod reseal;
 mod reseal_kinds;
 mod reseal_load;
+mod reseal_online;
 mod scaling;
 mod serve;
 mod several;

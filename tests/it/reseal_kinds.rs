@@ -98,7 +98,10 @@ fn keys_and_partitions_are_converted_whole() {
     assert_eq!(before.len(), 2000);
     let error = reseal(&proxy, &["start", "public.visits_1.email"]).1;
     assert!(error.contains("public.visits_1 is a part of public.visits"), "{error}");
-    must(&proxy, &["start", "public.visits.email", "--prepare"]);
+    postgres::execute(proxy.direct(), "create publication leaf for table visits_1");
+    let error = reseal(&proxy, &["start", "public.visits.email"]).1;
+    assert!(error.contains("publication leaf sends table public.visits_1"), "{error}");
+    must(&proxy, &["start", "public.visits.email", "--prepare", "--unpublish"]);
     // Rows move between partitions, and come, meanwhile.
     postgres::execute(
         &shop,
@@ -107,7 +110,9 @@ fn keys_and_partitions_are_converted_whole() {
          insert into visits values (5000, '2021-05-05', 'new@example.com'); delete from visits where id = 400",
     );
     let before = postgres::query(&shop, rows);
-    must(&proxy, &["start", "--max-lock", "60"]);
+    let said = must(&proxy, &["start", "--max-lock", "60"]);
+    assert!(said.contains("ALTER PUBLICATION leaf ADD TABLE ONLY public.visits_1;"), "{said}");
+    assert_eq!(one(proxy.direct(), "select count(*) from pg_publication_tables"), "0");
     let types = "select string_agg(distinct atttypid::regtype::text, ' ') from pg_attribute a join pg_class c on c.oid = attrelid \
                  where attname = 'email' and relname in ('people', 'visits', 'visits_1', 'visits_2', 'visits_2a')";
     assert_eq!(one(proxy.direct(), types), "pgveil.email_1");

@@ -211,7 +211,7 @@ fn three_proxies_answer_rightly_through_conversions() {
         std::thread::sleep(Duration::from_millis(1500));
         let clear = "select count(*) from customers where encode(email::bytea, 'escape') like '%example%'";
         assert_eq!(one(proxy.direct(), clear), "0");
-        reseal::must(&proxy, &["undo", "public.customers.email", "--max-lock", "60"]);
+        reseal::must(&proxy, &["undo", "public.customers.email", "--online"]);
         assert!(!is_sealed());
         let sealed = "select count(*) from customers where email like '\\\\x11%' or card like '\\\\x12%'";
         assert_eq!(one(proxy.direct(), sealed), "0", "round {round}");

@@ -64,6 +64,11 @@ pub(in crate::audit) fn samples() -> Vec<AuditRecord> {
             to: "sealed with version 1".to_owned(),
         },
         Event::KeysExported { at: "2026-11-26T11:00:00Z".to_owned(), to: "age1…".to_owned() },
+        Event::DataKeyChanged {
+            at: "2026-11-26T11:00:00Z".to_owned(),
+            key: "pay\"ment".to_owned(),
+            change: "version 2 made".to_owned(),
+        },
         Event::LoggedIn {
             instead: Some(InsteadOfPassword {
                 method: "certificate".to_owned(),

@@ -19,7 +19,7 @@ fn it_counts_what_the_records_say() {
     let text = report.markdown();
     for line in [
         "**NOT VERIFIED**: The log was not verified.",
-        "17 records: 1 statements by 1 users; 0 cells shown in clear, 2 otherwise; 1 statements refused.",
+        "18 records: 1 statements by 1 users; 0 cells shown in clear, 2 otherwise; 1 statements refused.",
         "| pii.email | mask:partial | 2 | 2 | 1 | alice |",
         "| pii.email | clear | 0 | 2 | 1 | alice |",
         "| alice | 0 | 2 | 2 | 1 | 0 | 0 |",
@@ -36,6 +36,7 @@ fn it_counts_what_the_records_say() {
         "tags.toml became 11aa ",
         "a person of table public.customers was forgotten: which records speak of them ",
         "all keys were given out at 2026-11-26T11:00:00Z, to age1…",
+        "data key pay\"ment: version 2 made at 2026-11-26T11:00:00Z",
         "column public.customers.email of database shop \"ö\": clear → sealed with version 1 ",
     ] {
         assert!(text.contains(change), "{change}\n{text}");

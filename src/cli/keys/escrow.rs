@@ -4,6 +4,7 @@
 //! where there is none and replaces none; the log is told before anything leaves. Deliberately absent: opening what was sealed (`age -d` does, where the identity is).
 
 use super::{cannot_write, ensure_master_key, first_master_key, leave_word, unusable};
+use crate::audit::pending::Deed;
 use crate::cli::{CliError, ConfigDir};
 use crate::crypto::age::{self, Recipient};
 use crate::crypto::keyring::Keyring;
@@ -58,7 +59,7 @@ impl Export {
             CliError::new(error.to_string()).hint("Give a recipient whose identity someone holds.")
         })?;
         let to: Vec<String> = self.to.iter().map(ToString::to_string).collect();
-        leave_word(&config, to.join(", "))?;
+        leave_word(&config, |at| Deed::Export { at, to: to.join(", ") })?;
         match &self.out {
             Some(path) => file::create_private(path, sealed.as_bytes()).map_err(cannot_write)?,
             None => std::io::stdout()

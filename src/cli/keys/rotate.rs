@@ -1,9 +1,10 @@
 //! `pgveil keys rotate`, `retire`, `rewrap`: new versions of data keys, old ones forgotten, another master key.
 //!
 //! Guarantees: the keyring is replaced whole, under its lock; a version is forgotten only when every database of the
-//! server was counted and no cell carries it; no key is an argument. Deliberately absent: converting cells (`reseal`).
+//! server was counted and no cell carries it; the log is told before the keyring changes; no key is an argument. Deliberately absent: converting cells (`reseal`).
 
-use super::{cannot_write, unusable};
+use super::{cannot_write, leave_word, unusable};
+use crate::audit::pending::Deed;
 use crate::catalog::Seal;
 use crate::cli::{CliError, ConfigDir, block_on};
 use crate::config::keys::KeySettings;
@@ -88,6 +89,12 @@ fn change<T>(
     Ok((changed, keyring))
 }
 
+/// What is recorded of a change.
+fn changed(key: &str, change: String) -> impl FnOnce(String) -> Deed {
+    let key = key.to_owned();
+    |at| Deed::Change { at, key, change }
+}
+
 fn refused(error: crate::crypto::keyring::KeyringError) -> CliError {
     CliError::new(error.to_string()).hint("See: pgveil keys list")
 }
@@ -96,8 +103,11 @@ impl Rotate {
     pub(super) fn run(self) -> Result<(), CliError> {
         let config = self.config.load_unprepared()?;
         let now = jiff::Timestamp::now().as_second();
-        let (version, _) =
-            change(&config, |keyring| keyring.rotate(&self.name, now, &mut SystemRandom).map_err(refused))?;
+        let (version, _) = change(&config, |keyring| {
+            let version = keyring.rotate(&self.name, now, &mut SystemRandom).map_err(refused)?;
+            leave_word(&config, changed(&self.name, format!("version {} made", version.0)))?;
+            Ok(version)
+        })?;
         println!("made version {} of data key \"{}\"", version.0, self.name);
         println!(
             "send every proxy a SIGHUP now: one that has not read the keyring again cannot open what others seal with it"
@@ -149,7 +159,8 @@ impl Retire {
                 ))
                 .hint("Convert them first: pgveil reseal start COLUMN."));
             }
-            keyring.retire(&self.name, version).map_err(refused)
+            keyring.retire(&self.name, version).map_err(refused)?;
+            leave_word(&config, changed(&self.name, format!("version {} forgotten", self.version)))
         })?;
         println!("forgot version {} of data key \"{}\": no cell carried it", self.version, self.name);
         Ok(())
@@ -183,6 +194,7 @@ impl Rewrap {
                 (kept.ok_or_else(none_given)?, false)
             }
         };
+        leave_word(&config, changed("", "master key replaced".to_owned()))?;
         file::save(&lock, &keyring, &new).map_err(cannot_write)?;
         println!("wrapped {} with the new master key", path.display());
         if is_given {

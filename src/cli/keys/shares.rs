@@ -4,6 +4,7 @@
 //! printed by `split`, after the log was told, and nowhere else, least of all in an error. Deliberately absent: keeping shares.
 
 use super::{cannot_write, leave_word, unusable};
+use crate::audit::pending::Deed;
 use crate::cli::{CliError, ConfigDir};
 use crate::config::keys::MasterKeySource;
 use crate::config::{Config, PROXY};
@@ -63,7 +64,8 @@ pub(in crate::cli) fn print(config: &Config, quorum: Quorum) -> Result<(), CliEr
     let master = config.keys.master_key().map_err(unusable)?;
     let shares = shares::split(&master, quorum, &mut SystemRandom);
     let set = shares.first().map(Share::set).unwrap_or_default();
-    leave_word(config, format!("{} shares, any {} of them, set {set}", shares.len(), quorum.needed()))?;
+    let to = format!("{} shares, any {} of them, set {set}", shares.len(), quorum.needed());
+    leave_word(config, |at| Deed::Export { at, to })?;
     eprintln!(
         "{} shares of the master key, set {set}; any {} make it again (pgveil keys recover). Give each to another person:",
         shares.len(),
