@@ -128,6 +128,12 @@ pub(super) fn check_comparisons(
     Err(refusal)
 }
 
+/// Whether rows count for what is stored in clear, and so for what the opened cells do not tell.
+pub(super) fn limits_clear(plan: &StatementPlan, judgement: &Judgement) -> bool {
+    let mut uses = plan.uses.iter().zip(&judgement.rulings);
+    uses.any(|(used, ruling)| !used.sealed && used.action == Action::Read && ruling.limits.are_set())
+}
+
 impl Relay {
     /// A statement with uses goes to the server: its intent goes to the log.
     pub(super) fn begin_run(
@@ -203,7 +209,11 @@ impl Relay {
                 && spare.judgement == *judgement
         };
         let spare = self.spare.take_if(fits).map(|spare| spare.opener);
-        Some(spare.unwrap_or_else(|| RowOpener::new(columns, judgement, formats, ciphers)))
+        Some(spare.unwrap_or_else(|| {
+            let mut opener = RowOpener::new(columns, judgement, formats, ciphers);
+            opener.count_every_row(limits_clear(plan, judgement));
+            opener
+        }))
     }
 
     /// What finds the persons in the rows of a plan, when these tell of any.
