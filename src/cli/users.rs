@@ -1,10 +1,10 @@
 //! `pgveil users`: who may log in. One verifier, kept in users.toml and given to PostgreSQL identical.
 //!
 //! Guarantees: a password is asked for or read from a file, never an argument; users.toml changes only after PostgreSQL
-//! has the verifier. Deliberately absent: roles of policy.toml, and dropping PostgreSQL's roles (they may own tables).
+//! has the verifier; what PostgreSQL has of a user who is known is never taken over again. Deliberately absent: roles of policy.toml, and dropping PostgreSQL's roles (they may own tables).
 
 use super::{CliError, ConfigDir, block_on};
-use crate::auth::{LogIn, Verifier};
+use crate::auth::{LogIn, Verifier, Verifiers};
 use crate::config::Config;
 use crate::config::users::{self, NotChanged};
 use crate::server::prepare;
@@ -45,6 +45,9 @@ pub struct Add {
 }
 
 /// Take over the verifiers that PostgreSQL has, so that no password changes
+///
+/// Of users who are not in users.toml yet: whoever can change passwords in PostgreSQL shall not become somebody here. Run it
+/// when pgveil is set up, and look at who was taken over.
 #[derive(Args)]
 pub struct Import {
     #[command(flatten)]
@@ -131,11 +134,31 @@ impl Import {
                 None => eprintln!("warning: {name} has a verifier that is not understood; left out"),
             }
         }
-        let count = imported.len();
-        change(&config.dir, |known| known.verifiers.extend(imported))?;
+        let (count, others) = change(&config.dir, |known| take_over(&mut known.verifiers, imported))?;
+        for name in others {
+            eprintln!("warning: {name} has another password in PostgreSQL than here, which is left as it is");
+            eprintln!("hint: if it is {name}'s own doing, give both the new one: pgveil users add {name}");
+        }
         println!("imported {count} users; wrote {}", config.dir.join(crate::config::USERS).display());
         Ok(())
     }
+}
+
+/// Adds verifiers of users that are new here; how many, and who has another one here. Whoever administers PostgreSQL can change
+/// what it has of somebody who is known, and would be let in as that.
+fn take_over(known: &mut Verifiers, found: Vec<(String, Verifier)>) -> (usize, Vec<String>) {
+    let (mut count, mut others) = (0, Vec::new());
+    for (name, verifier) in found {
+        match known.get(&name) {
+            None => {
+                known.insert(name, verifier);
+                count += 1;
+            }
+            Some(same) if *same == verifier => count += 1,
+            Some(_) => others.push(name),
+        }
+    }
+    (count, others)
 }
 
 impl List {

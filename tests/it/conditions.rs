@@ -97,7 +97,7 @@ impl App {
 }
 
 /// Waits for the beginning of a step, so that codes made now are about now when they are tried.
-fn at_a_steps_beginning() {
+pub fn at_a_steps_beginning() {
     eventually("a step with time left", || {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() % 30 < 20
     });

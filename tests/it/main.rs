@@ -32,6 +32,7 @@ mod fuzz;
 mod generate;
 mod golden;
 mod handshake;
+mod hostile;
 mod hsm;
 mod identity;
 mod indexes;
