@@ -4,7 +4,7 @@
 //! has the verifier; what PostgreSQL has of a user who is known is never taken over again. Deliberately absent: roles of policy.toml, and dropping PostgreSQL's roles (they may own tables).
 
 use super::{CliError, ConfigDir, block_on};
-use crate::auth::{LogIn, Verifier, Verifiers};
+use crate::auth::{LogIn, Method, Verifier, Verifiers};
 use crate::config::Config;
 use crate::config::users::{self, NotChanged};
 use crate::server::prepare;
@@ -29,7 +29,7 @@ pub enum Users {
 /// Add a user, or give one a new password
 ///
 /// Makes a SCRAM-SHA-256 verifier, gives it to PostgreSQL (CREATE ROLE … LOGIN, or ALTER ROLE) and keeps the identical one
-/// in users.toml. A running proxy learns of it by SIGHUP.
+/// in users.toml; PostgreSQL gets none of a user whose [[auth.method]] is by = "password". A running proxy learns of it by SIGHUP.
 #[derive(Args)]
 pub struct Add {
     /// The user's name, in PostgreSQL and here
@@ -96,6 +96,13 @@ impl Add {
         read(&config.dir)?;
         let password = password(&self.name, self.password_file.as_deref())?;
         let verifier = users::make(&password);
+        let log_in = config.settings.log_ins.get(&self.name);
+        if log_in.is_some_and(|log_in| log_in.method == Method::Password) {
+            change(&config.dir, |known| known.verifiers.insert(self.name.clone(), verifier))?;
+            let file = config.dir.join(crate::config::USERS);
+            println!("gave {} a password that PostgreSQL does not know; wrote {}", self.name, file.display());
+            return Ok(());
+        }
         let made = block_on(async {
             let mut client = connect(&config, self.database.as_deref()).await?;
             let given = prepare::give_verifier(&mut client, &self.name, &verifier.text()).await;
@@ -127,8 +134,11 @@ impl Import {
             prepare::verifiers(&client).await.map_err(|error| explain(error, "superuser"))
         })?;
         let service_user = &config.settings.database.service_user;
+        let log_ins = &config.settings.log_ins;
+        // What PostgreSQL is not to know is not what it knows.
+        let apart = |name: &str| log_ins.get(name).is_some_and(|log_in| log_in.method == Method::Password);
         let mut imported = Vec::new();
-        for (name, text) in found.iter().filter(|(name, _)| name != service_user) {
+        for (name, text) in found.iter().filter(|(name, _)| name != service_user && !apart(name)) {
             match Verifier::parse(text) {
                 Some(verifier) => imported.push((name.clone(), verifier)),
                 None => eprintln!("warning: {name} has a verifier that is not understood; left out"),

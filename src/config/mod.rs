@@ -194,7 +194,7 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
     policy::note_contradictions(&policy, &rules);
     let known = users::read(&users);
     let service_user = read.settings.as_ref().map(|settings| settings.database.service_user.as_str());
-    let log_ins = proxy::resolve(&proxy, &read.methods, &rules.policy, service_user);
+    let log_ins = proxy::resolve(&proxy, &read.methods, &read.certificates, &rules.policy, service_user);
 
     let places = Places {
         database: place(&proxy, read.database_span.start),

@@ -344,7 +344,7 @@ fn cells_open_in_columns_of_their_own_domain_only() {
     for sql in [
         format!("update notes set nick = '{cell}'::bytea"),
         format!("insert into notes values (2, '{cell}'::pgveil.nick_1)"),
-        format!("insert into notes select 3, raw from notes"),
+        "insert into notes select 3, raw from notes".to_owned(),
         format!("select id from customers where email = '{cell}'::pgveil.email_1"),
     ] {
         eyes.see_nothing(&sql, &[&sql, look]);

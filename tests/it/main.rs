@@ -24,6 +24,7 @@ mod differential;
 mod docker;
 mod doctor;
 mod drivers;
+mod eavesdropper;
 mod evasion;
 mod evidence;
 mod fake;
