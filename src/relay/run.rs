@@ -6,7 +6,7 @@
 use super::cells::Compared;
 use super::copy::CopyRun;
 use super::spending::{Parked, Spending};
-use super::{Now, Relay, Step};
+use super::{Now, Relay, Step, violation};
 use crate::audit::persons::{PERSONS_MAX, Persons};
 use crate::audit::{Event, Unrecorded, UsedColumn};
 use crate::catalog::Action;
@@ -50,7 +50,7 @@ pub(super) struct Run {
     pub(super) spending: Option<Spending>,
     /// Rows that wait until they are counted.
     pub(super) parked: Option<Parked>,
-    /// Where one comparison was counted for a unique violation that it may end with.
+    /// Where one comparison was counted for a violated key that it may end with.
     violation: Option<Spending>,
     /// Under an oracle.
     compared: Compared,
@@ -243,14 +243,14 @@ impl Relay {
     pub(super) fn end_run(&mut self, statement: u64, sqlstate: &str) {
         let Some(mut run) = self.runs.remove(&statement) else { return };
         let persons = run.persons();
-        // A unique violation tells that the value is there: under an oracle it is a comparison.
+        // A violated key tells that the value is there, or is not: under an oracle it is a comparison.
         let oracle = run.plan.uses.iter().zip(&run.judgement.rulings).find(|(_, ruling)| ruling.oracle);
-        if sqlstate == "23505"
+        if violation::tells_of_a_key(sqlstate)
             && let Some((used, _)) = oracle
         {
             run.compared.push((used.domain.0.label.clone(), 1));
         }
-        if let Some(violation) = run.violation.filter(|_| sqlstate != "23505") {
+        if let Some(violation) = run.violation.filter(|_| !violation::tells_of_a_key(sqlstate)) {
             violation.give_back(1);
         }
         for (label, disclosure, cells) in &run.cells {
