@@ -373,7 +373,7 @@ fn judge(tag: &Tag, found: &ColumnTag, name: &str, database: &str, place: &Place
             "unreadable-column",
             Weight::Mistake,
             format!("column {name} of database {database} cannot be read: {why}"),
-            "Correct the tag's domain or type, or give the column its type back.",
+            "Correct the tag's domain or type, or give the column its type back (pgveil reseal start seals it).",
         )],
         State::Clear => {
             let other =

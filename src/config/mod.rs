@@ -165,7 +165,12 @@ pub fn load_policy(dir: &Path) -> Result<PolicyFiles, Vec<Mistake>> {
     let domains = rules.policy.domains.clone();
     Ok(PolicyFiles {
         policy: rules.policy,
-        tags: Tags { tags: columns.tags, record_keys: columns.record_keys, domains },
+        tags: Tags {
+            tags: columns.tags,
+            record_keys: columns.record_keys,
+            domains,
+            refuse_unsealed: rules.refuse_unsealed,
+        },
         rules: places,
     })
 }
@@ -224,7 +229,12 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
             },
             keys: read.keys,
             policy: rules.policy,
-            tags: Tags { tags: columns.tags, record_keys: columns.record_keys, domains },
+            tags: Tags {
+                tags: columns.tags,
+                record_keys: columns.record_keys,
+                domains,
+                refuse_unsealed: rules.refuse_unsealed,
+            },
             users: known.verifiers,
             factors: known.factors,
             credentials: known.credentials,

@@ -8,7 +8,7 @@
 
 use crate::conditions::{App, at_a_steps_beginning};
 use crate::postgres;
-use crate::proxy::{Proxy, password};
+use crate::proxy::{Proxy, eventually, password};
 use crate::raw::{self, Raw};
 use std::time::Duration;
 
@@ -110,7 +110,11 @@ fn shop() -> Proxy {
 
 /// As [`shop`], with these tags and telephone numbers.
 fn shop_of(tags: &str, phone: &str) -> Proxy {
-    let proxy = Proxy::start(POLICY, tags);
+    shop_under(POLICY, tags, phone)
+}
+
+fn shop_under(policy: &str, tags: &str, phone: &str) -> Proxy {
+    let proxy = Proxy::start(policy, tags);
     for user in ["dba", "ada", "bob"] {
         proxy.add_user(user);
     }
@@ -263,7 +267,9 @@ fn grants_roles_passwords_and_settings_open_nothing() {
     let with = |password: &str| {
         let url =
             format!("postgresql://shop:{password}@127.0.0.1:{}/{database}?sslmode=disable", proxy.port());
-        raw::errors(&Raw::start(&url).1)
+        let replies = Raw::start(&url).1;
+        assert!(replies.iter().all(|(tag, _)| *tag != 'Z'), "{password} lets in");
+        raw::errors(&replies)
     };
     for password in ["mine", &password("shop")] {
         assert_eq!(with(password), ["28P01 password authentication failed for user \"shop\""], "{password}");
@@ -637,4 +643,39 @@ fn a_forged_recipe_is_not_carried_out() {
     assert!(code == 1 && error.contains("was not written with this keyring"), "{error}");
     let (_, error, code) = reseal(&["undo", "public.customers.motto"]);
     assert_eq!(code, 1, "{error}");
+}
+
+/// A column that takes the place of a sealed one, and would be written in clear.
+#[test]
+fn nothing_is_written_where_a_sealed_column_was() {
+    let policy = POLICY.replacen("default = \"refuse\"", "default = \"refuse\"\nunsealed = \"refuse\"", 1);
+    let proxy = shop_under(&policy, TAGS, "555");
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    postgres::execute(
+        proxy.direct(),
+        "alter table customers rename email to was; alter table customers add email text; \
+         alter table notes alter motto type text using null",
+    );
+    for sql in [
+        format!("insert into customers (id, email) values (98, '{SECRET}98@x.org')"),
+        format!("update customers set email = '{SECRET}1@x.org' where id = 1"),
+        format!("insert into notes (id, motto) values (98, '{SECRET}')"),
+        "select email from customers".to_owned(),
+    ] {
+        // A plan from before stores a cell there, as text.
+        eventually(&sql, || shop.query(&sql).errors.iter().any(|error| error.starts_with("55000 ")));
+    }
+    assert!(String::from_utf8_lossy(&shop.told).contains("stored in clear, which the policy refuses"));
+    let written =
+        postgres::query(proxy.direct(), "select email from customers union all select motto from notes");
+    assert!(!format!("{written:?}").contains(SECRET), "{written:?}");
+    let (_, found, code) = proxy.run(&["check"]);
+    assert!(code == 1 && found.contains("public.customers.email of database"), "{found}");
+    // What is guarded for good is used as before, and what is sealed again, too.
+    assert_eq!(shop.query("select phone from customers where id = 1").errors, [""; 0]);
+    let start =
+        ["reseal", "start", "public.customers.email", "--max-lock", "120", "--database", proxy.direct()];
+    proxy.must(&start);
+    let sql = format!("insert into customers (id, email) values (97, '{SECRET}97@x.org')");
+    eventually("the sealed column", || shop.query(&sql).errors.is_empty());
 }
