@@ -671,8 +671,7 @@ fn nothing_is_written_where_a_sealed_column_was() {
     assert!(!format!("{written:?}").contains(SECRET), "{written:?}");
     let (_, found, code) = proxy.run(&["check"]);
     assert!(code == 1 && found.contains("public.customers.email of database"), "{found}");
-    // What is guarded for good is used as before, and what is sealed again, too.
-    assert_eq!(shop.query("select phone from customers where id = 1").errors, [""; 0]);
+    // Its table comes back when it is sealed.
     let start =
         ["reseal", "start", "public.customers.email", "--max-lock", "120", "--database", proxy.direct()];
     proxy.must(&start);
