@@ -303,6 +303,30 @@ need_pgjdbc() {
     rm -f "$directory"/*.whl
 }
 
+# rsyslog with its TLS driver, which receives what a sink sends in a test: the machine's, or the folder that PGVEIL_RSYSLOG names, else Debian's
+# packages, unpacked into target: nothing of them is set up or started. Sets PGVEIL_RSYSLOG to the folder below which usr/sbin/rsyslogd is.
+has_rsyslog() {
+    [ -x "$1/usr/sbin/rsyslogd" ] && find "$1/usr/lib" "$1/usr/lib64" -maxdepth 3 -name lmnsd_gtls.so 2>/dev/null | grep -q .
+}
+need_rsyslog() {
+    local directory=$TOOLS/rsyslog
+    export PGVEIL_RSYSLOG=${PGVEIL_RSYSLOG:-$directory}
+    if has_rsyslog "$PGVEIL_RSYSLOG"; then return; fi
+    if has_rsyslog ""; then PGVEIL_RSYSLOG= && return; fi
+    if have apt-get && have dpkg; then
+        say "unpacking rsyslog (apt-get download) into $directory"
+        rm -rf "$directory"
+        mkdir -p "$directory"
+        (cd "$directory" && apt-get download -qq rsyslog rsyslog-gnutls libestr0 libfastjson4 liblognorm5 >&2 &&
+            for package in *.deb; do dpkg -x "$package" .; done && rm -f ./*.deb) || rm -rf "$directory"
+    else
+        install_packages "dnf:rsyslog rsyslog-gnutls" || true
+        PGVEIL_RSYSLOG=
+    fi
+    has_rsyslog "$PGVEIL_RSYSLOG" || fail "no rsyslogd with its TLS driver (gtls), and none could be had" \
+        "apt install rsyslog rsyslog-gnutls or dnf install rsyslog rsyslog-gnutls; or point PGVEIL_RSYSLOG at a folder that has usr/sbin/rsyslogd"
+}
+
 # Go and pgx, which the tests run (tests/tools/go): Debian's packages, or the GOPATH that PGVEIL_GOPATH names.
 has_go() { have go && [ -d "${PGVEIL_GOPATH:-/usr/share/gocode}/src/github.com/jackc/pgx/v4" ]; }
 need_go() {

@@ -1,8 +1,9 @@
 //! Who is speaking: SCRAM-SHA-256 (RFC 5802, RFC 7677) on both sides of the proxy, a certificate, a token → Principal. No I/O.
 //!
 //! The client proves its password to us against a stored verifier; the client key that its proof reveals is what we log
-//! in upstream with, so that no password is ever known here. Who shows a certificate or a token instead proves none: for them
-//! a credential is kept, which logs in upstream as the role that the configuration names. Guarantees: an unknown user sees exactly
+//! in upstream with, so that no password is ever known here. But a server that has the same verifier learns that key, too, by each
+//! log-in (RFC 5802, section 9), and could then log in here. For those of whom it shall learn nothing (a password that it does not
+//! know, a certificate, a token) a credential is kept, which logs in upstream as the role that the configuration names. Guarantees: an unknown user sees exactly
 //! what a wrong password sees; comparisons are constant-time; parsing is total; the principal is always who the client proved to be,
 //! whatever role it gets upstream. Deliberately absent: sockets, files, policy.
 
@@ -70,9 +71,11 @@ impl Verifier {
     }
 }
 
-/// How someone logs in who proves no password.
+/// How someone logs in for whom pgveil logs in to the database by a credential of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
+    /// A password that the database does not know.
+    Password,
     /// A client certificate in the user's name.
     Certificate,
     /// A token of the OpenID provider that names the user.
@@ -83,13 +86,14 @@ impl Method {
     /// As it stands in configuration, messages and records.
     pub fn name(self) -> &'static str {
         match self {
+            Method::Password => "password",
             Method::Certificate => "certificate",
             Method::Token => "token",
         }
     }
 }
 
-/// How a user logs in, in no other way than this.
+/// How such a user logs in, in no other way than this.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogIn {
     pub method: Method,
@@ -97,19 +101,67 @@ pub struct LogIn {
     pub upstream: String,
 }
 
-/// Who logs in without a password, by name.
+/// Who logs in so, by name.
 pub type LogIns = BTreeMap<String, LogIn>;
 
 /// The passwords of roles in the database that are kept here, by role.
 pub type Credentials = BTreeMap<String, Arc<scram::Credential>>;
 
-/// Whose certificate or token was shown: only checking one makes one.
+/// Whom the name on a certificate, or a claim of a token, names (as `pg_ident.conf` does).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// What it says without this end, which it must have: `@example.org`.
+    Suffix(String),
+    /// As this table says, each one or several; what is not in it names nobody.
+    Table(BTreeMap<String, BTreeSet<String>>),
+}
+
+/// It does not name the user that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unnamed {
+    Nobody,
+    Another,
+}
+
+impl Naming {
+    /// Whether `said` names `user`.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn names(&self, said: &str, user: &str) -> Result<(), Unnamed> {
+        let named = match self {
+            Naming::Suffix(suffix) => {
+                let named = said.strip_suffix(suffix.as_str()).filter(|named| !named.is_empty());
+                named.ok_or(Unnamed::Nobody)? == user
+            }
+            Naming::Table(table) => table.get(said).ok_or(Unnamed::Nobody)?.contains(user),
+        };
+        if named { Ok(()) } else { Err(Unnamed::Another) }
+    }
+}
+
+/// A name of its own is everybody's.
+impl Default for Naming {
+    fn default() -> Naming {
+        Naming::Suffix(String::new())
+    }
+}
+
+/// Who has shown that it is who it says, by other means than the database knows: only checking them makes one.
 pub struct Named(String);
 
 impl Named {
     /// Whether the common name of a certificate that the TLS handshake has verified is `user`'s.
-    pub fn certified(user: &str, common_name: Option<&str>) -> Option<Named> {
-        (common_name == Some(user)).then(|| Named(user.to_owned()))
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn certified(user: &str, common_name: &str, naming: &Naming) -> Result<Named, Unnamed> {
+        naming.names(common_name, user).map(|()| Named(user.to_owned()))
+    }
+
+    /// `proved` can only come from a successful [`scram::ServerFinal::finish`]; its keys are good for nothing else.
+    pub fn proved(user: &str, _proved: scram::Proved) -> Named {
+        Named(user.to_owned())
     }
 }
 

@@ -77,11 +77,30 @@ fn a_kept_password_logs_in_whatever_the_salt() {
 }
 
 #[test]
-fn a_certificate_names_one_user() {
-    assert!(Named::certified("ada", Some("ada")).is_some());
-    for other in [None, Some(""), Some("Ada"), Some("ada "), Some("bob")] {
-        assert!(Named::certified("ada", other).is_none(), "{other:?}");
+fn a_certificate_names_whom_the_map_says() {
+    let judge = |naming: &Naming, user: &str, name: &str| Named::certified(user, name, naming).err();
+    let own = Naming::default();
+    assert_eq!(judge(&own, "ada", "ada"), None);
+    for (name, why) in [
+        ("", Unnamed::Nobody),
+        ("Ada", Unnamed::Another),
+        ("ada ", Unnamed::Another),
+        ("bob", Unnamed::Another),
+    ] {
+        assert_eq!(judge(&own, "ada", name), Some(why), "{name:?}");
     }
+    let suffix = Naming::Suffix("@x.org".to_owned());
+    assert_eq!(judge(&suffix, "ada", "ada@x.org"), None);
+    assert_eq!(judge(&suffix, "ada", "ada"), Some(Unnamed::Nobody));
+    assert_eq!(judge(&suffix, "ada", "bob@x.org"), Some(Unnamed::Another));
+    assert_eq!(judge(&suffix, "", "@x.org"), Some(Unnamed::Nobody));
+    // One name may be several users', and its own only where the table says so.
+    let users = ["ada", "batch"].map(str::to_owned).into();
+    let table = Naming::Table([("Ada Lee".to_owned(), users)].into());
+    assert_eq!(judge(&table, "ada", "Ada Lee"), None);
+    assert_eq!(judge(&table, "batch", "Ada Lee"), None);
+    assert_eq!(judge(&table, "bob", "Ada Lee"), Some(Unnamed::Another));
+    assert_eq!(judge(&table, "ada", "ada"), Some(Unnamed::Nobody));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! and expiry must be there and fit. What the token names itself (`jwk`, `jku`, `x5c` …) is not looked at. Deliberately absent: where
 //! keys come from, the clock, and whether a token was shown before: it is the bearer's until it expires.
 
-use super::Named;
+use super::{Named, Naming, Unnamed};
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind, new_error};
 use jsonwebtoken::jwk::{Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
@@ -13,7 +13,6 @@ use jsonwebtoken::signature::{self, Verifier};
 use jsonwebtoken::{DecodingKey, DecodingKeyKind, Validation};
 use ring::signature as curves;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 
 /// By what tokens may be signed: `jsonwebtoken`'s own, of which [`algorithm`] gives no symmetric one.
 pub use jsonwebtoken::Algorithm;
@@ -118,15 +117,6 @@ pub struct Rules {
     pub leeway_seconds: u64,
 }
 
-/// How a claim names a user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Naming {
-    /// What it says without this end, which it must have: `@example.org`.
-    Suffix(String),
-    /// As this table says; what is not in it names nobody.
-    Table(BTreeMap<String, String>),
-}
-
 /// Why a token does not hold. The client is told the same of each; the audit log says which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
@@ -183,14 +173,10 @@ impl Rules {
         let claims = decoded.map_err(|error| unfit(&error))?.claims;
         self.in_time(&claims, now)?;
         let said = claims.get(&self.claim).and_then(Value::as_str).ok_or(Unfit::Nameless)?;
-        let named = match &self.naming {
-            Naming::Suffix(suffix) => said.strip_suffix(suffix.as_str()),
-            Naming::Table(table) => table.get(said).map(String::as_str),
-        };
-        match named {
-            None | Some("") => Err(Unfit::Nameless),
-            Some(named) if named == user => Ok(Named(user.to_owned())),
-            Some(_) => Err(Unfit::OtherUser),
+        match self.naming.names(said, user) {
+            Ok(()) => Ok(Named(user.to_owned())),
+            Err(Unnamed::Nobody) => Err(Unfit::Nameless),
+            Err(Unnamed::Another) => Err(Unfit::OtherUser),
         }
     }
 

@@ -41,6 +41,7 @@ pub fn build(
         tags: tags_of(tags, database),
         key_tags: key_tags_of(tags, database),
         domains: tags.domains.clone(),
+        refuse_unsealed: tags.refuse_unsealed,
         keys: std::mem::take(&mut raw.keys).into_iter().collect(),
         defaults: std::mem::take(&mut raw.defaults).into_iter().filter_map(sealed_default).collect(),
         clear: before.map(|before| before.clear.clone()).unwrap_or_default(),
@@ -301,7 +302,7 @@ fn relation(
         .into_iter()
         .map(|column| Column {
             tag: match tag_of(tags, &column.name) {
-                Some(tag) => Some(column_tag(tag, &column, &catalog.sealed_types)),
+                Some(tag) => Some(column_tag(tag, &column, catalog)),
                 None => tagged_by_type(kind, &column, catalog),
             },
             number: column.number,
@@ -377,9 +378,9 @@ fn tagged_by_type(kind: RelationKind, column: &RawColumn, catalog: &Catalog) -> 
     Some(ColumnTag { domain: domain.clone(), data_type: domain.data_type, state })
 }
 
-fn column_tag(tag: &Tag, column: &RawColumn, sealed_types: &HashMap<u32, SealedType>) -> ColumnTag {
+fn column_tag(tag: &Tag, column: &RawColumn, catalog: &Catalog) -> ColumnTag {
     let with = |data_type, state| ColumnTag { domain: tag.domain.clone(), data_type, state };
-    match sealed_types.get(&column.type_oid) {
+    match catalog.sealed_types.get(&column.type_oid) {
         Some(sealed) if sealed.domain == tag.domain.name => {
             with(tag.data_type, State::Sealed { version: sealed.version })
         }
@@ -389,6 +390,11 @@ fn column_tag(tag: &Tag, column: &RawColumn, sealed_types: &HashMap<u32, SealedT
             with(tag.data_type, State::Broken(why))
         }
         None => match DataType::parse(&column.type_name) {
+            // Whoever may alter the table would be written plaintext to.
+            Some(_) if catalog.refuse_unsealed && tag.domain.seal != Seal::None => {
+                let why = "it is stored in clear, which the policy refuses (unsealed)".to_owned();
+                with(tag.data_type, State::Broken(why))
+            }
             // Stored in clear, the column's own type is the truth about its values.
             Some(own) if own.narrows(&tag.data_type) => with(own, State::Clear),
             Some(_) | None => {

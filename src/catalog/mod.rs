@@ -82,6 +82,8 @@ pub struct Tags {
     pub tags: Vec<Tag>,
     pub record_keys: Vec<KeyTag>,
     pub domains: Vec<Arc<Domain>>,
+    /// A column that its domain seals, and that is stored in clear, is refused instead of guarded.
+    pub refuse_unsealed: bool,
 }
 
 /// The record key of a relation, as the database has it.
@@ -231,6 +233,8 @@ pub struct Catalog {
     pub record_keys: HashMap<u32, Arc<RecordKey>>,
     /// What was seen to hold a tag's values in clear.
     pub clear: clear::ClearColumns,
+    /// As [`Tags`] have it.
+    pub refuse_unsealed: bool,
     /// Filled on first use by [`Catalog::sensitive_names`].
     pub sensitive: OnceLock<HashSet<String>>,
     /// Filled on first use by [`Catalog::calling_views`].

@@ -17,6 +17,7 @@ mod record;
 mod rows;
 pub mod seal;
 mod tree;
+mod weight;
 
 pub use copy::{CopyLines, CopyOpener, CopySealer};
 pub use formats::Formats;

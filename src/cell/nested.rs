@@ -12,6 +12,7 @@ use super::{literal, record};
 use crate::crypto::{Cells, OpenCause};
 use crate::plan::{DefaultSlot, Node};
 use crate::value::{Format, Style, array_elements, write_array};
+use std::borrow::Cow;
 use zeroize::Zeroizing;
 
 /// What is known of a column whose values hold cells.
@@ -52,9 +53,30 @@ enum Taken {
 }
 
 /// The bytes of a cell as they stand in a value.
-enum Found<'w> {
+pub(super) enum Found<'w> {
     Hex(&'w [u8]),
     Raw(&'w [u8]),
+}
+
+impl<'w> Found<'w> {
+    /// As the server spells a cell in a text; without its `\x` it is nothing that opens.
+    pub(super) fn in_text(text: &'w [u8]) -> Found<'w> {
+        Found::Hex(text.strip_prefix(b"\\x").unwrap_or(b"x"))
+    }
+
+    /// The cell itself; what is none is kept as it is.
+    pub(super) fn cell(&self) -> Cow<'w, [u8]> {
+        match self {
+            Found::Raw(cell) => Cow::Borrowed(cell),
+            Found::Hex(digits) => {
+                let mut cell = Vec::new();
+                match unhex(digits, &mut cell) {
+                    Some(()) => Cow::Owned(cell),
+                    None => Cow::Borrowed(digits),
+                }
+            }
+        }
+    }
 }
 
 /// The cell at a spot of a row; `None` where no cell stands.
@@ -66,20 +88,37 @@ fn in_record<'w>(format: Format, spot: &Spot, wire: &'w [u8]) -> Option<Found<'w
 }
 
 impl Taken {
-    /// The leaf of every cell, in order.
-    fn leaves<'t>(&'t self, wire: &'t [u8]) -> Box<dyn Iterator<Item = usize> + 't> {
+    /// Every cell in order, with its leaf. `format` is that of the whole value.
+    fn cells<'t>(
+        &'t self,
+        format: Format,
+        wire: &'t [u8],
+    ) -> Box<dyn Iterator<Item = (usize, Found<'t>)> + 't> {
         match self {
-            Taken::Array(elements) => Box::new(elements.iter().flatten().map(|_| 0)),
+            Taken::Array(elements) => {
+                let elements = elements.iter().flatten().map(Vec::as_slice);
+                Box::new(elements.map(move |element| match format {
+                    Format::Binary => (0, Found::Raw(element)),
+                    Format::Text => (0, Found::in_text(element)),
+                }))
+            }
             Taken::Document(found) => {
-                Box::new(found.iter().filter(|spot| spot.digits(wire).is_some()).map(|spot| spot.leaf))
+                Box::new(found.iter().filter_map(|spot| Some((spot.leaf, Found::Hex(spot.digits(wire)?)))))
             }
             Taken::Record(format, found) => {
-                let cell = |spot: &&Spot| in_record(*format, spot, wire).is_some();
-                Box::new(found.iter().filter(cell).map(|spot| spot.leaf))
+                Box::new(found.iter().filter_map(|spot| Some((spot.leaf, in_record(*format, spot, wire)?))))
             }
-            Taken::Default(found) => Box::new(found.iter().map(|(leaf, _)| *leaf)),
-            Taken::Tree(item) => Box::new(item.cells().into_iter().map(|(leaf, _)| leaf)),
+            Taken::Default(found) => Box::new(found.iter().map(|(leaf, cell)| (*leaf, Found::Raw(cell)))),
+            Taken::Tree(item) => Box::new(item.cells().into_iter().map(move |(leaf, cell)| match format {
+                Format::Binary => (leaf, Found::Raw(cell)),
+                Format::Text => (leaf, Found::Hex(cell)),
+            })),
         }
+    }
+
+    /// The leaf of every cell, in order.
+    fn leaves<'t>(&'t self, format: Format, wire: &'t [u8]) -> impl Iterator<Item = usize> + 't {
+        self.cells(format, wire).map(|(leaf, _)| leaf)
     }
 }
 
@@ -105,21 +144,18 @@ impl Inside {
         }
     }
 
-    /// How many cells of each leaf stand in a value.
+    /// Hands every cell of a value to `each`, with its leaf.
     ///
     /// # Errors
     /// It is not of its type.
-    pub(super) fn count(
+    pub(super) fn each_cell(
         &self,
         column: &OpenColumn,
         wire: &[u8],
-        counts: &mut [u64],
+        mut each: impl FnMut(usize, Found<'_>),
     ) -> Result<(), CellFault> {
-        for leaf in self.take(column, wire)?.leaves(wire) {
-            if let Some(count) = counts.get_mut(leaf) {
-                *count += 1;
-            }
-        }
+        let taken = self.take(column, wire)?;
+        taken.cells(column.format, wire).for_each(|(leaf, cell)| each(leaf, cell));
         Ok(())
     }
 }
@@ -157,7 +193,7 @@ pub(super) fn show<'w>(
             // It is printed in pieces of its own.
             growth += wire.len();
         }
-        for leaf in value.leaves(wire) {
+        for leaf in value.leaves(column.format, wire) {
             growth += 8;
             if leaves[leaf].discloses() {
                 growth += 2 * opened[leaf].get(coming[leaf]).len();
@@ -260,57 +296,14 @@ impl Opened<'_> {
 /// The cells of one value, to those of their leaves that show something.
 fn collect(column: &OpenColumn, value: &Taken, wire: &[u8], sealed: &mut [Cells]) -> Result<(), CellFault> {
     let leaves = &column.leaves;
-    let mut push = |leaf: usize, digits: Option<&[u8]>, bytes: &[u8]| -> Result<(), CellFault> {
+    for (leaf, cell) in value.cells(column.format, wire).filter(|(leaf, _)| leaves[*leaf].discloses()) {
         let fault = || leaves[leaf].fault(FaultCause::NotOpened(OpenCause::NotAnEnvelope));
-        match digits {
-            Some(digits) => {
+        match cell {
+            Found::Hex(digits) => {
                 sealed[leaf].reserve(digits.len() / 2);
-                sealed[leaf].push_with(|out| unhex(digits, out)).ok_or_else(fault)
+                sealed[leaf].push_with(|out| unhex(digits, out)).ok_or_else(fault)?;
             }
-            None => {
-                sealed[leaf].push(bytes);
-                Ok(())
-            }
-        }
-    };
-    match value {
-        Taken::Array(elements) => {
-            for element in elements.iter().flatten().filter(|_| leaves[0].discloses()) {
-                match column.format {
-                    Format::Binary => push(0, None, element)?,
-                    // Without its `\x` it is nothing that opens.
-                    Format::Text => push(0, Some(element.strip_prefix(b"\\x").unwrap_or(b"x")), element)?,
-                }
-            }
-        }
-        Taken::Document(found) => {
-            for spot in found.iter().filter(|spot| leaves[spot.leaf].discloses()) {
-                if let Some(digits) = spot.digits(wire) {
-                    push(spot.leaf, Some(digits), digits)?;
-                }
-            }
-        }
-        Taken::Default(found) => {
-            for (leaf, cell) in found.iter().filter(|(leaf, _)| leaves[*leaf].discloses()) {
-                push(*leaf, None, cell)?;
-            }
-        }
-        Taken::Record(format, found) => {
-            for spot in found.iter().filter(|spot| leaves[spot.leaf].discloses()) {
-                match in_record(*format, spot, wire) {
-                    Some(Found::Hex(digits)) => push(spot.leaf, Some(digits), digits)?,
-                    Some(Found::Raw(cell)) => push(spot.leaf, None, cell)?,
-                    None => {}
-                }
-            }
-        }
-        Taken::Tree(item) => {
-            for (leaf, bytes) in item.cells().into_iter().filter(|(leaf, _)| leaves[*leaf].discloses()) {
-                match column.format {
-                    Format::Text => push(leaf, Some(bytes), bytes)?,
-                    Format::Binary => push(leaf, None, bytes)?,
-                }
-            }
+            Found::Raw(cell) => sealed[leaf].push(cell),
         }
     }
     Ok(())

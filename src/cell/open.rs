@@ -4,6 +4,7 @@
 use super::formats::Formats;
 use super::nested::{self, Inside};
 use super::rows::{self, STRIDE, Splice, Walk};
+use super::weight::Label;
 use crate::crypto::{Batch, CellCipher, Cells, Ciphers, MaskKey, OpenCause, Span};
 use crate::plan::{ColumnSlot, Judgement, OpenSlot};
 use crate::policy::{Disclosure, Form, Mask};
@@ -12,9 +13,6 @@ use crate::wire::{Frame, Violation};
 use bytes::BytesMut;
 use std::sync::Arc;
 use zeroize::{Zeroize, Zeroizing};
-
-/// The header and the SIV of a deterministic cell.
-const CELL_BYTES_LEAST: usize = 21;
 
 /// A cell that did not open, or what it held is not of its type: XX001.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +61,7 @@ pub struct Released {
 }
 
 pub(super) struct OpenColumn {
-    index: usize,
+    pub(super) index: usize,
     pub(super) cipher: Option<Arc<CellCipher>>,
     pub(super) data_type: DataType,
     pub(super) disclosure: Disclosure,
@@ -72,9 +70,9 @@ pub(super) struct OpenColumn {
     name: String,
     pub(super) format: Format,
     /// In which the server sends it.
-    comes: Format,
+    pub(super) comes: Format,
     /// Its cells stand inside of its values; then the fields above, but for the index and the format, mean nothing.
-    inside: Option<Inside>,
+    pub(super) inside: Option<Inside>,
     pub(super) leaves: Vec<OpenColumn>,
 }
 
@@ -206,35 +204,28 @@ pub(super) struct Room<'r> {
     pub(super) shown: &'r mut Cells,
 }
 
-/// Where a label is disclosed.
-struct Label {
-    name: String,
-    /// Opened columns.
-    columns: Vec<usize>,
-    /// (opened column, leaf) of those that stand inside of values.
-    leaves: Vec<(usize, usize)>,
-}
-
 /// Opens the rows of one portal.
 pub struct RowOpener {
-    columns: Vec<OpenColumn>,
+    pub(super) columns: Vec<OpenColumn>,
     /// Each label that is disclosed.
-    labels: Vec<Label>,
+    pub(super) labels: Vec<Label>,
     /// Some stand inside of values.
-    nested: bool,
+    pub(super) nested: bool,
+    /// What it shows beside its cells counts, too: each row is one at least.
+    pub(super) every_row: bool,
     width: usize,
-    found: Found,
+    pub(super) found: Found,
     scratch: Scratch,
 }
 
 /// Where the cells of a batch stand, by opened column: those that are not NULL. Room that is used again.
 #[derive(Default)]
-struct Found {
-    spans: Vec<Vec<Span>>,
+pub(super) struct Found {
+    pub(super) spans: Vec<Vec<Span>>,
     /// The opened columns that are not NULL in the row that is being read.
-    present: Vec<usize>,
+    pub(super) present: Vec<usize>,
     /// Rows that it discloses, by label.
-    counts: Vec<u64>,
+    pub(super) counts: Vec<u64>,
     /// The column that is being rebuilt at its next cell.
     next: Vec<usize>,
     /// Frames one after the other.
@@ -290,28 +281,12 @@ impl RowOpener {
         }
         let shown = open.iter().map(|_| Cells::new()).collect();
         let found = Found { spans: open.iter().map(|_| vec![]).collect(), ..Found::default() };
-        let mut labels: Vec<Label> = Vec::new();
-        for (at, column) in open.iter().enumerate() {
-            let own: Vec<(usize, &OpenColumn)> = match column.inside {
-                Some(_) => column.leaves.iter().enumerate().collect(),
-                None => vec![(0, column)],
-            };
-            for (leaf, cells) in own.into_iter().filter(|(_, cells)| cells.discloses()) {
-                let known = labels.iter().position(|label| label.name == cells.label);
-                let known = known.unwrap_or_else(|| {
-                    labels.push(Label { name: cells.label.clone(), columns: vec![], leaves: vec![] });
-                    labels.len() - 1
-                });
-                match column.inside {
-                    Some(_) => labels[known].leaves.push((at, leaf)),
-                    None => labels[known].columns.push(at),
-                }
-            }
-        }
+        let labels = Label::all_of(&open);
         RowOpener {
             nested: open.iter().any(|column| column.inside.is_some()),
             columns: open,
             labels,
+            every_row: false,
             width: columns.len(),
             found,
             scratch: Scratch { shown, ..Scratch::default() },
@@ -478,35 +453,6 @@ impl RowOpener {
         scratch.clear();
         (self.scratch, self.found.next) = (scratch, next);
         result
-    }
-
-    /// Counts the rows that this row discloses of each label, and gives the most of them: a document that was made of a
-    /// hundred rows counts as a hundred.
-    fn disclosed(&mut self, source: &[u8]) -> Result<u64, CellFault> {
-        let Found { spans, present, counts, .. } = &mut self.found;
-        counts.clear();
-        let shows = |label: &Label| u64::from(label.columns.iter().any(|column| present.contains(column)));
-        counts.extend(self.labels.iter().map(shows));
-        for at in present.iter().filter(|_| self.nested) {
-            let column = &self.columns[*at];
-            let (Some(inside), Some(span)) = (&column.inside, spans[*at].last()) else { continue };
-            let wire = source.get(span.start..span.end).unwrap_or_default();
-            let mut cells = vec![0; column.leaves.len()];
-            inside.count(column, wire, &mut cells)?;
-            for (label, count) in self.labels.iter().zip(counts.iter_mut()) {
-                for (_, leaf) in label.leaves.iter().filter(|(own, _)| own == at) {
-                    *count = (*count).max(cells[*leaf]);
-                }
-            }
-        }
-        Ok(counts.iter().copied().max().unwrap_or(0))
-    }
-
-    /// As many rows as `rows` rows of together `bytes` could disclose.
-    pub fn rows_at_most_of(&self, rows: usize, bytes: usize) -> u64 {
-        // No cell is shorter than the least envelope.
-        let inside = if self.nested { bytes / CELL_BYTES_LEAST } else { 0 };
-        u64::try_from(rows + inside).unwrap_or(u64::MAX)
     }
 
     /// Fills `scratch.shown`: for each opened column its cells that are not NULL, as they are shown.

@@ -2,6 +2,7 @@
 
 mod examination;
 mod log_ins;
+mod recorded;
 
 use super::{CliError, ConfigDir, block_on};
 use crate::audit::keys::signing_key;

@@ -1,10 +1,10 @@
 //! `pgveil users`: who may log in. One verifier, kept in users.toml and given to PostgreSQL identical.
 //!
 //! Guarantees: a password is asked for or read from a file, never an argument; users.toml changes only after PostgreSQL
-//! has the verifier. Deliberately absent: roles of policy.toml, and dropping PostgreSQL's roles (they may own tables).
+//! has the verifier; what PostgreSQL has of a user who is known is never taken over again. Deliberately absent: roles of policy.toml, and dropping PostgreSQL's roles (they may own tables).
 
 use super::{CliError, ConfigDir, block_on};
-use crate::auth::{LogIn, Verifier};
+use crate::auth::{LogIn, Method, Verifier, Verifiers};
 use crate::config::Config;
 use crate::config::users::{self, NotChanged};
 use crate::server::prepare;
@@ -29,7 +29,7 @@ pub enum Users {
 /// Add a user, or give one a new password
 ///
 /// Makes a SCRAM-SHA-256 verifier, gives it to PostgreSQL (CREATE ROLE … LOGIN, or ALTER ROLE) and keeps the identical one
-/// in users.toml. A running proxy learns of it by SIGHUP.
+/// in users.toml; PostgreSQL gets none of a user whose [[auth.method]] is by = "password". A running proxy learns of it by SIGHUP.
 #[derive(Args)]
 pub struct Add {
     /// The user's name, in PostgreSQL and here
@@ -45,6 +45,9 @@ pub struct Add {
 }
 
 /// Take over the verifiers that PostgreSQL has, so that no password changes
+///
+/// Of users who are not in users.toml yet: whoever can change passwords in PostgreSQL shall not become somebody here. Run it
+/// when pgveil is set up, and look at who was taken over.
 #[derive(Args)]
 pub struct Import {
     #[command(flatten)]
@@ -93,6 +96,13 @@ impl Add {
         read(&config.dir)?;
         let password = password(&self.name, self.password_file.as_deref())?;
         let verifier = users::make(&password);
+        let log_in = config.settings.log_ins.get(&self.name);
+        if log_in.is_some_and(|log_in| log_in.method == Method::Password) {
+            change(&config.dir, |known| known.verifiers.insert(self.name.clone(), verifier))?;
+            let file = config.dir.join(crate::config::USERS);
+            println!("gave {} a password that PostgreSQL does not know; wrote {}", self.name, file.display());
+            return Ok(());
+        }
         let made = block_on(async {
             let mut client = connect(&config, self.database.as_deref()).await?;
             let given = prepare::give_verifier(&mut client, &self.name, &verifier.text()).await;
@@ -124,18 +134,41 @@ impl Import {
             prepare::verifiers(&client).await.map_err(|error| explain(error, "superuser"))
         })?;
         let service_user = &config.settings.database.service_user;
+        let log_ins = &config.settings.log_ins;
+        // What PostgreSQL is not to know is not what it knows.
+        let apart = |name: &str| log_ins.get(name).is_some_and(|log_in| log_in.method == Method::Password);
         let mut imported = Vec::new();
-        for (name, text) in found.iter().filter(|(name, _)| name != service_user) {
+        for (name, text) in found.iter().filter(|(name, _)| name != service_user && !apart(name)) {
             match Verifier::parse(text) {
                 Some(verifier) => imported.push((name.clone(), verifier)),
                 None => eprintln!("warning: {name} has a verifier that is not understood; left out"),
             }
         }
-        let count = imported.len();
-        change(&config.dir, |known| known.verifiers.extend(imported))?;
+        let (count, others) = change(&config.dir, |known| take_over(&mut known.verifiers, imported))?;
+        for name in others {
+            eprintln!("warning: {name} has another password in PostgreSQL than here, which is left as it is");
+            eprintln!("hint: if it is {name}'s own doing, give both the new one: pgveil users add {name}");
+        }
         println!("imported {count} users; wrote {}", config.dir.join(crate::config::USERS).display());
         Ok(())
     }
+}
+
+/// Adds verifiers of users that are new here; how many, and who has another one here. Whoever administers PostgreSQL can change
+/// what it has of somebody who is known, and would be let in as that.
+fn take_over(known: &mut Verifiers, found: Vec<(String, Verifier)>) -> (usize, Vec<String>) {
+    let (mut count, mut others) = (0, Vec::new());
+    for (name, verifier) in found {
+        match known.get(&name) {
+            None => {
+                known.insert(name, verifier);
+                count += 1;
+            }
+            Some(same) if *same == verifier => count += 1,
+            Some(_) => others.push(name),
+        }
+    }
+    (count, others)
 }
 
 impl List {

@@ -5,6 +5,7 @@
 
 use super::doctor::spelled;
 use super::{Config, Mistake, PROXY, Place, USERS, Weight};
+use crate::auth::Method;
 use crate::catalog::build::{SCHEMA, key_column};
 use crate::catalog::{Action, Catalog, ColumnTag, KeyTag, RelationKind, Seal, State, Tag};
 use crate::policy::decide::label_matches;
@@ -51,7 +52,7 @@ pub fn users(config: &Config) -> Vec<Mistake> {
         .collect()
 }
 
-/// Users who log in by certificate or token, and could not get into the database; and passwords that are good for nothing.
+/// Users for whom a credential is kept, and who could not get into the database or log in at all; and passwords that are good for nothing.
 pub fn log_ins(config: &Config) -> Vec<Mistake> {
     let file = |name: &str| Place { file: config.dir.join(name), line: 1 };
     let mut by_role: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -73,7 +74,14 @@ pub fn log_ins(config: &Config) -> Vec<Mistake> {
         let hint = format!("Run: pgveil upstream remove {role}");
         at(&file(USERS), "needless-credential", Weight::Advice, message, hint)
     });
+    let known = |user: &&String| config.users.contains_key(*user);
+    let by_password = config.settings.log_ins.iter().filter(|(_, log_in)| log_in.method == Method::Password);
+    let unknown = by_password.map(|(user, _)| user).filter(|user| !known(user)).map(|user| {
+        let message = format!("user {user} can never log in: no password of {user}'s is in users.toml");
+        at(&file(PROXY), "without-effect", Weight::Idle, message, format!("Run: pgveil users add {user}"))
+    });
     let unused = config.users.keys().filter_map(|user| Some((user, config.settings.log_ins.get(user)?)));
+    let unused = unused.filter(|(_, log_in)| log_in.method != Method::Password);
     let unused = unused.map(|(user, log_in)| {
         let method = log_in.method.name();
         let message = format!("the password of {user} opens nothing: {user} logs in by {method} alone");
@@ -85,7 +93,7 @@ pub fn log_ins(config: &Config) -> Vec<Mistake> {
             format!("Run: pgveil users remove {user}"),
         )
     });
-    missing.chain(needless).chain(unused).collect()
+    missing.chain(needless).chain(unknown).chain(unused).collect()
 }
 
 /// So few different values are soon all tried: twenty comparisons a statement are given where no limit is set.
@@ -365,7 +373,7 @@ fn judge(tag: &Tag, found: &ColumnTag, name: &str, database: &str, place: &Place
             "unreadable-column",
             Weight::Mistake,
             format!("column {name} of database {database} cannot be read: {why}"),
-            "Correct the tag's domain or type, or give the column its type back.",
+            "Correct the tag's domain or type, or give the column its type back (pgveil reseal start seals it).",
         )],
         State::Clear => {
             let other =

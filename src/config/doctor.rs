@@ -58,6 +58,9 @@ fn few(names: &[String]) -> String {
     }
 }
 
+/// How many recorded statements looked rows up by a column: (database, `schema.table.column`).
+pub type Recorded = BTreeMap<(String, String), u64>;
+
 /// What was found so far.
 pub struct Doctor<'c> {
     config: &'c Config,
@@ -228,6 +231,38 @@ impl<'c> Doctor<'c> {
         let hint =
             "Seal it in a randomized domain, if nothing has to compare it: equal cells then cannot be told.";
         self.findings.push(at(&self.place_of(column), "telling-distribution", Weight::Advice, message, hint));
+    }
+
+    /// The deterministic columns that recorded statements look rows up by, and how many did.
+    pub fn looked_up<'t>(
+        &self,
+        database: &str,
+        tagged: &'t [TaggedColumn],
+        recorded: &Recorded,
+    ) -> Vec<(&'t TaggedColumn, u64)> {
+        let count = |column: &TaggedColumn| {
+            // As records have it.
+            let name = [column.schema.as_str(), &column.table, &column.column].join(".");
+            recorded.get(&(database.to_owned(), name)).copied()
+        };
+        let sealed = tagged.iter().filter(|column| column.is_deterministic);
+        sealed.filter_map(|column| Some((column, count(column)?))).collect()
+    }
+
+    /// One of them, of a table of about so many rows, that no index has.
+    pub fn unindexed(&mut self, database: &str, column: &TaggedColumn, statements: u64, rows: f64) {
+        let message = format!(
+            "no index has column {} of database {database}, by which {statements} recorded statements look up: each reads its \
+             table, of about {rows:.0} rows, whole",
+            column.name()
+        );
+        let hint = format!(
+            "Run: CREATE INDEX CONCURRENTLY ON {}.{} ({}); equal values are equal cells, so that an ordinary index serves.",
+            quoted(&column.schema),
+            quoted(&column.table),
+            quoted(&column.column)
+        );
+        self.findings.push(at(&self.place_of(column), "unindexed-column", Weight::Advice, message, hint));
     }
 
     /// Superusers, to whom grants do not matter. Ciphertext stays ciphertext to them.

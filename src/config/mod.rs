@@ -165,7 +165,12 @@ pub fn load_policy(dir: &Path) -> Result<PolicyFiles, Vec<Mistake>> {
     let domains = rules.policy.domains.clone();
     Ok(PolicyFiles {
         policy: rules.policy,
-        tags: Tags { tags: columns.tags, record_keys: columns.record_keys, domains },
+        tags: Tags {
+            tags: columns.tags,
+            record_keys: columns.record_keys,
+            domains,
+            refuse_unsealed: rules.refuse_unsealed,
+        },
         rules: places,
     })
 }
@@ -194,7 +199,7 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
     policy::note_contradictions(&policy, &rules);
     let known = users::read(&users);
     let service_user = read.settings.as_ref().map(|settings| settings.database.service_user.as_str());
-    let log_ins = proxy::resolve(&proxy, &read.methods, &rules.policy, service_user);
+    let log_ins = proxy::resolve(&proxy, &read.methods, &read.certificates, &rules.policy, service_user);
 
     let places = Places {
         database: place(&proxy, read.database_span.start),
@@ -224,7 +229,12 @@ fn load_with(dir: &Path, missing: Missing) -> Result<Config, Vec<Mistake>> {
             },
             keys: read.keys,
             policy: rules.policy,
-            tags: Tags { tags: columns.tags, record_keys: columns.record_keys, domains },
+            tags: Tags {
+                tags: columns.tags,
+                record_keys: columns.record_keys,
+                domains,
+                refuse_unsealed: rules.refuse_unsealed,
+            },
             users: known.verifiers,
             factors: known.factors,
             credentials: known.credentials,

@@ -22,6 +22,8 @@ pub(super) struct Rules {
     pub(super) domains: BTreeMap<String, (Arc<Domain>, Range<usize>)>,
     /// Of each rule.
     pub(super) places: Vec<Range<usize>>,
+    /// What is to be sealed is not used in clear.
+    pub(super) refuse_unsealed: bool,
 }
 
 pub(super) fn read(document: &Document) -> Rules {
@@ -30,6 +32,9 @@ pub(super) fn read(document: &Document) -> Rules {
     let default = top
         .text("default")
         .and_then(|text| choice(&top, "default", &text, &[("refuse", false), ("null", true)]));
+    let unsealed = top
+        .text("unsealed")
+        .and_then(|text| choice(&top, "unsealed", &text, &[("guard", false), ("refuse", true)]));
     let mut policy = Policy {
         default_null: default.unwrap_or(false),
         trust_database_roles: top.boolean("trust_database_roles").unwrap_or(false),
@@ -60,7 +65,7 @@ pub(super) fn read(document: &Document) -> Rules {
     }
     check_shadows(document, &policy, &places);
     top.finish();
-    Rules { policy, domains, places }
+    Rules { policy, domains, places, refuse_unsealed: unsealed.unwrap_or(false) }
 }
 
 /// A PostgreSQL type is named after the domain, and a deterministic one's type ends in `_` and a version.

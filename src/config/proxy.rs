@@ -11,7 +11,7 @@ use super::{Missing, Weight};
 use crate::server::settings::{
     ClientCertificate, DatabaseAddress, DatabaseSettings, DatabaseTls, ListenSettings, Settings, TlsMode,
 };
-pub(super) use auth::{MethodEntry, resolve};
+pub(super) use auth::{CertificateEntry, MethodEntry, resolve};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -33,6 +33,7 @@ pub(super) struct Proxy {
     pub(super) keys: KeySettings,
     /// `[[auth.method]]`, in the order of the file.
     pub(super) methods: Vec<MethodEntry>,
+    pub(super) certificates: CertificateEntry,
     pub(super) database_span: Range<usize>,
     pub(super) keys_span: Range<usize>,
 }
@@ -60,12 +61,13 @@ pub(super) fn read(document: &Document, dir: &Path, missing: Missing) -> Proxy {
         database,
         auth: auth.source,
         log_ins: Arc::default(),
+        certificate_names: Arc::new(auth.certificates.naming.clone()),
         token: auth.token,
         admin,
         audit,
         plan_cache_entries,
     });
-    Proxy { settings, keys, methods: auth.methods, database_span, keys_span }
+    Proxy { settings, keys, methods: auth.methods, certificates: auth.certificates, database_span, keys_span }
 }
 
 /// Files that values name, relative to the folder.

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 /// Every kind of finding: its id, which stays, and what it means.
-pub const RULES: [(&str, &str); 28] = [
+pub const RULES: [(&str, &str); 29] = [
     ("invalid-configuration", "A file of the configuration does not hold; nothing starts with it."),
     ("without-effect", "A rule or tag can never take effect as the files stand."),
     ("configuration-advice", "A file of the configuration holds, but is worth a look."),
@@ -46,6 +46,7 @@ pub const RULES: [(&str, &str); 28] = [
     ("sensitive-name", "An untagged column has the name of personal data."),
     ("sensitive-content", "The sampled values of an untagged column are personal data."),
     ("telling-distribution", "How often the values of a deterministic column occur gives rows of it away."),
+    ("unindexed-column", "Recorded statements look rows up by a sealed column that no index has."),
     ("not-examined", "Something could not be looked at, so nothing is said of it."),
 ];
 

@@ -10,7 +10,7 @@ use super::queue::{Expect, Owed};
 use super::refuse::told;
 use super::reply::unexplained;
 use super::rows::Mishap;
-use super::run::{Gate, Run};
+use super::run::{Gate, Run, limits_clear};
 use super::spending::{Granted, Parked, Released};
 use super::{Held, Relay, reply};
 use crate::cell::{CopyLines, CopyOpener, CopySealer, Formats};
@@ -72,7 +72,8 @@ impl Relay {
         if columns.is_none() && !clear {
             return None;
         }
-        let opener = CopyOpener::new(rows, columns, judgement, ciphers, columns.is_none());
+        let every_row = columns.is_none() || limits_clear(plan, judgement);
+        let opener = CopyOpener::new(rows, columns, judgement, ciphers, every_row);
         Some(CopyRun::Out(Box::new(opener)))
     }
 

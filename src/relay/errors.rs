@@ -136,10 +136,11 @@ pub(super) fn scrub(fields: &mut ErrorFields) {
     if QUOTES_NO_DATA.iter().any(|known| state.starts_with(known)) {
         return;
     }
+    let what = if matches!(fields.severity(), "ERROR" | "FATAL" | "PANIC") { "error" } else { "notice" };
     for (kind, text) in &mut fields.fields {
         if *kind == b'M' && !quotes_nothing(text) {
             *text =
-                format!("error {state} in a statement over tagged columns (its text could quote a value)");
+                format!("{what} {state} in a statement over tagged columns (its text could quote a value)");
         }
     }
 }

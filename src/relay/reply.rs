@@ -5,6 +5,7 @@
 
 use super::Relay;
 use super::cells::{self, Fault};
+use super::errors;
 use super::named::Naming;
 use super::queue::{Expect, Owed, Role};
 use super::run::Gate;
@@ -112,6 +113,10 @@ impl Relay {
         let planned = self.queue.head().is_some_and(Owed::touches_tagged);
         if planned {
             let mut fields = ErrorFields::view(&frame)?;
+            // The server's own have no context; what a function raises has.
+            if fields.get(b'W').is_some() && !self.reads_all_in_clear() {
+                errors::scrub(&mut fields);
+            }
             fields.fields.retain(|(kind, _)| !matches!(kind, b'D' | b'W' | b'q' | b'p' | b'P'));
             self.out.client(fields.encode(backend::NOTICE_RESPONSE).into_bytes());
         } else {

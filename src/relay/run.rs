@@ -7,7 +7,7 @@ use super::cells::Compared;
 use super::copy::CopyRun;
 use super::judge::Judged;
 use super::spending::{Parked, Spending};
-use super::{Now, Relay, Step};
+use super::{Now, Relay, Step, violation};
 use crate::audit::persons::{PERSONS_MAX, Persons};
 use crate::audit::{Event, Unrecorded};
 use crate::catalog::Action;
@@ -51,7 +51,7 @@ pub(super) struct Run {
     pub(super) spending: Option<Spending>,
     /// Rows that wait until they are counted.
     pub(super) parked: Option<Parked>,
-    /// Where one comparison was counted for a unique violation that it may end with.
+    /// Where one comparison was counted for a violated key that it may end with.
     violation: Option<Spending>,
     /// Under an oracle.
     compared: Compared,
@@ -136,6 +136,12 @@ impl Run {
     }
 }
 
+/// Whether rows count for what is stored in clear, and so for what the opened cells do not tell.
+pub(super) fn limits_clear(plan: &StatementPlan, judgement: &Judgement) -> bool {
+    let mut uses = plan.uses.iter().zip(judgement.rulings.iter());
+    uses.any(|(used, ruling)| !used.sealed && used.action == Action::Read && ruling.limits.are_set())
+}
+
 impl Relay {
     /// A statement with uses goes to the server: its intent goes to the log.
     pub(super) fn begin_run(
@@ -205,7 +211,11 @@ impl Relay {
                 && spare.judgement == *judgement
         };
         let spare = self.spare.take_if(fits).map(|spare| spare.opener);
-        Some(spare.unwrap_or_else(|| RowOpener::new(columns, judgement, formats, ciphers)))
+        Some(spare.unwrap_or_else(|| {
+            let mut opener = RowOpener::new(columns, judgement, formats, ciphers);
+            opener.count_every_row(limits_clear(plan, judgement));
+            opener
+        }))
     }
 
     /// What finds the persons in the rows of a plan, when these tell of any.
@@ -235,14 +245,14 @@ impl Relay {
     pub(super) fn end_run(&mut self, statement: u64, sqlstate: &str) {
         let Some(mut run) = self.runs.remove(&statement) else { return };
         let persons = run.persons();
-        // A unique violation tells that the value is there: under an oracle it is a comparison.
+        // A violated key tells that the value is there, or is not: under an oracle it is a comparison.
         let oracle = run.plan.uses.iter().zip(run.judgement.rulings.iter()).find(|(_, ruling)| ruling.oracle);
-        if sqlstate == "23505"
+        if violation::tells_of_a_key(sqlstate)
             && let Some((used, _)) = oracle
         {
             run.compared.push((used.domain.0.label.clone(), 1));
         }
-        if let Some(violation) = run.violation.take().filter(|_| sqlstate != "23505") {
+        if let Some(violation) = run.violation.take().filter(|_| !violation::tells_of_a_key(sqlstate)) {
             violation.give_back(1);
         }
         for (label, disclosure, cells) in &run.cells {

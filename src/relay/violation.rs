@@ -12,11 +12,24 @@ use crate::wire::backend::ErrorFields;
 /// SQLSTATEs whose DETAIL quotes a key: unique and foreign key violations.
 const QUOTES_A_KEY: [&str; 2] = ["23505", "23503"];
 
+/// Whether such an error tells of values beside the statement's own: that one is there, or is not.
+pub(super) fn tells_of_a_key(sqlstate: &str) -> bool {
+    QUOTES_A_KEY.contains(&sqlstate)
+}
+
 impl Relay {
+    /// Whether nothing that stands in clear is hidden from the user: what a function says in a statement's course may quote it.
+    pub(super) fn reads_all_in_clear(&self) -> bool {
+        let circumstances = self.session.circumstances(self.now);
+        let catalog = &self.world.catalog;
+        !catalog.has_clear_tags()
+            || catalog.relations.values().all(|relation| self.reads_all_of(relation, &circumstances))
+    }
+
     /// The DETAIL of an error of the head, where the user may read all that could stand in it. What is opened counts among
     /// the cells of the head's run, so one whose record waits, or that has none, opens nothing.
     pub(super) fn violated_key(&mut self, fields: &ErrorFields) -> Option<String> {
-        if !QUOTES_A_KEY.contains(&fields.sqlstate()) || !self.reaches_client() {
+        if !tells_of_a_key(fields.sqlstate()) || !self.reaches_client() {
             return None;
         }
         if let Some(detail) = fields.get(b'D').filter(|detail| self.quotes_no_tagged_column(detail)) {

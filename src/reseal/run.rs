@@ -9,7 +9,7 @@ use super::indexes::{Fate, Index};
 use super::pace::Pace;
 use super::rehearse::{Rehearsal, rehearse};
 use super::spec::{Names, Spec};
-use super::state::{self, Conversion, Phase};
+use super::state::{self, Conversion, Phase, Vouching};
 use super::survey::{Target, survey};
 use super::swap::{Outcome, Swap};
 use super::verify::Verified;
@@ -48,6 +48,7 @@ pub struct Work<'a> {
     pub client: Client,
     pub config: &'a Config,
     pub keyring: &'a Keyring,
+    vouching: Vouching,
 }
 
 /// Notes below which the swap is tried: they are made up for under the lock.
@@ -70,7 +71,10 @@ impl<'a> Work<'a> {
     /// The database refuses.
     pub async fn new(client: Client, config: &'a Config, keyring: &'a Keyring) -> Result<Work<'a>, Failure> {
         client.batch_execute(SESSION).await?;
-        Ok(Work { client, config, keyring })
+        let database = "SELECT pg_catalog.current_database()::text";
+        let database = client.query_one(database, &[]).await?.try_get(0)?;
+        let secrets = keyring.secrets().map_err(|error| Failure::new(error.to_string()))?;
+        Ok(Work { client, config, keyring, vouching: Vouching { secrets, database } })
     }
 
     /// What would be converted into what, and what stands in the way.
@@ -126,7 +130,8 @@ impl<'a> Work<'a> {
         state::claim(&self.client).await?;
         match state::under_way(&self.client).await? {
             Some(conversion) => {
-                is_the_same(&conversion, &as_stored(names))?;
+                self.vouching.check(&conversion)?;
+                is_the_same(&conversion, &as_stored(names), to)?;
                 self.go_on(conversion, options, report).await
             }
             None if names.is_empty() => Err(Failure::new("no conversion is under way")
@@ -173,6 +178,7 @@ impl<'a> Work<'a> {
             return Err(Failure::new(format!("conversion {} came later and has columns of it", other.id))
                 .hint("Undo that one first."));
         }
+        self.vouching.check(last)?;
         let mut spec = last.spec.reversed(last.restore.clone());
         renew(&self.client, &mut spec).await?;
         self.begin(spec, options, report).await
@@ -210,7 +216,7 @@ impl<'a> Work<'a> {
                 if spec.is_copied() {
                     copy::prepare(&transaction, &mut spec, self.keyring).await?;
                 }
-                let id = state::enter(&transaction, &spec, rows).await?;
+                let id = state::enter(&transaction, &spec, rows, &self.vouching).await?;
                 for (number, table) in spec.tables.iter().enumerate() {
                     let names = Names::new(id, number);
                     if table.copy.is_some() {
@@ -240,6 +246,7 @@ impl<'a> Work<'a> {
         options: &Options,
         report: &mut dyn FnMut(Progress),
     ) -> Result<Done, Failure> {
+        self.vouching.check(&conversion)?;
         if conversion.phase == Phase::Filling {
             let fillers = fillers(&conversion.spec, conversion.id, self.keyring)?;
             for filler in &fillers {
@@ -466,6 +473,7 @@ impl<'a> Work<'a> {
     /// Nothing is under way, or a cell is not what its row has.
     pub async fn verify(&mut self, all: bool) -> Result<Verified, Failure> {
         let conversion = self.filling().await?;
+        self.vouching.check(&conversion)?;
         let mut verified = Verified::default();
         for filler in fillers(&conversion.spec, conversion.id, self.keyring)? {
             filler.open_staging(&self.client).await?;
@@ -553,15 +561,21 @@ async fn renew(client: &Client, spec: &mut Spec) -> Result<(), Failure> {
     Ok(())
 }
 
-fn is_the_same(conversion: &Conversion, names: &[String]) -> Result<(), Failure> {
+/// Whether the conversion that is under way is the one that was asked for. What is not said is not compared: who names nothing goes on
+/// with whatever was begun.
+fn is_the_same(conversion: &Conversion, names: &[String], to: Option<Target>) -> Result<(), Failure> {
     let columns = conversion.spec.column_names();
-    match names.iter().find(|name| !columns.contains(name)) {
-        None => Ok(()),
-        Some(name) => Err(Failure::new(format!(
-            "conversion {} of {} is under way, and {name} is not in it",
-            conversion.id,
-            columns.join(", ")
-        ))
-        .hint("Finish it with pgveil reseal start, or take it back with pgveil reseal cancel, first.")),
+    let under_way = format!("conversion {} of {} is under way", conversion.id, columns.join(", "));
+    let finish = "with pgveil reseal start, or take it back with pgveil reseal cancel, first.";
+    if let Some(name) = names.iter().find(|name| !columns.contains(name)) {
+        let message = format!("{under_way}, and {name} is not in it");
+        return Err(Failure::new(message).hint(format!("Finish it {finish}")));
     }
+    let plain = conversion.spec.columns().any(|(_, column)| !column.to.is_sealed());
+    if plain != (to == Some(Target::Plain)) && !(names.is_empty() && to.is_none()) {
+        let what = if plain { "stores it in clear" } else { "seals it" };
+        let message = format!("{under_way}, and {what}, which was not asked for");
+        return Err(Failure::new(message).hint(format!("If it is meant, go on {finish}")));
+    }
+    Ok(())
 }

@@ -1,10 +1,13 @@
 //! What the database knows of conversions: two tables in schema `pgveil`.
 //!
 //! `pgveil.reseal` has a row for each conversion, with its recipe and phase; `pgveil.reseal_table` how far its tables are.
-//! Guarantees: rows change in the transactions that do what they say. Deliberately absent: doing it.
+//! Guarantees: rows change in the transactions that do what they say; a recipe is carried out only where this keyring vouches for
+//! it, for whoever administers the database can write here that a column be stored in clear. Deliberately absent: doing it.
 
 use super::Failure;
 use super::spec::Spec;
+use crate::crypto::SecretBox;
+use crate::crypto::provider::SystemRandom;
 use crate::server::prepare::quoted;
 use tokio_postgres::{Client, GenericClient};
 
@@ -53,7 +56,40 @@ pub struct Conversion {
     pub republish: Vec<String>,
     /// How long the swap held its lock.
     pub lock_ms: Option<i64>,
+    /// The recipe as it stands there, and the same as the keyring sealed it.
+    text: String,
+    proof: Option<String>,
 }
+
+/// Who vouches for the recipes of a database.
+pub struct Vouching {
+    pub secrets: SecretBox,
+    pub database: String,
+}
+
+impl Vouching {
+    fn place(&self, id: i64) -> String {
+        format!("{id} {}", self.database)
+    }
+
+    /// # Errors
+    /// The conversion was not begun with this keyring, in this database, as it stands there.
+    pub(super) fn check(&self, conversion: &Conversion) -> Result<(), Failure> {
+        let place = self.place(conversion.id);
+        let proof = conversion.proof.as_deref();
+        match proof.and_then(|proof| self.secrets.open([PROOF, &place], proof)) {
+            Some(text) if text.as_slice() == conversion.text.as_bytes() => Ok(()),
+            _ => Err(Failure::new(format!(
+                "what pgveil.reseal holds of conversion {} was not written with this keyring, or was changed since",
+                conversion.id
+            ))
+            .hint("Look who can write to schema pgveil; then take it back with pgveil reseal cancel, and start anew.")),
+        }
+    }
+}
+
+/// What the sealed recipes are, for those who open them.
+const PROOF: &str = "conversion";
 
 /// How far one table is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,8 +105,9 @@ const CREATE: &str = "\
       id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, phase text NOT NULL, spec text NOT NULL, \
       started timestamptz NOT NULL DEFAULT pg_catalog.now(), changed timestamptz NOT NULL DEFAULT pg_catalog.now(), \
       rows_total bigint NOT NULL, dropped text[] NOT NULL DEFAULT '{}', restore text[] NOT NULL DEFAULT '{}', validate text[] NOT NULL DEFAULT '{}', \
-      lock_ms bigint, columns text[] NOT NULL); \
+      lock_ms bigint, columns text[] NOT NULL, proof text); \
     ALTER TABLE pgveil.reseal ADD COLUMN IF NOT EXISTS republish text[] NOT NULL DEFAULT '{}'; \
+    ALTER TABLE pgveil.reseal ADD COLUMN IF NOT EXISTS proof text; \
     CREATE TABLE IF NOT EXISTS pgveil.reseal_table ( \
       conversion bigint NOT NULL REFERENCES pgveil.reseal ON DELETE CASCADE, number int NOT NULL, \
       cursor bytea[], filled boolean NOT NULL DEFAULT false, rows_done bigint NOT NULL DEFAULT 0, \
@@ -111,7 +148,8 @@ pub async fn all(client: &impl GenericClient) -> Result<Vec<Conversion>, Failure
     let query = format!(
         "SELECT r.id, r.phase, r.spec, {}, {}, r.rows_total, r.dropped, r.restore, r.validate, r.lock_ms, \
            coalesce((SELECT pg_catalog.sum(t.rows_done)::bigint FROM pgveil.reseal_table t WHERE t.conversion = r.id), 0), \
-           ARRAY(SELECT e FROM pg_catalog.jsonb_array_elements_text(coalesce(pg_catalog.to_jsonb(r) -> 'republish', '[]')) AS e) \
+           ARRAY(SELECT e FROM pg_catalog.jsonb_array_elements_text(coalesce(pg_catalog.to_jsonb(r) -> 'republish', '[]')) AS e), \
+           pg_catalog.to_jsonb(r) ->> 'proof' \
          FROM pgveil.reseal r ORDER BY r.id",
         moment("r.started"),
         moment("r.changed"),
@@ -134,6 +172,8 @@ pub async fn all(client: &impl GenericClient) -> Result<Vec<Conversion>, Failure
             lock_ms: row.try_get(9)?,
             rows_done: count(row.try_get(10)?),
             republish: row.try_get(11)?,
+            proof: row.try_get(12)?,
+            text: spec,
         });
     }
     Ok(found)
@@ -148,7 +188,12 @@ pub async fn under_way(client: &impl GenericClient) -> Result<Option<Conversion>
 }
 
 /// Enters a new conversion; its number.
-pub(super) async fn enter(client: &impl GenericClient, spec: &Spec, rows: u64) -> Result<i64, Failure> {
+pub(super) async fn enter(
+    client: &impl GenericClient,
+    spec: &Spec,
+    rows: u64,
+    vouching: &Vouching,
+) -> Result<i64, Failure> {
     let text = serde_json::to_string(spec).map_err(|error| Failure::new(error.to_string()))?;
     let rows = i64::try_from(rows).unwrap_or(i64::MAX);
     let columns = spec.column_names();
@@ -159,6 +204,8 @@ pub(super) async fn enter(client: &impl GenericClient, spec: &Spec, rows: u64) -
         )
         .await?
         .try_get(0)?;
+    let proof = vouching.secrets.seal([PROOF, &vouching.place(id)], text.as_bytes(), &mut SystemRandom);
+    client.execute("UPDATE pgveil.reseal SET proof = $2 WHERE id = $1", &[&id, &proof]).await?;
     for number in 0..spec.tables.len() {
         let number = i32::try_from(number).unwrap_or(i32::MAX);
         client

@@ -64,7 +64,9 @@ pub(super) async fn survey(
         client.query_one("SELECT pg_catalog.current_database()::text", &[]).await?.try_get(0)?;
     let raw = service::read_catalog(client).await?;
     let parents = raw.parents.clone();
-    let catalog = build(raw, &config.tags, &database, 0, None);
+    // What is to be sealed is what the policy refuses until then.
+    let tags = catalog::Tags { refuse_unsealed: false, ..config.tags.clone() };
+    let catalog = build(raw, &tags, &database, 0, None);
     let (headers, foreign) = (headers(client).await?, foreign_keys(client).await?);
     let survey = Survey { config, keyring, catalog, parents, headers, foreign };
     let named = names.iter().map(|name| survey.named(name)).collect::<Result<Vec<_>, _>>()?;

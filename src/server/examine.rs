@@ -265,3 +265,22 @@ pub async fn frequencies(
         .map(|row| Ok(Frequency { rows: count(row.try_get(0)?), values: count(row.try_get(1)?) }))
         .collect()
 }
+
+/// Of these columns (relation, number) those that no index has, with the rows of their tables, as the server estimates them. A
+/// table that it knows to be small is left out, and one of which it knows nothing.
+///
+/// # Errors
+/// The connection is gone or the database refuses.
+pub async fn unindexed(
+    client: &Client,
+    columns: &[(u32, i16)],
+) -> Result<Vec<((u32, i16), f64)>, ServiceError> {
+    let query = "SELECT w.rel, w.num, c.reltuples::float8 \
+         FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::int2[])) AS w(rel, num) \
+         JOIN pg_catalog.pg_class c ON c.oid = w.rel \
+         WHERE c.reltuples >= 1000 AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i \
+           WHERE i.indrelid = w.rel AND i.indisvalid AND w.num = ANY (i.indkey::int2[])) ORDER BY 1, 2";
+    let (relations, numbers): (Vec<u32>, Vec<i16>) = columns.iter().copied().unzip();
+    let rows = client.query(query, &[&relations, &numbers]).await?;
+    rows.into_iter().map(|row| Ok(((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?))).collect()
+}

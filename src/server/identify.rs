@@ -1,7 +1,7 @@
 //! Whether a client is who it says, in the one way that the configuration has for this user: the proof of a password, a certificate, or
 //! a token.
 //!
-//! Guarantees: no way stands in for another: who logs in by a certificate is not asked for a password, and whose token does not hold is
+//! Guarantees: no way stands in for another, and of a password that the database is not to know it learns nothing; who logs in by a certificate is not asked for a password, and whose token does not hold is
 //! not asked again; every way is held off alike after too many failures; a token is asked for within TLS only. Deliberately absent: what
 //! the client may do (policy), and what it becomes in the database (`upstream`).
 
@@ -13,12 +13,12 @@ use super::stream::Peer;
 use super::upstream::cannot_log_in;
 use crate::audit::InsteadOfPassword;
 use crate::auth::scram::Credential;
-use crate::auth::{LogIn, LoggedIn, Method, Named, Verifier};
+use crate::auth::{LogIn, LoggedIn, Method, Named, Unnamed, Verifier};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Who it is, as what it logs in upstream, and how it came in where that was not by a password.
+/// Who it is, as what it logs in upstream, and how it came in where that was not by the keys that log in upstream, too.
 pub(super) struct Identified {
     pub(super) logged_in: LoggedIn,
     pub(super) upstream: String,
@@ -58,7 +58,8 @@ pub(super) async fn identify(
         }
         Some(LogIn { method, upstream }) => {
             let named = match method {
-                Method::Certificate => door.certificate(client)?,
+                Method::Password => door.password(client, &prepared).await?,
+                Method::Certificate => door.certificate(client, &prepared)?,
                 Method::Token => door.token(client, encrypted, &prepared).await?,
             };
             door.let_in();
@@ -93,7 +94,15 @@ impl Door<'_> {
         self.shared.throttle.succeeded(self.origin.address(), self.user);
     }
 
-    fn certificate(&self, client: &Peer) -> Result<Named, Rejection> {
+    /// A password of users.toml, wherever else users are looked up: the database is not to know it.
+    async fn password(&self, client: &mut Peer, prepared: &Prepared) -> Result<Named, Rejection> {
+        let verifier = prepared.users.get(self.user).cloned();
+        let allowed = || self.allows();
+        let proved = startup::prove(client, self.user, verifier, &self.shared.mock_secret, &allowed).await?;
+        Ok(Named::proved(self.user, proved))
+    }
+
+    fn certificate(&self, client: &Peer, prepared: &Prepared) -> Result<Named, Rejection> {
         // PostgreSQL's words, which say nothing of the certificate.
         let refused = |why: &str| {
             let message = format!("certificate authentication failed for user \"{}\"", self.user);
@@ -102,11 +111,14 @@ impl Door<'_> {
         if !self.allows() {
             return Err(refused(HELD_OFF));
         }
-        let why = match client.certified {
-            None => "no certificate with a name was shown",
-            Some(_) => "the certificate is in another name",
+        let Some(name) = &client.certified else {
+            return Err(refused("no certificate with a name was shown"));
         };
-        Named::certified(self.user, client.certified.as_deref()).ok_or_else(|| refused(why))
+        let naming = &prepared.settings.certificate_names;
+        Named::certified(self.user, name, naming).map_err(|unnamed| match unnamed {
+            Unnamed::Nobody => refused("the certificate is in nobody's name"),
+            Unnamed::Another => refused("the certificate is in another name"),
+        })
     }
 
     async fn token(

@@ -5,7 +5,8 @@
 //! Guarantees: a code counts once, whichever proxies it is given to, and only after that was committed; what cannot be looked
 //! up or written down does not count. Rows are leased in blocks and counted before they are used; what was not used within
 //! seconds is returned, and a proxy that is killed takes with it what it held. The database's administrators can change what is kept there, so each proxy also
-//! remembers what it has seen itself: with their help a code may count once more at another proxy, never at this one.
+//! remembers what it has seen itself, before it asks: with their help a code may count once more at another proxy, never at this one,
+//! and a wrong one counts as a try whatever the database says of it, or does not say.
 //! Deliberately absent: who has which secret (`users.toml`), and what follows from a code that counts (the relay).
 
 use super::listener::Shared;
@@ -68,6 +69,28 @@ impl Seen {
         Some(left.as_secs().max(1))
     }
 
+    /// A code is tried, of this step of time; `None` for a wrong one. What is judged here holds before the ledger is asked: who could
+    /// change its answers, or have it answer none, would otherwise have as many tries as it likes.
+    fn attempt(&mut self, step: Option<u64>) -> Attempt {
+        if let Some(seconds) = self.locked() {
+            return Attempt::Locked(seconds);
+        }
+        match step.filter(|step| *step > self.last) {
+            Some(step) => Attempt::New(std::mem::replace(&mut self.last, step)),
+            None => {
+                self.failed();
+                Attempt::Wrong
+            }
+        }
+    }
+
+    /// A right code was not looked at: it is still good, unless a later one was tried meanwhile.
+    fn not_looked_at(&mut self, step: u64, before: u64) {
+        if self.last == step {
+            self.last = before;
+        }
+    }
+
     fn failed(&mut self) {
         self.wrong += 1;
         if self.wrong >= TRIES {
@@ -75,6 +98,16 @@ impl Seen {
             self.locked_until = Some(Instant::now() + Duration::from_secs(LOCK_SECONDS));
         }
     }
+}
+
+/// What this proxy alone says of a code.
+#[derive(Debug, PartialEq, Eq)]
+enum Attempt {
+    Locked(u64),
+    /// Of a step that none was of; with the newest one before it.
+    New(u64),
+    /// Wrong, or seen before.
+    Wrong,
 }
 
 /// Answers a question, unless nobody waits for it any more.
@@ -159,25 +192,28 @@ impl Ledger {
         let Some(totp) = factors.get(user) else { return Tried::Unknown };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let step = totp.step(code, now);
-        if let Some(seconds) = self.with(user, |seen| seen.locked()) {
-            return Tried::Locked(seconds);
-        }
-        // Of one that this proxy saw before, the database is told that it is wrong.
-        let step = step.filter(|step| self.with(user, |seen| *step > seen.last));
-        let tried = match self.judge(settings, user, step).await {
+        let before = match self.with(user, |seen| seen.attempt(step)) {
+            Attempt::Locked(seconds) => return Tried::Locked(seconds),
+            Attempt::New(before) => Some(before),
+            // The database is told that it is wrong.
+            Attempt::Wrong => None,
+        };
+        let tried = match self.judge(settings, user, step.filter(|_| before.is_some())).await {
             Ok(tried) => tried,
             Err(error) => {
                 tracing::error!(%error, "a one-time code cannot be checked: the ledger does not answer");
-                return Tried::Unavailable;
+                Tried::Unavailable
             }
         };
-        self.with(user, |seen| match (tried, step) {
-            (Tried::Given, Some(step)) => *seen = Seen { last: step, ..Seen::default() },
-            (Tried::Wrong | Tried::Used, _) => seen.failed(),
-            _ => {}
-        });
-        let was_right = step.is_none() && totp.step(code, now).is_some();
-        if tried == Tried::Wrong && was_right { Tried::Used } else { tried }
+        match (tried, step, before) {
+            (Tried::Given, _, Some(_)) => self.with(user, |seen| seen.wrong = 0),
+            (Tried::Unavailable | Tried::Locked(_), Some(step), Some(before)) => {
+                self.with(user, |seen| seen.not_looked_at(step, before));
+            }
+            (_, _, Some(_)) => self.with(user, Seen::failed),
+            (_, _, None) => {}
+        }
+        if tried == Tried::Wrong && step.is_some() { Tried::Used } else { tried }
     }
 
     fn with<R>(&self, user: &str, work: impl FnOnce(&mut Seen) -> R) -> R {

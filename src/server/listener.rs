@@ -382,7 +382,8 @@ fn room(
     rim: &Rim,
     shared: &Shared,
 ) -> Result<OwnedSemaphorePermit, Rejection> {
-    let certified = client.certified.as_deref() == Some(user);
+    let names = &rim.settings.certificate_names;
+    let certified = client.certified.as_deref().is_some_and(|name| names.names(name, user).is_ok());
     let named = rim.settings.listen.client_certificate == ClientCertificate::VerifyFull;
     if named && origin.0.is_some() && !certified {
         // PostgreSQL's words, which say nothing of the certificate.

@@ -2,7 +2,7 @@
 
 use crate::audit::sink::Form;
 use crate::audit::writer::SegmentSettings;
-use crate::auth::{LogIns, token};
+use crate::auth::{LogIns, Naming, token};
 use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -170,8 +170,10 @@ pub struct Settings {
     pub listen: ListenSettings,
     pub database: DatabaseSettings,
     pub auth: AuthSource,
-    /// `[[auth.method]]`: who logs in without a password.
+    /// `[[auth.method]]`: for whom pgveil logs in to the database by a credential of its own.
     pub log_ins: Arc<LogIns>,
+    /// `[auth.certificate]`: whom the common names of certificates name.
+    pub certificate_names: Arc<Naming>,
     pub token: Option<TokenSettings>,
     /// `[admin] address`; `None` when the section is absent.
     pub admin: Option<SocketAddr>,

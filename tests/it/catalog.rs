@@ -58,7 +58,7 @@ fn tags() -> Tags {
         tag("customers", "note", 2),
         elsewhere,
     ];
-    Tags { tags, record_keys: vec![], domains }
+    Tags { tags, domains, ..Tags::default() }
 }
 
 async fn picture(client: &mut Client) -> Catalog {

@@ -4,10 +4,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use totp_rs::{Builder, Secret};
 
-use crate::proxy::{Proxy, eventually};
+use crate::proxy::{Proxy, eventually, password};
 use crate::raw::Raw;
 use crate::several::Sibling;
-use crate::{postgres, python};
+use crate::{postgres, python, tools_java};
 
 /// alice sees masks, and what she has a second factor for in clear; only bob has glass to break.
 const POLICY: &str = r#"
@@ -97,7 +97,7 @@ impl App {
 }
 
 /// Waits for the beginning of a step, so that codes made now are about now when they are tried.
-fn at_a_steps_beginning() {
+pub fn at_a_steps_beginning() {
     eventually("a step with time left", || {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() % 30 < 20
     });
@@ -180,6 +180,25 @@ fn a_code_steps_the_session_up_once() {
     assert_eq!(proxy.must(&["otp", "disable", "alice", "--json"]), "{\"user\":\"alice\"}\n");
     proxy.reload("the new configuration holds");
     assert_eq!(set(&mut alice, &app.code(0)), "28000 second factor is not set up for this user");
+}
+
+/// An unmodified driver of another language: the hint says the command, and it is a statement like any other.
+#[test]
+fn pgjdbc_steps_up() {
+    let proxy = shop();
+    let app = App::enrolled(&proxy, &["alice"]);
+    let url =
+        format!("jdbc:postgresql://localhost:{}/{}", proxy.port(), postgres::database_name(proxy.direct()));
+    let own =
+        ["user=alice".to_owned(), format!("password={}", password("alice")), "sslmode=disable".to_owned()];
+    let asks = |sql: &str| tools_java::log_in(&url, sql, &own);
+    let refused = asks("select card from customers");
+    assert!(refused.starts_with("42501: ERROR: permission denied for column card"), "{refused}");
+    assert!(refused.contains("Hint: Give the second factor first: SET pgveil.otp = '…'"), "{refused}");
+    at_a_steps_beginning();
+    let step_up = format!("set pgveil.otp = '{}'\nselect card, email from customers", app.code(0));
+    assert_eq!(asks(&step_up), format!("{CARD}|ann@example.com"));
+    assert!(asks(&step_up).starts_with("28P01: ERROR: one-time code was used before"));
 }
 
 #[test]

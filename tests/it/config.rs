@@ -339,7 +339,7 @@ fn mistakes_of_log_in_without_a_password() {
             "\"prefer\"",
             "10: users log in by token, which anyone could read on its way without TLS",
         ),
-        ("\"certificate\"\n", "\"password\"\n", "8: auth.method.by cannot be \"password\""),
+        ("\"certificate\"\n", "\"smile\"\n", "8: auth.method.by cannot be \"smile\""),
         ("by = \"certificate\"\n", "", "7: auth.method.by is missing"),
         ("users = [\"batch\"]\n", "", "7: an auth.method means nobody"),
         ("[\"app\"]", "[\"apps\"]", "12: role \"apps\" is not in [roles] of policy.toml"),
@@ -378,6 +378,31 @@ fn mistakes_of_log_in_without_a_password() {
             "15: both auth.token.suffix and",
         ),
         ("[auth.token]", "[auth.token]\nmap = { a = 1 }", "15: auth.token.map.a must be a user"),
+        (
+            "[auth.token]",
+            "[auth.certificate]\nmap = { x = [1] }\n[auth.token]",
+            "15: auth.certificate.map.x must be a user",
+        ),
+        (
+            "[auth.token]",
+            "[auth.certificate]\nmap = { x = [] }\n[auth.token]",
+            "15: auth.certificate.map has an entry that",
+        ),
+        (
+            "[auth.token]",
+            "[auth.certificate]\nmap = { \"\" = \"batch\" }\n[auth.token]",
+            "15: auth.certificate.map has an entry",
+        ),
+        (
+            "[auth.token]",
+            "[auth.certificate]\nsuffix = \"@x\"\nmap = { x = \"batch\" }\n[auth.token]",
+            "15: both auth.certificate.suffix and auth.certificate.map are set",
+        ),
+        (
+            "[auth.token]",
+            "[auth.certificate]\nregexp = \"x\"\n[auth.token]",
+            "15: unknown key auth.certificate.regexp",
+        ),
     ] {
         assert!(good.contains(from), "{from}");
         folder.write("proxy.toml", &good.replacen(from, to, 1));
@@ -392,6 +417,24 @@ fn mistakes_of_log_in_without_a_password() {
     assert_eq!(
         lines(&folder.load().remarks),
         ["proxy.toml:11: auth.token has no effect: nobody logs in by a token"]
+    );
+    let map = "[auth.certificate]\nmap = { \"Ann Lee\" = [\"batch\", \"shop\"] }\n";
+    folder.write("proxy.toml", &format!("{good}{map}"));
+    assert_eq!(
+        lines(&folder.load().remarks),
+        ["proxy.toml:19: auth.certificate.map names \"shop\", who does not log in by certificate"]
+    );
+    folder.write("proxy.toml", &format!("{good}{}", map.replace("\"batch\", ", "")));
+    assert_eq!(
+        lines(&folder.load().remarks)[0],
+        "proxy.toml:7: user \"batch\" can never log in: no certificate's name in auth.certificate.map is batch's"
+    );
+    let certificate = good.find("[[auth.method]]").unwrap()..token.start;
+    let nobody = format!("{}{}{map}", &good[..certificate.start], &good[certificate.end..]);
+    folder.write("proxy.toml", &nobody);
+    assert!(
+        lines(&folder.load().remarks)[0]
+            .contains("auth.certificate has no effect: nobody logs in by a certificate")
     );
 }
 

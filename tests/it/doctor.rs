@@ -294,3 +294,43 @@ fn every_id_is_a_rule() {
         pgveil::config::sarif::RULES.iter().map(|(id, _)| *id).collect();
     assert_eq!(used, rules);
 }
+
+/// What the audit log has of statements, and what the database has of indexes.
+#[test]
+fn sealed_columns_that_are_looked_up_without_an_index_are_named() {
+    let tags = format!("{TAGS}\"public.visits.email\" = \"email\"\n\"public.orders.email\" = \"email\"\n");
+    let proxy = Proxy::start(POLICY, &tags);
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    for sql in [
+        "create table customers (id int primary key, email text, card text, joined date)",
+        "create table orders (id int, email text)",
+        "create table visits (id int, email text)",
+        "create index on orders (id, email)",
+        "insert into customers (id, email) select n, 'canary@example.com' from generate_series(1, 1500) n",
+        "insert into orders select n, 'canary@example.com' from generate_series(1, 1500) n",
+        "insert into visits values (1, 'canary@example.com')",
+        "select id from customers where email = 'canary@example.com' limit 1",
+        "update customers set card = 'x' where email = 'nobody@example.com'",
+        "select count(*) from customers group by email",
+        "select id from orders where email = 'canary@example.com' limit 1",
+        "select id from visits where email = 'canary@example.com'",
+    ] {
+        assert_eq!(shop.query(sql).errors, [""; 0], "{sql}");
+    }
+    postgres::execute(proxy.direct(), "revoke all on customers, orders, visits from public; analyze");
+    let found = check(&proxy, &[]);
+    for expected in [
+        "tags.toml:3: no index has column public.customers.email of database ",
+        ", by which 2 recorded statements look up: each reads its table, of about 1500 rows, whole\nhint: Run: CREATE INDEX \
+         CONCURRENTLY ON \"public\".\"customers\" (\"email\")",
+    ] {
+        assert!(found.contains(expected), "{expected}\n{found}");
+    }
+    assert_eq!(found.matches("no index has").count(), 1, "{found}");
+    assert!(
+        ids(&proxy, &[]).contains(&"unindexed-column".to_owned()) && !found.contains("canary"),
+        "{found}"
+    );
+    postgres::execute(proxy.direct(), "create index on customers (email)");
+    assert!(!ids(&proxy, &[]).contains(&"unindexed-column".to_owned()));
+}

@@ -196,3 +196,16 @@ pub fn must<S: AsRef<OsStr>>(dir: &Path, program: &str, arguments: &[S], hint: &
     let succeeded = output.as_ref().is_ok_and(|output| output.status.success());
     assert!(succeeded, "{program} in {}: {output:?}\nhint: {hint}", dir.display());
 }
+
+/// What a function of `scripts/common.sh` finds or fetches, and names in this variable.
+pub fn needed(function: &str, variable: &str) -> String {
+    let script = format!(". scripts/common.sh; {function} >&2; printf %s \"${variable}\"");
+    let output = Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("PGVEIL_PYTHON", crate::python::interpreter())
+        .output()
+        .expect("bash runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("a path in UTF-8")
+}

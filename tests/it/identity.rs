@@ -152,6 +152,7 @@ fn a_certificate_is_in_a_users_name_and_can_be_revoked() {
     let proxy = proxy(tls, |folder, authority| {
         issue(authority, folder, "shop", &[], "shop", 2);
         issue(authority, folder, "gone", &[], "shop", 3);
+        issue(authority, folder, "lee", &[], "Ann Lee", 4);
         revoke(authority, folder, 3);
     });
     let with = |name: &str| {
@@ -163,6 +164,16 @@ fn a_certificate_is_in_a_users_name_and_can_be_revoked() {
     assert!(other.contains("certificate authentication failed for user \"alice\""), "{other}");
     assert!(asks(&proxy, "shop", &with("gone")).is_err(), "a revoked certificate");
     assert!(asks(&proxy, "shop", "sslmode=verify-full sslcert=/nowhere sslkey=/nowhere").is_err(), "none");
+    // As the map says, which is read again, and no name stands for itself beside it.
+    let file = proxy.dir().join("proxy.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let map = "[auth.certificate]\nmap = { \"Ann Lee\" = [\"alice\", \"intern\"] }\n";
+    fs::write(&file, text + map).unwrap();
+    proxy.reload("the new configuration holds");
+    for user in ["alice", "intern"] {
+        assert_eq!(asks(&proxy, user, &with("lee")), Ok(user.to_owned()));
+    }
+    assert!(asks(&proxy, "shop", &with("lee")).is_err() && asks(&proxy, "shop", &with("shop")).is_err());
     // Without TLS there is no certificate.
     let clear = asks(&proxy, "shop", "sslmode=disable").unwrap_err();
     assert!(clear.contains("certificate authentication failed"), "{clear}");

@@ -131,6 +131,42 @@ fn rows_inside_of_a_document_are_rows() {
     assert!(metrics.contains("pgveil_rows_released_total{label=\"pii.email\"} 24\n"), "{metrics}");
 }
 
+/// What a table joined with itself, or columns side by side, show of many rows counts, not the one row that it comes in.
+#[test]
+fn rows_side_by_side_are_rows() {
+    let proxy = ten();
+    let mut alice = Raw::log_in(&proxy.url("alice"));
+    let joined = |count: usize| {
+        let each = |text: &str, between: &str| {
+            let one = |n: usize| text.replace("{}", &n.to_string());
+            (1..=count).map(one).collect::<Vec<_>>().join(between)
+        };
+        let from = format!("customers c{}", each("{}", ", customers c"));
+        (each("c{}.email", ", "), format!("{from} where {}", each("c{}.id = {}", " and ")))
+    };
+    let (few, few_from) = joined(3);
+    let (four, four_from) = joined(4);
+    for format in [0, 1] {
+        for (few, four) in [
+            (few.clone(), four.clone()),
+            (format!("row({few})"), format!("row({four})")),
+            (format!("array[{few}]"), format!("array[{four}]")),
+            (format!("jsonb_build_array({few})"), format!("jsonb_build_array({four})")),
+            (format!("c1.email, json_build_array({few})"), format!("c1.email, json_build_array({four})")),
+        ] {
+            let reply = alice.extended(&format!("select {few} from {few_from}"), &[], [format, format]);
+            assert_eq!((reply.rows.len(), reply.errors.len()), (1, 0), "{few}: {:?}", reply.errors);
+            let reply = alice.extended(&format!("select {four} from {four_from}"), &[], [format, format]);
+            assert_eq!((reply.rows.len(), reply.errors.as_slice()), (0, &[SPENT.to_owned()][..]), "{four}");
+        }
+    }
+    let copied = alice.query(&format!("copy (select {four} from {four_from}) to stdout"));
+    assert_eq!(copied.errors, [SPENT], "{copied:?}");
+    // The same cell beside itself is one.
+    let twice = "select email, c.email as again, to_jsonb(c) from customers c where id < 4";
+    assert_eq!(alice.query(twice).rows.len(), 3);
+}
+
 #[test]
 fn a_transaction_that_went_over_is_rolled_back() {
     let proxy = ten();

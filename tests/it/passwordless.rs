@@ -255,6 +255,40 @@ fn a_certificate_alone_logs_in() {
     assert!(code == 1 && unasked.contains("--password-file"), "no terminal to ask at: {unasked}");
 }
 
+/// As `pg_ident.conf` maps: one certificate's name is two users', and nobody's own name is enough.
+#[test]
+fn a_map_says_whose_a_certificate_is() {
+    let tls = ", client_ca = \"ca.crt\", client_certificate = \"optional\"";
+    let map = "[auth.certificate]\nmap = { carol = [\"dora\", \"carol\"] }\n";
+    let mut proxy = proxy("", tls, &format!("{CERTIFICATES}{map}"), |_| {});
+    let direct = proxy.direct().to_owned();
+    proxy.must(&["upstream", "set", "desk", "--generate", "--database", &direct]);
+    let (_, found, code) = proxy.run(&["check", "--offline"]);
+    let without = "user \"alice\" can never log in: no certificate's name in auth.certificate.map is alice's";
+    assert!(code == 1 && found.contains(without), "{found}");
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait(), Some(0));
+    proxy.serve();
+    let as_user = |user: &str, certificate: &str| {
+        let file =
+            |extension: &str| proxy.dir().join(format!("{certificate}.{extension}")).display().to_string();
+        let own = format!("sslcert={} sslkey={}", file("crt"), file("key"));
+        psql(&parameters(&proxy, user, &own), "select email from customers")
+    };
+    for user in ["carol", "dora"] {
+        assert_eq!(as_user(user, "carol"), Ok(MASKED.to_owned()));
+        recorded(&proxy, &format!("{user} by certificate as desk"));
+    }
+    for (user, certificate, why) in [
+        ("dora", "dora", "the certificate is in nobody's name"),
+        ("alice", "alice", "the certificate is in nobody's name"),
+        ("alice", "carol", "the certificate is in another name"),
+    ] {
+        assert!(as_user(user, certificate).unwrap_err().contains("certificate authentication failed"));
+        recorded(&proxy, &format!("{user}: 28000: {why}"));
+    }
+}
+
 /// Where PostgreSQL says who has which role, it is asked of the client's name, though nobody of that name may log in there.
 #[test]
 fn database_roles_are_those_of_the_clients_name() {

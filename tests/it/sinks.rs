@@ -162,6 +162,70 @@ fn every_record_reaches_every_sink() {
     a_lost_place_is_told(&mut proxy);
 }
 
+/// A real rsyslogd, as an ordinary program that writes what it understands into a file.
+fn rsyslogd(folder: &Path, port: u16, out: &Path, certificate: &(PathBuf, PathBuf)) -> Server {
+    let root = crate::foreign::needed("need_rsyslog", "PGVEIL_RSYSLOG");
+    // Where Debian and others have libraries.
+    let libraries: Vec<String> = ["x86_64-linux-gnu", "aarch64-linux-gnu", "."]
+        .iter()
+        .flat_map(|place| [format!("{root}/usr/lib/{place}"), format!("{root}/usr/lib64/{place}")])
+        .filter(|place| Path::new(place).join("rsyslog/lmnsd_gtls.so").is_file())
+        .collect();
+    let own = libraries.first().expect("need_rsyslog looked");
+    let configuration = folder.join("rsyslog.conf");
+    let (certificate, key) = (certificate.0.display(), certificate.1.display());
+    let text = format!(
+        "global(workDirectory=\"{}\" maxMessageSize=\"64k\" defaultNetstreamDriver=\"gtls\" \
+         defaultNetstreamDriverCAFile=\"{certificate}\" defaultNetstreamDriverCertFile=\"{certificate}\" \
+         defaultNetstreamDriverKeyFile=\"{key}\")\n\
+         module(load=\"imtcp\" StreamDriver.Name=\"gtls\" StreamDriver.Mode=\"1\" StreamDriver.AuthMode=\"anon\")\n\
+         input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{port}\")\n\
+         template(name=\"whole\" type=\"string\" string=\"%protocol-version%|%app-name%|%syslogfacility-text%|%msg%\\n\")\n\
+         action(type=\"omfile\" file=\"{}\" template=\"whole\")\n",
+        folder.display(),
+        out.display()
+    );
+    fs::write(&configuration, text).unwrap();
+    let mut command = Command::new(format!("{root}/usr/sbin/rsyslogd"));
+    command.arg("-n").arg("-f").arg(configuration).arg("-i").arg(folder.join("rsyslogd.pid"));
+    command.arg("-M").arg(format!("{own}/rsyslog")).env("LD_LIBRARY_PATH", own);
+    let log = fs::File::create(folder.join("rsyslogd.log")).unwrap();
+    Server(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
+}
+
+#[test]
+fn rsyslog_takes_every_record() {
+    let mut proxy = Proxy::start(POLICY, "[columns]\n\"public.customers.email\" = \"email\"\n");
+    let certificate = certificate(proxy.dir());
+    let port = postgres::free_port();
+    let sink = format!(
+        "[[audit.sink]]\nname = \"loghost\"\nkind = \"syslog\"\naddress = \"tls://localhost:{port}\"\nca = \"sink.crt\"\n"
+    );
+    let file = proxy.dir().join("proxy.toml");
+    let before = fs::read_to_string(&file).unwrap();
+    fs::write(&file, before.replace("[admin]", &format!("{sink}[admin]"))).unwrap();
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    assert_eq!(shop.query("create table customers (id int, email text)").errors, [""; 0]);
+    restart(&mut proxy);
+    query(&proxy, 5);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("received");
+    let running = rsyslogd(folder.path(), port, &out, &certificate);
+    let said = || fs::read_to_string(folder.path().join("rsyslogd.log")).unwrap_or_default();
+    let all = || {
+        let mut seen = numbers(&out);
+        seen.dedup();
+        seen == logged(&proxy)
+    };
+    eventually(&format!("rsyslog to have all: {}", said()), all);
+    query(&proxy, 3);
+    eventually("rsyslog to have the rest", all);
+    let received = fs::read_to_string(&out).unwrap();
+    let understood = |line: &str| line.starts_with("1|pgveil|") && line.contains("|{");
+    assert!(received.lines().all(understood), "{received}");
+    drop(running);
+}
+
 /// A place that cannot be read is said, and all is sent again.
 fn a_lost_place_is_told(proxy: &mut Proxy) {
     let place = proxy.dir().join("audit/sink-table.place");

@@ -37,16 +37,7 @@ pub fn log_in(url: &str, sql: &str, properties: &[String]) -> String {
 /// Its jar: `scripts/common.sh` knows where to have it from.
 fn pgjdbc() -> &'static str {
     static JAR: OnceLock<String> = OnceLock::new();
-    JAR.get_or_init(|| {
-        let output = Command::new("bash")
-            .args(["-c", ". scripts/common.sh; need_pgjdbc >&2; printf %s \"$PGVEIL_PGJDBC\""])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .env("PGVEIL_PYTHON", crate::python::interpreter())
-            .output()
-            .expect("bash runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("a path in UTF-8")
-    })
+    JAR.get_or_init(|| foreign::needed("need_pgjdbc", "PGVEIL_PGJDBC"))
 }
 
 fn java(class: &str) -> Command {

@@ -185,7 +185,7 @@ fn what_is_not_the_providers_signature_does_not_count() {
 fn a_table_names_users() {
     let (provider, mut rules) = (Provider::new(), rules());
     rules.claim = "sub".to_owned();
-    rules.naming = Naming::Table(BTreeMap::from([("7c3f".to_owned(), "ada".to_owned())]));
+    rules.naming = Naming::Table([("7c3f".to_owned(), ["ada".to_owned()].into())].into());
     let judge = |user: &str, sub: &str| {
         let token = provider.sign(&json!({ "alg": "EdDSA", "kid": "ed" }), &with(json!({ "sub": sub })));
         rules.judge(user, token.as_bytes(), &provider.keys(), NOW).map(|named| named.0)

@@ -37,8 +37,6 @@ pub struct CopyOpener {
     /// What the last read brought: pieces, and after how many of them each message ends.
     pieces: Vec<Piece>,
     messages: Vec<usize>,
-    /// Every row shows something, cells or not: columns stored in clear are among it.
-    every_row: bool,
     opened: Vec<Opened>,
     room: Room,
 }
@@ -83,7 +81,8 @@ impl CopyOpener {
         every_row: bool,
     ) -> CopyOpener {
         let none = vec![ColumnSlot::Pass; rows.columns.len()];
-        let opener = RowOpener::new(columns.unwrap_or(&none), judgement, &formats(rows), ciphers);
+        let mut opener = RowOpener::new(columns.unwrap_or(&none), judgement, &formats(rows), ciphers);
+        opener.count_every_row(every_row);
         // A row `\.` of CSV is quoted by every server.
         let stream = Stream::new(&rows.options, false, ROW_BYTES_MAX);
         let opened = rows.columns.iter().enumerate().filter_map(|(index, column)| {
@@ -97,7 +96,6 @@ impl CopyOpener {
             stream,
             pieces: vec![],
             messages: vec![],
-            every_row,
             room: Room::default(),
         }
     }
@@ -233,10 +231,6 @@ impl CopyOpener {
         released: &mut CopyReleased,
     ) -> Result<(), CellFault> {
         for piece in pieces.iter().filter(|piece| piece.kind == Kind::Row) {
-            let spent = self.every_row && disclosing_max.is_some_and(|max| released.tally.rows >= max);
-            if spent {
-                break;
-            }
             self.split(piece)?;
             if !self.opener.admit(self.stream.bytes(), disclosing_max, &mut released.tally)? {
                 break;
@@ -244,7 +238,6 @@ impl CopyOpener {
             if let Some(finder) = &mut finder {
                 self.find(piece, finder, style);
             }
-            released.tally.rows += u64::from(self.every_row);
             released.rows += 1;
         }
         Ok(())

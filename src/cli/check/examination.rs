@@ -1,9 +1,10 @@
 //! The questions that `check` asks each database, and whom it hands the answers to. What a database refuses to answer
 //! becomes a finding; a connection that fails ends the command.
 
+use super::recorded;
 use crate::catalog::{Catalog, Tag};
 use crate::cli::CliError;
-use crate::config::doctor::{Doctor, TaggedColumn};
+use crate::config::doctor::{Doctor, Recorded, TaggedColumn};
 use crate::config::sensitive::{self, Content};
 use crate::config::{Config, Mistake, against};
 use crate::server::examine::{self, StoredColumn};
@@ -18,11 +19,15 @@ pub struct Examination<'c> {
     sample: u32,
     doctor: Doctor<'c>,
     guessable: Vec<Mistake>,
+    /// What the audit log tells of statements.
+    recorded: Recorded,
 }
 
 impl<'c> Examination<'c> {
     pub fn new(config: &'c Config, url: Option<&'c str>, sample: u32) -> Examination<'c> {
-        Examination { config, url, sample, doctor: Doctor::new(config), guessable: Vec::new() }
+        let recorded = recorded::looked_up(&config.settings.audit.folder);
+        let doctor = Doctor::new(config);
+        Examination { config, url, sample, doctor, guessable: Vec::new(), recorded }
     }
 
     pub async fn database(&mut self, catalog: &Catalog) -> Result<(), CliError> {
@@ -38,6 +43,7 @@ impl<'c> Examination<'c> {
         let grants = examine::grants(&client, service_user, &columns).await;
         let grants = self.answer(&format!("the grants of database {database}"), grants)?;
         self.doctor.grants(database, &tagged, &grants);
+        self.look_ups(&client, database, &tagged).await?;
         self.untagged(&client, catalog).await?;
         self.distributions(&client, database, &tagged).await
     }
@@ -86,6 +92,30 @@ impl<'c> Examination<'c> {
             let estimated = service::distinct(client, &tag.schema, &tag.table, &tag.column).await;
             if let Some((distinct, rows)) = estimated.map_err(failed)? {
                 self.guessable.extend(against::guessable(self.config, tag, database, distinct, rows));
+            }
+        }
+        Ok(())
+    }
+
+    /// Columns by which rows are looked up, without an index.
+    async fn look_ups(
+        &mut self,
+        client: &Client,
+        database: &str,
+        tagged: &[TaggedColumn],
+    ) -> Result<(), CliError> {
+        let looked_up = self.doctor.looked_up(database, tagged, &self.recorded);
+        let columns: Vec<(u32, i16)> =
+            looked_up.iter().map(|(column, _)| (column.relation, column.number)).collect();
+        if columns.is_empty() {
+            return Ok(());
+        }
+        let unindexed = examine::unindexed(client, &columns).await;
+        let unindexed = self.answer(&format!("the indexes of database {database}"), unindexed)?;
+        for (place, rows) in unindexed {
+            let found = looked_up.iter().find(|(column, _)| (column.relation, column.number) == place);
+            if let Some((column, statements)) = found {
+                self.doctor.unindexed(database, column, *statements, rows);
             }
         }
         Ok(())

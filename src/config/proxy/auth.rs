@@ -1,12 +1,13 @@
-//! `[auth]`: who is asked about users, who logs in without a password and how, and the provider of tokens.
+//! `[auth]`: who is asked about users, for whom pgveil logs in to the database by a credential of its own and how they show who they
+//! are, whom certificates name, and the provider of tokens.
 //!
 //! Guarantees: each user has one way in, or the file does not hold; a way that could not work as the files stand (no authority for
 //! certificates, no TLS under tokens, no provider) is a mistake, and so is every symmetric algorithm. Deliberately absent: whether
 //! there are credentials for the roles that are named (`check` and `serve` look).
 
 use super::{Files, choice, remote};
-use crate::auth::token::{self, ALGORITHMS, ALGORITHMS_DEFAULT, KeySet, Naming};
-use crate::auth::{LogIn, LogIns, Method};
+use crate::auth::token::{self, ALGORITHMS, ALGORITHMS_DEFAULT, KeySet};
+use crate::auth::{LogIn, LogIns, Method, Naming};
 use crate::config::Weight;
 use crate::config::document::{At, Document, Section, Text};
 use crate::policy::Policy;
@@ -21,6 +22,19 @@ pub(super) struct Auth {
     pub(super) source: AuthSource,
     pub(super) methods: Vec<MethodEntry>,
     pub(super) token: Option<TokenSettings>,
+    pub(super) certificates: CertificateEntry,
+}
+
+/// `[auth.certificate]`: whom it names is known when policy.toml is.
+#[derive(Default)]
+pub(in crate::config) struct CertificateEntry {
+    pub(super) naming: Naming,
+    /// The users of the map.
+    named: Vec<At<String>>,
+    span: Range<usize>,
+    is_present: bool,
+    /// Every certificate's name is compared, also where a password is proved.
+    of_all: bool,
 }
 
 /// One `[[auth.method]]`: whom it means is known when policy.toml is.
@@ -41,8 +55,10 @@ pub(super) fn read(mut section: Section<'_>, files: &Files<'_>, listen: &ListenS
     let own = section.section("token");
     let (has_token, token_span) = (own.is_present(), own.span.clone());
     let token = provider(own, files);
+    let certificates = certificates(section.section("certificate"), listen);
     section.finish();
     let document = files.document;
+    let has_names = certificates.is_present;
     let by = |method| methods.iter().find(|entry| entry.method == method);
     if let Some(entry) = by(Method::Certificate)
         && (listen.client_ca.is_none() || listen.tls == TlsMode::Off)
@@ -52,6 +68,11 @@ pub(super) fn read(mut section: Section<'_>, files: &Files<'_>, listen: &ListenS
             "users log in by certificate, but listen.tls has no client_ca that could vouch for one",
             "Name the authorities' certificates in listen.tls: client_ca = \"clients.crt\".",
         );
+    }
+    if by(Method::Certificate).is_none() && has_names && !certificates.of_all {
+        let what = "auth.certificate has no effect: nobody logs in by a certificate, and no password needs one in the user's name";
+        let hint = "Add an [[auth.method]] with by = \"certificate\", or set client_certificate = \"verify-full\", or remove it.";
+        document.note(Weight::Idle, &certificates.span, what, hint);
     }
     if by(Method::Certificate).is_none() && listen.client_certificate == ClientCertificate::Optional {
         let what = "certificates are optional, but nobody logs in by one: they change nothing";
@@ -84,7 +105,15 @@ pub(super) fn read(mut section: Section<'_>, files: &Files<'_>, listen: &ListenS
         ),
         None => {}
     }
-    Auth { source: source.unwrap_or(AuthSource::File), methods, token }
+    Auth { source: source.unwrap_or(AuthSource::File), methods, token, certificates }
+}
+
+fn certificates(mut section: Section<'_>, listen: &ListenSettings) -> CertificateEntry {
+    let (is_present, span) = (section.is_present(), section.span.clone());
+    let (naming, named) = naming(&mut section, "auth.certificate");
+    section.finish();
+    let of_all = listen.client_certificate == ClientCertificate::VerifyFull;
+    CertificateEntry { naming, named, span, is_present, of_all }
 }
 
 /// Where a section begins, for a remark about it.
@@ -98,7 +127,8 @@ const METHOD: &str =
 
 fn entry(mut section: Section<'_>) -> Option<MethodEntry> {
     let by = section.required("by", METHOD);
-    let choices = [Method::Certificate, Method::Token].map(|method| (method.name(), method));
+    let choices =
+        [Method::Password, Method::Certificate, Method::Token].map(|method| (method.name(), method));
     let method = by.and_then(|text| choice(&section, "by", &text, &choices));
     let upstream = section.text("upstream").map(|text| text.value);
     if upstream.as_deref() == Some("") {
@@ -122,6 +152,7 @@ fn entry(mut section: Section<'_>) -> Option<MethodEntry> {
 pub(in crate::config) fn resolve(
     document: &Document,
     methods: &[MethodEntry],
+    certificates: &CertificateEntry,
     policy: &Policy,
     service_user: Option<&str>,
 ) -> LogIns {
@@ -163,7 +194,41 @@ pub(in crate::config) fn resolve(
             }
         }
     }
+    certified(document, methods, certificates, &found);
     found
+}
+
+/// Whom the map of certificates' names leaves out, and whom it names in vain.
+fn certified(
+    document: &Document,
+    methods: &[MethodEntry],
+    certificates: &CertificateEntry,
+    log_ins: &LogIns,
+) {
+    let Naming::Table(table) = &certificates.naming else { return };
+    let by_certificate =
+        |user: &str| log_ins.get(user).is_some_and(|log_in| log_in.method == Method::Certificate);
+    let entry = methods.iter().find(|entry| entry.method == Method::Certificate);
+    let named = |user: &&String| table.values().any(|users| users.contains(*user));
+    for user in log_ins.keys().filter(|user| by_certificate(user) && !named(user)) {
+        document.note(
+            Weight::Idle,
+            entry.map_or(&certificates.span, |entry| &entry.span),
+            format!(
+                "user \"{user}\" can never log in: no certificate's name in auth.certificate.map is {user}'s"
+            ),
+            format!("Add it: \"Common Name\" = \"{user}\"."),
+        );
+    }
+    for user in certificates.named.iter().filter(|user| !certificates.of_all && !by_certificate(&user.value))
+    {
+        document.note(
+            Weight::Idle,
+            &user.span,
+            format!("auth.certificate.map names \"{}\", who does not log in by certificate", user.value),
+            "Correct the name, or name the user in an [[auth.method]] with by = \"certificate\".",
+        );
+    }
 }
 
 fn said(log_in: &LogIn) -> String {
@@ -187,7 +252,7 @@ fn provider(mut section: Section<'_>, files: &Files<'_>) -> Option<TokenSettings
     }
     let algorithms = algorithms(&mut section);
     let claim = section.text("claim").map_or_else(|| "sub".to_owned(), |text| text.value);
-    let naming = naming(&mut section);
+    let (naming, _) = naming(&mut section, "auth.token");
     let leeway_seconds = section.number("leeway_seconds", 0..=600).unwrap_or(60);
     let refresh = Duration::from_secs(section.number("refresh_seconds", 1..=86_400).unwrap_or(300));
     let keys = keys(&mut section, files);
@@ -228,27 +293,33 @@ fn algorithms(section: &mut Section<'_>) -> Vec<token::Algorithm> {
     found
 }
 
-fn naming(section: &mut Section<'_>) -> Naming {
+/// `suffix` or `map` of a section of this name, and the users of the map.
+fn naming(section: &mut Section<'_>, name: &str) -> (Naming, Vec<At<String>>) {
     let suffix = section.text("suffix");
     let mut map = section.section("map");
     if !map.is_present() {
-        return Naming::Suffix(suffix.map(|text| text.value).unwrap_or_default());
+        return (Naming::Suffix(suffix.map(|text| text.value).unwrap_or_default()), vec![]);
     }
     if let Some(text) = suffix {
         let hint = "Keep one: the map says whom each value names.";
-        section.document.mistake(&text.span, "both auth.token.suffix and auth.token.map are set", hint);
+        section.document.mistake(&text.span, format!("both {name}.suffix and {name}.map are set"), hint);
     }
-    let mut table = BTreeMap::new();
+    let (mut table, mut all) = (BTreeMap::new(), Vec::new());
     for (said, named) in map.named() {
-        match named.text() {
-            Some(user) => {
-                table.insert(said.value, user.value);
-            }
-            None => named.wrong("a user", "Write: \"ann.lee@example.org\" = \"ann\"."),
+        let users = named.text().map(|user| vec![user]).or_else(|| named.texts());
+        let Some(users) = users else {
+            named.wrong("a user, or an array of users", "Write: \"ann.lee@example.org\" = \"ann\".");
+            continue;
+        };
+        if said.value.is_empty() || users.is_empty() || users.iter().any(|user| user.value.is_empty()) {
+            let message = format!("{name}.map has an entry that names nobody");
+            section.document.mistake(&said.span, message, "Name a user, or leave the entry out.");
         }
+        all.extend(users.iter().map(|user| At { value: user.value.clone(), span: user.span.clone() }));
+        table.insert(said.value, users.into_iter().map(|user| user.value).collect());
     }
     map.finish();
-    Naming::Table(table)
+    (Naming::Table(table), all)
 }
 
 fn keys(section: &mut Section<'_>, files: &Files<'_>) -> Option<KeySource> {

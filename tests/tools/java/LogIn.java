@@ -1,6 +1,7 @@
-// Logs in by pgjdbc and asks once: java LogIn.java URL SQL [property=value …]
+// Logs in by pgjdbc and asks: java LogIn.java URL SQL [property=value …]
 //
-// Prints the first row, its columns between bars; or the SQLSTATE and the message of why there is none.
+// Each line of SQL is a statement of its own. Prints the first row of the last, its columns between bars; or the SQLSTATE and the
+// message of why there is none.
 
 import java.sql.Connection;
 import java.sql.DriverManager;
@@ -15,8 +16,12 @@ public class LogIn {
             String[] pair = arguments[i].split("=", 2);
             properties.setProperty(pair[0], pair[1]);
         }
-        try (Connection connection = DriverManager.getConnection(arguments[0], properties);
-            ResultSet result = connection.createStatement().executeQuery(arguments[1])) {
+        String[] lines = arguments[1].split("\n");
+        try (Connection connection = DriverManager.getConnection(arguments[0], properties)) {
+            for (int i = 0; i < lines.length - 1; i++) {
+                connection.createStatement().execute(lines[i]);
+            }
+            ResultSet result = connection.createStatement().executeQuery(lines[lines.length - 1]);
             result.next();
             StringBuilder row = new StringBuilder();
             for (int i = 1; i <= result.getMetaData().getColumnCount(); i++) {
