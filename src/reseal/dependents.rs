@@ -413,10 +413,12 @@ const IN_THE_WAY: [(&str, &str, &str); 9] = [
     ),
     (
         "generated column",
+        // Before PostgreSQL 15 it is the column that depends, not its expression.
         "SELECT DISTINCT a.attname::text FROM target t JOIN pg_catalog.pg_depend d ON d.refobjid = t.relation \
-           AND d.refobjsubid = t.number AND d.classid = 'pg_catalog.pg_attrdef'::regclass \
-         JOIN pg_catalog.pg_attrdef f ON f.oid = d.objid \
-         JOIN pg_catalog.pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum AND a.attgenerated <> ''",
+           AND d.refobjsubid = t.number AND d.refclassid = 'pg_catalog.pg_class'::regclass \
+         LEFT JOIN pg_catalog.pg_attrdef f ON d.classid = 'pg_catalog.pg_attrdef'::regclass AND f.oid = d.objid \
+         JOIN pg_catalog.pg_attribute a ON a.attgenerated <> '' AND ((a.attrelid = f.adrelid AND a.attnum = f.adnum) \
+           OR (d.classid = 'pg_catalog.pg_class'::regclass AND a.attrelid = d.objid AND a.attnum = d.objsubid))",
         "The database cannot compute with sealed cells: drop the generated column, or its expression.",
     ),
     (
