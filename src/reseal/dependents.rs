@@ -104,7 +104,39 @@ pub(super) async fn dependents(client: &impl GenericClient, spec: &Spec) -> Resu
     publications::obstacles(client, spec, &found.publications, &mut found.obstacles).await?;
     found.obstacles.extend(compared(client, spec).await?);
     found.obstacles.extend(copy::obstacles::obstacles(client, spec, &found).await?);
+    found.obstacles.extend(not_ours(client, spec, &found).await?);
     Ok(found)
+}
+
+/// What the swap changes and this session may not: better found now than after hours.
+async fn not_ours(
+    client: &impl GenericClient,
+    spec: &Spec,
+    found: &Dependents,
+) -> Result<Vec<Obstacle>, Failure> {
+    let query = "\
+        SELECT 'relation ' || r.name FROM pg_catalog.unnest($1::text[]) AS r(name) \
+        JOIN pg_catalog.pg_class c ON c.oid = r.name::regclass WHERE NOT pg_catalog.pg_has_role(c.relowner, 'USAGE') \
+        UNION SELECT 'type pgveil.' || t.typname FROM pg_catalog.pg_type t \
+        JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace AND n.nspname = 'pgveil' WHERE t.typname = ANY ($2::text[]) \
+          AND NOT pg_catalog.pg_has_role(t.typowner, 'USAGE') AND NOT pg_catalog.pg_has_role(n.nspowner, 'USAGE') \
+        UNION SELECT 'publication ' || p.pubname FROM pg_catalog.pg_publication p WHERE p.pubname = ANY ($3::text[]) \
+          AND NOT pg_catalog.pg_has_role(p.pubowner, 'USAGE') ORDER BY 1";
+    let mut relations: Vec<String> = spec.tables.iter().map(Table::sql).collect();
+    relations.extend(found.foreign.iter().map(|part| part.on.clone()));
+    relations.extend(found.views.iter().map(View::sql));
+    let types: Vec<&str> = spec.columns().filter_map(|(_, column)| column.leaves()).collect();
+    let changes = found.publications.iter().filter(|own| own.sends || spec.is_copied());
+    let publications: Vec<&str> = changes.map(|own| own.publication.as_str()).collect();
+    let mut obstacles = Vec::new();
+    for row in client.query(query, &[&relations, &types, &publications]).await? {
+        let name: String = row.try_get(0)?;
+        obstacles.push(Obstacle {
+            what: format!("{name} belongs to another role, and the swap changes it"),
+            remedy: "Name the connection of an administrator, or of its owner, by --database.".to_owned(),
+        });
+    }
+    Ok(obstacles)
 }
 
 /// Foreign keys over columns whose cells will not compare.
@@ -381,10 +413,12 @@ const IN_THE_WAY: [(&str, &str, &str); 9] = [
     ),
     (
         "generated column",
+        // Before PostgreSQL 15 it is the column that depends, not its expression.
         "SELECT DISTINCT a.attname::text FROM target t JOIN pg_catalog.pg_depend d ON d.refobjid = t.relation \
-           AND d.refobjsubid = t.number AND d.classid = 'pg_catalog.pg_attrdef'::regclass \
-         JOIN pg_catalog.pg_attrdef f ON f.oid = d.objid \
-         JOIN pg_catalog.pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum AND a.attgenerated <> ''",
+           AND d.refobjsubid = t.number AND d.refclassid = 'pg_catalog.pg_class'::regclass \
+         LEFT JOIN pg_catalog.pg_attrdef f ON d.classid = 'pg_catalog.pg_attrdef'::regclass AND f.oid = d.objid \
+         JOIN pg_catalog.pg_attribute a ON a.attgenerated <> '' AND ((a.attrelid = f.adrelid AND a.attnum = f.adnum) \
+           OR (d.classid = 'pg_catalog.pg_class'::regclass AND a.attrelid = d.objid AND a.attnum = d.objsubid))",
         "The database cannot compute with sealed cells: drop the generated column, or its expression.",
     ),
     (

@@ -86,6 +86,17 @@ pub enum Form {
     },
 }
 
+impl Column {
+    /// The sealed type that it has and will not have.
+    pub fn leaves(&self) -> Option<&str> {
+        match (&self.from, &self.to) {
+            (Form::Sealed { type_name, .. }, Form::Sealed { type_name: new, .. }) if type_name == new => None,
+            (Form::Sealed { type_name, .. }, _) => Some(type_name),
+            (Form::Plain { .. }, _) => None,
+        }
+    }
+}
+
 impl Form {
     pub fn is_sealed(&self) -> bool {
         matches!(self, Form::Sealed { .. })

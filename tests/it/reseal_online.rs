@@ -237,6 +237,8 @@ fn what_is_written_meanwhile_is_in_the_copy() {
     must(&proxy, &all);
     assert!(must(&proxy, &["verify", "--all"]).starts_with("4800 rows"));
     postgres::execute(proxy.direct(), "update pgveil.pgveil_copy_1_0 set note = 'altered' where id = 7");
+    let read = postgres::try_query(&shop, "select * from pgveil.pgveil_copy_1_0").unwrap_err();
+    assert!(read.contains("table pgveil_copy_1_0 cannot be read"), "{read}");
     let (_, error, code) = reseal(&proxy, &["verify", "--all"]);
     assert!(code == 1 && error.contains("1 of 4800 rows"), "{error}");
     postgres::execute(proxy.direct(), "update pgveil.pgveil_copy_1_0 set note = 'n' where id = 7");
@@ -353,6 +355,19 @@ fn a_copy_is_refused_cancelled_and_kept_up_with() {
     );
     let rows = "select count(*), count(distinct email) from customers where email like 'ann%'";
     postgres::execute(&proxy.url("shop"), "update customers set email = 'bob' where email = 'ann900'");
+    // What the swap could not do is found before anything is begun.
+    postgres::execute(
+        proxy.direct(),
+        "create role boss login password 'boss'; grant create on schema pgveil to boss; grant select on customers, seen to boss; \
+         do $$ begin execute 'grant create on database ' || current_database() || ' to boss'; end $$",
+    );
+    let boss = proxy.direct().replace("postgres:correct-horse@", "boss:boss@");
+    let plan = ["reseal", "plan", "public.customers.email", "--to", "plain", "--online", "--database", &boss];
+    let (out, error, _) = proxy.run(&plan);
+    postgres::execute(proxy.direct(), "revoke select on customers, seen from boss");
+    for name in ["relation \"public\".\"customers\"", "type pgveil.email_1", "publication others"] {
+        assert!(out.contains(&format!("{name} belongs to another role")), "{name}\n{out}{error}");
+    }
     killed_until_done(&proxy, &["start", "public.customers.email", "public.customers.card", "--to", "plain"]);
     assert_eq!(schema(&proxy), before);
     assert_eq!(postgres::query(proxy.direct(), rows), [[Some("999".to_owned()), Some("999".to_owned())]]);
