@@ -216,7 +216,7 @@ pub fn key_column(column: &Column) -> Result<KeyColumn, String> {
             let data_type = DataType::parse(&column.type_name);
             (data_type.ok_or_else(|| format!("values of type {} cannot be read", column.type_name))?, None)
         }
-        Some(ColumnTag { domain, data_type, state }) => match (state, domain.seal) {
+        Some(ColumnTag { domain, data_type, state, by_type: _ }) => match (state, domain.seal) {
             (State::Sealed { .. }, Seal::Deterministic) => (*data_type, Some(domain.name.clone())),
             (State::Sealed { .. }, _) => return Err("it is sealed, and not deterministically".to_owned()),
             (State::Clear, _) => {
@@ -375,11 +375,11 @@ fn tagged_by_type(kind: RelationKind, column: &RawColumn, catalog: &Catalog) -> 
     let sealed = catalog.sealed_types.get(&column.type_oid)?;
     let domain = catalog.domains.iter().find(|domain| domain.name == sealed.domain)?;
     let state = State::Sealed { version: sealed.version };
-    Some(ColumnTag { domain: domain.clone(), data_type: domain.data_type, state })
+    Some(ColumnTag { domain: domain.clone(), data_type: domain.data_type, by_type: true, state })
 }
 
 fn column_tag(tag: &Tag, column: &RawColumn, catalog: &Catalog) -> ColumnTag {
-    let with = |data_type, state| ColumnTag { domain: tag.domain.clone(), data_type, state };
+    let with = |data_type, state| ColumnTag { domain: tag.domain.clone(), data_type, by_type: false, state };
     match catalog.sealed_types.get(&column.type_oid) {
         Some(sealed) if sealed.domain == tag.domain.name => {
             with(tag.data_type, State::Sealed { version: sealed.version })

@@ -126,6 +126,8 @@ pub enum State {
 pub struct ColumnTag {
     pub domain: Arc<Domain>,
     pub data_type: DataType,
+    /// Nobody tagged it: its type is a sealed one.
+    pub by_type: bool,
     pub state: State,
 }
 

@@ -67,7 +67,9 @@ pub(super) struct OpenColumn {
     pub(super) disclosure: Disclosure,
     mask_key: Option<Arc<MaskKey>>,
     pub(super) label: String,
-    name: String,
+    pub(super) name: String,
+    /// Nobody tagged it, or one of the columns that it is made of.
+    pub(super) by_type: bool,
     pub(super) format: Format,
     /// In which the server sends it.
     pub(super) comes: Format,
@@ -84,7 +86,7 @@ impl OpenColumn {
         judgement: &Judgement,
         ciphers: &Ciphers,
     ) -> OpenColumn {
-        let OpenSlot { domain, data_type, ruling, column_names } = slot;
+        let OpenSlot { domain, data_type, ruling, column_names, by_type } = slot;
         let ruling = judgement.rulings.get(*ruling);
         OpenColumn {
             index,
@@ -95,6 +97,7 @@ impl OpenColumn {
             mask_key: ciphers.mask_keys.get(&domain.name).cloned(),
             label: domain.label.clone(),
             name: column_names.join(", "),
+            by_type: *by_type,
             format: formats.leaves(index),
             comes: formats.comes(index),
             inside: None,

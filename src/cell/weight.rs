@@ -1,9 +1,10 @@
 //! How much a row counts against a limit: what it shows, not how it is laid out.
 //!
 //! One row of a result may hold what many rows of a table hold: a table joined with itself, a document made of a hundred rows, a
-//! hundred columns side by side. Guarantees: a row counts as often as it shows different cells of one domain in different columns or
+//! hundred columns side by side. Guarantees: a row counts as often as it shows different cells of one column of a table in different
 //! places, at least as often as it shows cells in any one of them, and once where it shows any; the same cell beside itself
-//! counts once. Deliberately absent: what limits there are (the relay knows), and which person a cell is of (`person`).
+//! counts once. Columns that nobody tagged count as one column where they are of one domain: whoever makes a table can lay rows out
+//! side by side in it. Tagged ones do not, since a first name and a last name are one person's. Deliberately absent: what limits there are (the relay knows), and which person a cell is of (`person`).
 
 use super::nested::Found;
 use super::open::{self, CellFault, OpenColumn, RowOpener};
@@ -20,9 +21,11 @@ pub(super) struct Label {
     kinds: Vec<Kind>,
 }
 
-/// Where cells of one domain are disclosed.
+/// Where cells that are different are of different rows.
 struct Kind {
     domain: Option<DomainId>,
+    /// The tagged column of a table that they are of; `None`: any that nobody tagged.
+    column: Option<String>,
     /// Opened columns.
     columns: Vec<usize>,
     /// (opened column, leaf) of those that stand inside of values.
@@ -63,8 +66,10 @@ impl Label {
         let kinds = &mut labels[known].kinds;
         // Without a key nothing opens.
         let domain = cells.cipher.as_ref().map(|cipher| cipher.domain());
-        let kind = kinds.iter().position(|kind| kind.domain == domain).unwrap_or_else(|| {
-            kinds.push(Kind { domain, columns: vec![], leaves: vec![] });
+        let column = Some(&cells.name).filter(|_| !cells.by_type);
+        let same = |kind: &Kind| kind.domain == domain && kind.column.as_ref() == column;
+        let kind = kinds.iter().position(same).unwrap_or_else(|| {
+            kinds.push(Kind { domain, column: column.cloned(), columns: vec![], leaves: vec![] });
             kinds.len() - 1
         });
         place(&mut kinds[kind]);

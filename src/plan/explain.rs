@@ -111,7 +111,7 @@ fn columns(plan: &StatementPlan, out: &mut Formatter<'_>) -> fmt::Result {
                 ("open the default of", own)
             }
         };
-        for OpenSlot { domain, data_type, ruling, column_names } in leaves {
+        for OpenSlot { domain, data_type, ruling, column_names, by_type: _ } in leaves {
             let ruling = plan.rulings.get(*ruling);
             let shown = ruling.map_or("nothing".into(), |ruling| ruling.disclosure.name());
             let names = column_names.join(", ");

@@ -152,6 +152,8 @@ pub struct OpenSlot {
     pub ruling: usize,
     /// `schema.table.column` for records; several when a set operation merges columns.
     pub column_names: Vec<String>,
+    /// One of them nobody tagged.
+    pub by_type: bool,
 }
 
 /// The policy's allowing answer for one use.
@@ -228,7 +230,7 @@ impl StatementPlan {
     }
 
     fn opened(&self, slot: &OpenSlot) -> Opened {
-        let OpenSlot { domain, data_type, ruling, column_names } = slot;
+        let OpenSlot { domain, data_type, ruling, column_names, by_type: _ } = slot;
         let others = self.uses.iter().zip(0..).filter(|(used, index)| {
             let read = used.action == Action::Read && !used.must_be_clear;
             read && index != ruling && column_names.contains(&used.column_name())
@@ -530,11 +532,13 @@ fn column(output: &Output, uses: &[Use]) -> ColumnSlot {
 
 fn open_slot(opened: &Opened, uses: &[Use]) -> OpenSlot {
     let Opened { domain, data_type, reads } = opened;
+    let columns: Vec<&Use> = reads.iter().filter_map(|read| uses.get(*read)).collect();
     OpenSlot {
         domain: domain.clone(),
         data_type: *data_type,
         // All columns of a domain have its label, and so one ruling.
         ruling: reads.first().copied().unwrap_or(usize::MAX),
-        column_names: reads.iter().filter_map(|read| uses.get(*read)).map(Use::column_name).collect(),
+        by_type: columns.iter().any(|used| used.by_type),
+        column_names: columns.into_iter().map(Use::column_name).collect(),
     }
 }

@@ -38,7 +38,7 @@ allow = ["compare"]
 show = "null"
 "#;
 
-const TAGS: &str = "[columns]\n\"public.customers.email\" = \"email\"\n";
+const TAGS: &str = "[columns]\n\"public.customers.email\" = \"email\"\n\"public.pairs.one\" = \"email\"\n\"public.pairs.other\" = \"email\"\n";
 
 const SPENT: &str = "53400 row limit of rule \"support-desk\" is spent";
 
@@ -162,6 +162,19 @@ fn rows_side_by_side_are_rows() {
     }
     let copied = alice.query(&format!("copy (select {four} from {four_from}) to stdout"));
     assert_eq!(copied.errors, [SPENT], "{copied:?}");
+    // Columns that were tagged are one person's, as a first name and a last name are.
+    let mut shop = Raw::log_in(&proxy.url("shop"));
+    for sql in [
+        "create table pairs (id int, one text, other text)",
+        "insert into pairs values (1, 'a@x', 'b@x'), (2, 'c@x', 'd@x'), (3, 'e@x', 'f@x'), (4, 'g@x', 'h@x')",
+        "grant all on pairs to public",
+    ] {
+        assert_eq!(shop.query(sql).errors, [""; 0], "{sql}");
+    }
+    for pairs in ["one, other", "pairs", "to_jsonb(pairs), other"] {
+        let reply = alice.query(&format!("select {pairs} from pairs order by id"));
+        assert_eq!((reply.rows.len(), reply.errors.as_slice()), (3, &[SPENT.to_owned()][..]), "{pairs}");
+    }
     // The same cell beside itself is one.
     let twice = "select email, c.email as again, to_jsonb(c) from customers c where id < 4";
     assert_eq!(alice.query(twice).rows.len(), 3);

@@ -101,7 +101,8 @@ impl Analyst<'_> {
                 let state = source.column().state.clone();
                 let (domain, data_type) = (source.domain.clone(), source.data_type);
                 self.note_all(&source.columns.clone(), Action::Read, true);
-                self.note(&Tagged { id, schema, table, name, domain, data_type, state }, Action::Write, false);
+                let new = Tagged { id, schema, table, name, domain, data_type, by_type: true, state };
+                self.note(&new, Action::Write, false);
                 Ok(Shape::Sealed(source))
             }
             (Target::New { .. }, Shape::Deferred(slots)) => Ok(Shape::Deferred(slots)),

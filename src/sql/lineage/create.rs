@@ -131,6 +131,7 @@ impl Analyst<'_> {
                 name: tag.column.clone(),
                 domain: tag.domain.clone(),
                 data_type: tag.data_type,
+                by_type: false,
                 state,
             })
         };

@@ -88,6 +88,8 @@ pub(super) struct Tagged {
     name: String,
     domain: Arc<Domain>,
     data_type: DataType,
+    /// Nobody tagged it: its type is a sealed one.
+    by_type: bool,
     state: State,
 }
 
@@ -346,6 +348,7 @@ impl Analyst<'_> {
             domain: UseDomain(column.domain.clone()),
             action,
             must_be_clear,
+            by_type: column.by_type,
             sealed: matches!(column.state, State::Sealed { .. }),
         };
         if self.computes && action == Action::Read && !used.sealed {

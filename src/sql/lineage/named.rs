@@ -383,6 +383,7 @@ fn shape_of(recipe: &Recipe) -> SealedShape {
         name: next(),
         domain: recipe.domain.clone(),
         data_type: recipe.data_type,
+        by_type: false,
         state: State::Sealed { version: recipe.version },
     };
     SealedShape {

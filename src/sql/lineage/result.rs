@@ -74,6 +74,8 @@ pub struct Use {
     pub action: Action,
     /// The value is used as it is (assigned to another column, computed with): only a clear ruling will do.
     pub must_be_clear: bool,
+    /// Nobody tagged the column: its type is a sealed one.
+    pub by_type: bool,
     /// Whether the column is sealed (or clear and guarded).
     pub sealed: bool,
 }

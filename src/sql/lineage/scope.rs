@@ -288,7 +288,7 @@ impl Analyst<'_> {
 
     /// The shape of one column of a base relation (never of a view: `view.rs` has those).
     pub(super) fn column_shape(&mut self, relation: &Relation, column: &Column) -> Result<Shape, Problem> {
-        let Some(ColumnTag { domain, data_type, state }) = &column.tag else {
+        let Some(ColumnTag { domain, data_type, by_type, state }) = &column.tag else {
             return Ok(Shape::Plain);
         };
         self.touched = true;
@@ -299,6 +299,7 @@ impl Analyst<'_> {
             name: column.name.clone(),
             domain: domain.clone(),
             data_type: *data_type,
+            by_type: *by_type,
             state: state.clone(),
         });
         match state {
