@@ -306,7 +306,10 @@ need_pgjdbc() {
 # rsyslog with its TLS driver, which receives what a sink sends in a test: the machine's, or the folder that PGVEIL_RSYSLOG names, else Debian's
 # packages, unpacked into target: nothing of them is set up or started. Sets PGVEIL_RSYSLOG to the folder below which usr/sbin/rsyslogd is.
 has_rsyslog() {
-    [ -x "$1/usr/sbin/rsyslogd" ] && find "$1/usr/lib" "$1/usr/lib64" -maxdepth 3 -name lmnsd_gtls.so 2>/dev/null | grep -q .
+    local driver
+    # One of the two folders may be missing, which is an error to find.
+    driver=$(find "$1/usr/lib" "$1/usr/lib64" -maxdepth 3 -name lmnsd_gtls.so 2>/dev/null || true)
+    [ -x "$1/usr/sbin/rsyslogd" ] && [ -n "$driver" ]
 }
 need_rsyslog() {
     local directory=$TOOLS/rsyslog

@@ -5,7 +5,7 @@
 //! behaviour. Guarantees: every request gets one reply, in order; no byte that a ruling covers leaves before its record
 //! was accepted; an untouched frame leaves as the same bytes. Deliberately absent: sockets, tasks, tracing, keys' files.
 //!
-//! Reading order: `queue` (what is owed), `client` (what must wait), `simple`, `convert`, `extended` (what is sent),
+//! Reading order: `queue` (what is owed), `client` (what must wait), `judge`, `simple`, `convert`, `extended` (what is sent),
 //! `reply`, `rows`, `failed` (what comes back), `copy` (both ways), `ledger` (what all proxies share), `fence` (conversions), `refuse`, `run` (records, gates), `spending` (limits over time), `settle` (what later plans
 //! depend on), `purpose`, `renew`, `again` (plans out of date), `statement` (names), `cells` (the seam to `cell`).
 
