@@ -51,6 +51,13 @@ install_apt() {
     apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
+# Fetches packages into the working directory, which anyone may do; to renew a list that is missing or old takes root.
+download_apt() {
+    apt-get download -qq "$@" >/dev/null 2>&1 && return
+    apt-get update -qq >&2 || true
+    apt-get download -qq "$@" >&2
+}
+
 need_cc() {
     if have cc; then return; fi
     install_packages "apt:gcc libc6-dev" "dnf:gcc" && have cc && return
@@ -320,7 +327,7 @@ need_rsyslog() {
         say "unpacking rsyslog (apt-get download) into $directory"
         rm -rf "$directory"
         mkdir -p "$directory"
-        (cd "$directory" && apt-get download -qq rsyslog rsyslog-gnutls libestr0 libfastjson4 liblognorm5 >&2 &&
+        (cd "$directory" && download_apt rsyslog rsyslog-gnutls libestr0 libfastjson4 liblognorm5 &&
             for package in *.deb; do dpkg -x "$package" .; done && rm -f ./*.deb) || rm -rf "$directory"
     else
         install_packages "dnf:rsyslog rsyslog-gnutls" || true
