@@ -72,7 +72,7 @@ fn certificates_are_renewed_by_a_reload() {
 
 #[test]
 fn strangers_hold_a_bounded_number_of_sockets() {
-    let proxy = Proxy::start_with(POLICY, TAGS, "connections_max = 1\nlog_in_seconds = 5\n");
+    let proxy = Proxy::start_with(POLICY, TAGS, "connections_max = 1\nlog_in_seconds = 30\n");
     let mut inside = Raw::log_in(&proxy.url("shop"));
     let silent: Vec<Raw> = (0..101).map(|_| Raw::connect(proxy.port())).collect();
     eventually("all of them to be accepted", || {
