@@ -224,11 +224,11 @@ impl Log {
     /// Writes what waits, on this thread, where nobody else is writing; else, and where a group usually takes longer than
     /// [`HERE_AT_MOST`], the writer's thread is told. `alone`: nobody else wants this thread meanwhile. Blocks for one group.
     pub fn write_here(&self, alone: bool) {
-        let quick = self.shared.pace.load(Ordering::Relaxed) <= HERE_AT_MOST;
-        match self.writer.try_lock() {
-            Ok(mut writer) if alone && quick => writer.groups(),
-            // One whose holder panicked is the thread's to find out, which ends then.
-            Ok(_) | Err(_) => self.shared.queue.wake(),
+        let here = alone && self.shared.pace.load(Ordering::Relaxed) <= HERE_AT_MOST;
+        // A writer whose holder panicked is the thread's to find out, which ends then.
+        match here.then(|| self.writer.try_lock()) {
+            Some(Ok(mut writer)) => writer.groups(),
+            Some(Err(_)) | None => self.shared.queue.wake(),
         }
     }
 

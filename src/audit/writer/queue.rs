@@ -36,6 +36,8 @@ struct State {
     messages: Vec<Message>,
     /// Somebody waits for one of them.
     urgent: bool,
+    /// The writer was not woken for it: whoever left it sees to that.
+    unwoken: bool,
     /// The writer sleeps until it is woken.
     asleep: bool,
     /// No more will come, or the writer has ended.
@@ -67,9 +69,12 @@ impl Queue {
         self.leave(message, false)
     }
 
-    /// Has the writer look.
+    /// Wakes the writer for what was [left unseen](Self::push_unseen), unless it was written meanwhile, or another did.
     pub(super) fn wake(&self) {
-        self.filled.notify_one();
+        let unwoken = std::mem::take(&mut self.state().unwoken);
+        if unwoken {
+            self.filled.notify_one();
+        }
     }
 
     fn leave(&self, message: Message, seen: bool) -> Result<(), (Message, Unrecorded)> {
@@ -82,7 +87,9 @@ impl Queue {
         }
         let urgent = message.is_awaited();
         state.messages.push(message);
-        let wake = seen && urgent && !state.urgent || state.asleep;
+        let due = urgent && !state.urgent;
+        let wake = seen && due || state.asleep;
+        state.unwoken |= due && !wake;
         state.urgent |= urgent;
         state.asleep = false;
         drop(state);
@@ -152,7 +159,7 @@ impl Queue {
     pub(super) fn grab(&self, group: &mut Vec<Message>) {
         let mut state = self.state();
         std::mem::swap(group, &mut state.messages);
-        state.urgent = false;
+        (state.urgent, state.unwoken) = (false, false);
         drop(state);
         self.emptied.notify_waiters();
     }
