@@ -174,15 +174,7 @@ impl Relay {
         let columns = part.plan.as_ref().filter(of_rows).and_then(|plan| plan.columns.as_deref());
         let asked = part.plan.as_ref().map_or(&[][..], |plan| plan.simple_formats());
         let formats = Formats::cells_in_binary(columns, asked).map(Arc::new).unwrap_or_default();
-        if let (Some(plan), Some((judged, compared, pinned))) = (part.plan.clone(), judged)
-            && part.fallible()
-        {
-            let run = self.begin_run(&plan, &judged, (compared, &pinned), &formats);
-            if recoded {
-                self.recode_copy(run);
-            }
-            part.run = Some(run);
-        }
+        self.begin_sent(&mut part, judged, recoded, &formats);
         self.segment_hard = true;
         self.send(Parse { name: "", sql: &sql, types: Vec::new() }.encode());
         let hidden = |code| Owed::new(Expect::One(code), Role::Step);

@@ -7,7 +7,7 @@ use super::Relay;
 use super::cells::{self, Fault};
 use super::errors;
 use super::named::Naming;
-use super::queue::{Expect, Owed, Role};
+use super::queue::{Expect, Owed, Part, Role};
 use super::run::Gate;
 use super::session::unsafe_setting;
 use super::statement::Undo;
@@ -57,7 +57,11 @@ impl Relay {
         if !self.reaches_client() {
             return Gate::Open;
         }
-        let run = head.part().and_then(|part| part.run).and_then(|run| self.runs.get(&run));
+        self.gate_of(head.part())
+    }
+
+    fn gate_of(&self, part: Option<&Part>) -> Gate {
+        let run = part.and_then(|part| part.run).and_then(|run| self.runs.get(&run));
         run.map_or(Gate::Open, |run| run.gate)
     }
 
@@ -71,11 +75,7 @@ impl Relay {
                 | backend::ROW_DESCRIPTION
                 | backend::NO_DATA
         );
-        if !prepares || self.gates.is_empty() {
-            return false;
-        }
-        let run = self.queue.next_part().and_then(|part| part.run).and_then(|run| self.runs.get(&run));
-        run.is_some_and(|run| run.gate == Gate::Waiting)
+        prepares && !self.gates.is_empty() && self.gate_of(self.queue.next_part()) == Gate::Waiting
     }
 
     /// Whether replies of the head reach the client.

@@ -21,12 +21,14 @@ use crate::wire::{Violation, frontend};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Of a plan: what judging it said, what it compares under an oracle, and whom it names.
+type Judging = (Arc<Judged>, Compared, Pinned);
+
 /// One statement as it will be sent.
 pub(super) struct Sent {
     pub(super) sql: String,
     pub(super) part: Part,
-    /// For a plan: what judging it said, what it compares under an oracle, and whom it names.
-    pub(super) judged: Option<(Arc<Judged>, Compared, Pinned)>,
+    pub(super) judged: Option<Judging>,
     /// It is the query of a COPY, whose rows are spelled here.
     pub(super) for_copy: bool,
     /// It is a COPY whose rows the client spells otherwise than the server reads them.
@@ -367,16 +369,9 @@ impl Relay {
             pieces.extend(part.positions.shifted(characters));
             characters += sql.chars().count();
             text.push_str(&sql);
-            if let (Some(plan), Some((judged, compared, pinned))) = (part.plan.clone(), judged)
-                && part.fallible()
-            {
-                let formats = Arc::new(Formats::same(plan.simple_formats()));
-                let run = self.begin_run(&plan, &judged, (compared, &pinned), &formats);
-                if recoded {
-                    self.recode_copy(run);
-                }
-                part.run = Some(run);
-            }
+            let asked = part.plan.as_ref().map_or(&[][..], |plan| plan.simple_formats());
+            let formats = Arc::new(Formats::same(asked));
+            self.begin_sent(&mut part, judged, recoded, &formats);
             parts.push(part);
         }
         let positions = Positions::pieces(pieces);
@@ -390,6 +385,23 @@ impl Relay {
         let undo = self.statements.forget("");
         self.send_query(frontend::encode_query(&text));
         self.queue.push(Owed::new(Expect::Query(Box::new(reply)), Role::Client).undo(undo));
+    }
+
+    /// Begins the run of a statement that is sent, where it has one.
+    pub(super) fn begin_sent(
+        &mut self,
+        part: &mut Part,
+        judged: Option<Judging>,
+        recoded: bool,
+        formats: &Arc<Formats>,
+    ) {
+        let Some((judged, compared, pinned)) = judged.filter(|_| part.fallible()) else { return };
+        let Some(plan) = &part.plan else { return };
+        let run = self.begin_run(plan, &judged, (compared, &pinned), formats);
+        if recoded {
+            self.recode_copy(run);
+        }
+        part.run = Some(run);
     }
 
     /// A harmless statement that stands for a command of ours.

@@ -101,11 +101,7 @@ pub(super) async fn planned(
 async fn there(client: &impl GenericClient, copy: &str) -> Result<Vec<String>, Failure> {
     let query = "SELECT x.relname::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
                  WHERE i.indrelid = $1::text::regclass";
-    let mut found = Vec::new();
-    for row in client.query(query, &[&copy]).await? {
-        found.push(row.try_get(0)?);
-    }
-    Ok(found)
+    super::texts(client, &[query], &[&copy]).await
 }
 
 /// Whether the copy has these indexes and no other.

@@ -68,7 +68,7 @@ const BEFORE_ROWS: [&str; 3] = [
 ];
 
 /// What queries of one column of text give, one after the other.
-async fn statements(
+async fn texts(
     client: &impl GenericClient,
     queries: &[&str],
     parameters: &[&(dyn ToSql + Sync)],
@@ -138,7 +138,7 @@ pub(super) async fn make(client: &impl GenericClient, table: &Table, names: &Nam
             types.join(", ")
         ))
         .await?;
-    let before_rows = statements(client, &BEFORE_ROWS, &[&table.oid, &copy]).await?;
+    let before_rows = texts(client, &BEFORE_ROWS, &[&table.oid, &copy]).await?;
     client.batch_execute(&before_rows.join("; ")).await?;
     Ok(client.batch_execute(&notes(table, names)).await?)
 }

@@ -137,10 +137,7 @@ impl Swap<'_> {
     /// The tables' OIDs, and the names of all that are to be locked.
     async fn to_lock(&self, transaction: &Transaction<'_>) -> Result<(Vec<u32>, Vec<String>), Failure> {
         let tables: Vec<u32> = self.spec.tables.iter().map(|table| table.oid).collect();
-        let mut names: Vec<String> = Vec::new();
-        for row in transaction.query(LOCKED, &[&tables]).await? {
-            names.push(row.try_get(0)?);
-        }
+        let names = super::texts(transaction, &[LOCKED], &[&tables]).await?;
         Ok((tables, names))
     }
 
