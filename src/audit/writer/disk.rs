@@ -29,9 +29,17 @@ pub(super) trait Disk: Send {
     fn next(&mut self, first: u64, content: &[u8]) -> io::Result<()>;
 }
 
+/// Device and number, which tell a file from every other that is there.
+type Identity = (u64, u64);
+
+fn identity(metadata: &fs::Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
 /// A real file.
 pub(super) struct FileDisk {
     file: File,
+    identity: Identity,
     /// Where auditors look for it.
     path: PathBuf,
     /// What the file's length must be; `None` after an error, until it was cut.
@@ -44,8 +52,11 @@ pub(super) struct FileDisk {
 }
 
 impl FileDisk {
-    pub(super) fn new(file: File, path: PathBuf, length: u64, journal: Journal) -> FileDisk {
-        FileDisk { file, path, length: Some(length), unnamed: false, journal, lost: false }
+    /// # Errors
+    /// The file says nothing of itself.
+    pub(super) fn new(file: File, path: PathBuf, length: u64, journal: Journal) -> io::Result<FileDisk> {
+        let identity = identity(&file.metadata()?);
+        Ok(FileDisk { file, identity, path, length: Some(length), unnamed: false, journal, lost: false })
     }
 
     /// So many bytes of the file itself are durable.
@@ -69,24 +80,20 @@ impl FileDisk {
 
     /// Fails when what we write would not be where auditors look for it.
     fn is_ours(&self) -> io::Result<()> {
-        let metadata = self.file.metadata()?;
-        if metadata.nlink() == 0 {
-            return Err(io::Error::other("the log's file was removed; restart to begin a new one"));
-        }
-        let same = |there: &fs::Metadata| (there.dev(), there.ino()) == (metadata.dev(), metadata.ino());
-        match fs::metadata(&self.path) {
-            Ok(there) if same(&there) => {}
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {
-                let why =
-                    "the log's file was renamed or replaced; put it back, or restart to begin a new one";
-                return Err(io::Error::other(why));
+        let why = match fs::metadata(&self.path) {
+            Ok(there) if identity(&there) == self.identity => {
+                if self.length.is_none_or(|length| length == there.len()) {
+                    return Ok(());
+                }
+                "the log's file was changed by someone else"
             }
-        }
-        if self.length.is_some_and(|length| length != metadata.len()) {
-            return Err(io::Error::other("the log's file was changed by someone else"));
-        }
-        Ok(())
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ if self.file.metadata()?.nlink() == 0 => {
+                "the log's file was removed; restart to begin a new one"
+            }
+            _ => "the log's file was renamed or replaced; put it back, or restart to begin a new one",
+        };
+        Err(io::Error::other(why))
     }
 }
 
@@ -125,6 +132,7 @@ impl Disk for FileDisk {
         let coming = coming(&self.path);
         let _ = fs::remove_file(&coming);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&coming)?;
+        let identity = identity(&file.metadata()?);
         file.write_all_at(content, 0)?;
         file.sync_all()?;
         let sealed = self.path.with_file_name(segments::sealed_name(first));
@@ -133,7 +141,7 @@ impl Disk for FileDisk {
         if let Err(error) = fs::rename(&coming, &self.path) {
             return fs::rename(&sealed, &self.path).and(Err(error));
         }
-        (self.file, self.length) = (file, Some(content.len() as u64));
+        (self.file, self.identity, self.length) = (file, identity, Some(content.len() as u64));
         self.journal.begin(Segment::beginning(content));
         // Nothing is written to a file whose name a crash could take back.
         self.unnamed = files::sync_folder(&self.path).is_err();

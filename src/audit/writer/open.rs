@@ -57,7 +57,8 @@ pub(super) fn open(folder: &Path, clock: Clock) -> Result<Opened, Fault> {
     })?;
     let Resumed { header, chain, tree, length, unsigned, cut } = resumed;
     let repair = (unsigned > 0 || cut > 0).then_some(Repair { unsigned, cut });
-    let disk = Box::new(FileDisk::new(file, path.clone(), length + cut, journal));
+    let disk = FileDisk::new(file, path.clone(), length + cut, journal)
+        .map_err(|error| unusable(&path, error.to_string()))?;
     let end = End {
         log: header.log,
         chain,
@@ -67,7 +68,7 @@ pub(super) fn open(folder: &Path, clock: Clock) -> Result<Opened, Fault> {
         first: header.chain.size,
         begun: header.time,
     };
-    let mut appender = Appender::new(disk, end, key, clock.clone());
+    let mut appender = Appender::new(Box::new(disk), end, key, clock.clone());
     if let Some(Repair { unsigned, cut }) = repair {
         let record = AuditRecord::of_the_proxy(clock(), Event::Recovered { unsigned, cut });
         appender.cut_back().map_err(|why| unusable(&path, why.0))?;

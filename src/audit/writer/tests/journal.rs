@@ -29,7 +29,7 @@ fn disk(folder: &Path) -> FileDisk {
     let file = open(folder);
     file.sync_all().unwrap();
     let journal = Journal::open(folder, &file).unwrap();
-    FileDisk::new(file, folder.join(LOG_FILE), HEADER.len() as u64, journal)
+    FileDisk::new(file, folder.join(LOG_FILE), HEADER.len() as u64, journal).unwrap()
 }
 
 /// What a power failure may leave: at least `durable` bytes of the log's file, and of what came after them some, or zeros; the journal
