@@ -97,7 +97,15 @@ impl Way {
         let lock_max = Duration::try_from_secs_f64(self.max_lock)
             .map_err(|_| CliError::new("--max-lock is not a number of seconds"))?;
         let (online, unpublish) = (self.online, self.unpublish);
-        Ok(Options { rate: None, batch_rows: 5000, lock_max, prepare: false, online, unpublish })
+        Ok(Options {
+            rate: None,
+            active_max: u32::MAX,
+            batch_rows: 5000,
+            lock_max,
+            prepare: false,
+            online,
+            unpublish,
+        })
     }
 }
 
@@ -107,6 +115,9 @@ struct Speed {
     /// Rows a second at most
     #[arg(long, value_name = "ROWS")]
     rate: Option<u64>,
+    /// Other sessions that may be at work in the server; while there are more, it waits, a minute for each batch at most
+    #[arg(long, value_name = "SESSIONS", default_value_t = 25)]
+    max_active: u32,
     /// Rows in one transaction
     #[arg(long, value_name = "ROWS", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch: u32,
@@ -352,7 +363,8 @@ fn print_plan(spec: &Spec, found: &Dependents, learnt: &Rehearsal) {
 impl Speed {
     fn options(&self) -> Result<Options, CliError> {
         let batch_rows = usize::try_from(self.batch).unwrap_or(5000);
-        Ok(Options { rate: self.rate, batch_rows, prepare: self.prepare, ..self.way.options()? })
+        let Speed { rate, max_active: active_max, prepare, .. } = *self;
+        Ok(Options { rate, active_max, batch_rows, prepare, ..self.way.options()? })
     }
 }
 

@@ -24,6 +24,8 @@ use tokio_postgres::Client;
 pub struct Options {
     /// Rows a second.
     pub rate: Option<u64>,
+    /// Other sessions that may be at work before a batch waits.
+    pub active_max: u32,
     pub batch_rows: usize,
     /// Longest time for which the tables may be locked, as estimated.
     pub lock_max: Duration,
@@ -289,7 +291,7 @@ impl<'a> Work<'a> {
         options: &Options,
         report: &mut dyn FnMut(Progress),
     ) -> Result<(), Failure> {
-        let mut pace = Pace::new(options.rate);
+        let mut pace = Pace::new(options);
         let (mut done, total) = (conversion.rows_done, conversion.rows_total);
         for filler in fillers {
             loop {
@@ -352,7 +354,7 @@ impl<'a> Work<'a> {
         options: &Options,
         report: &mut dyn FnMut(Progress),
     ) -> Result<(), Failure> {
-        let mut pace = Pace::new(options.rate);
+        let mut pace = Pace::new(options);
         for filler in fillers {
             loop {
                 let left = filler.waiting(&self.client).await?;

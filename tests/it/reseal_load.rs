@@ -315,3 +315,36 @@ fn a_conversion_outlives_the_death_of_everything_around_it() {
     assert_eq!(one(proxy.direct(), left), "0");
     assert!(deaths.iter().all(|count| *count > 0), "{deaths:?}");
 }
+
+/// Two sessions that are busy with a statement, each in a thread of its own.
+fn sessions(url: &str, statement: &'static str) -> [std::thread::JoinHandle<()>; 2] {
+    let one = || {
+        let url = url.to_owned();
+        std::thread::spawn(move || drop(postgres::query(&url, statement)))
+    };
+    let both = [one(), one()];
+    std::thread::sleep(Duration::from_millis(300));
+    both
+}
+
+#[test]
+fn a_server_with_much_to_do_is_given_time() {
+    let proxy = Proxy::start(proxy::POLICY, proxy::TAGS);
+    postgres::execute(
+        proxy.direct(),
+        "create table customers (id int primary key, email text unique, card text, joined date); \
+         insert into customers select n, 'ann' || n || '@example.com', 'c' || n, '2020-01-01' from generate_series(1, 3000) n",
+    );
+    let waits = |command: &str| {
+        let (_, said, code) =
+            reseal::reseal(&proxy, &[command, "public.customers.email", "--max-active", "1"]);
+        assert_eq!(code, 0, "{said}");
+        said.contains("waiting: more sessions are at work than --max-active says")
+    };
+    let asleep = sessions(proxy.direct(), "select pg_sleep(4)");
+    assert!(!waits("start"), "who sleeps has nothing to do");
+    asleep.into_iter().for_each(|session| session.join().unwrap());
+    let at_work = sessions(proxy.direct(), "select count(*) from generate_series(1, 20000000)");
+    assert!(waits("undo"));
+    at_work.into_iter().for_each(|session| session.join().unwrap());
+}
