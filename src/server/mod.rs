@@ -66,6 +66,8 @@ use workers::Workers;
 
 /// How often the database is asked whether it answers, in seconds.
 const PING_SECONDS: u64 = 3;
+/// How often the catalog of a database is read to which nobody is connected.
+const IDLE_SECONDS: u64 = 30;
 
 /// One configuration, ready to hold.
 pub struct Prepared {
@@ -338,10 +340,15 @@ async fn record_notes(shared: &Shared) -> std::io::Result<()> {
     taken.done()
 }
 
-/// Polls the catalogs of databases in use each second, and whether the database answers at all.
+/// Polls the catalogs of databases in use each second, and less often those of others, and whether
+/// the database answers at all.
 async fn watch_database(shared: Arc<Shared>) {
     for second in 0u64.. {
-        let mut state = shared.worlds.poll().await;
+        if second == 0 {
+            // What its columns are, the metrics say before anybody has come.
+            shared.worlds.know(&shared.worlds.prepared().settings.database.service_database);
+        }
+        let mut state = shared.worlds.poll(second.is_multiple_of(IDLE_SECONDS)).await;
         if second.is_multiple_of(PING_SECONDS) || state.is_err() {
             let prepared = shared.worlds.prepared();
             state = state.and(shared.service.ping(&prepared.settings.database).await);

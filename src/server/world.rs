@@ -107,11 +107,7 @@ impl Worlds {
     /// # Errors
     /// The service user cannot read the catalog, though tags could apply there.
     pub async fn open(&self, name: &str) -> Result<(Arc<Database>, Attached), ServiceError> {
-        let database = {
-            let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
-            let make = || Arc::new(Database::new(name, self));
-            databases.entry(name.to_owned()).or_insert_with(make).clone()
-        };
+        let database = self.database(name);
         database.connections.fetch_add(1, Ordering::SeqCst);
         let attached = Attached(database.clone());
         let mut reading = database.reading.lock().await;
@@ -132,16 +128,31 @@ impl Worlds {
         }
     }
 
-    /// Reads again what changed; the first failure of any database that has connections.
-    pub async fn poll(&self) -> Result<(), ServiceError> {
+    /// A database that is looked at whether anybody ever connects to it or not.
+    pub fn know(&self, name: &str) {
+        drop(self.database(name));
+    }
+
+    fn database(&self, name: &str) -> Arc<Database> {
+        let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || Arc::new(Database::new(name, self));
+        databases.entry(name.to_owned()).or_insert_with(make).clone()
+    }
+
+    /// Reads again what changed, with `idle` also where nobody is connected; the first failure of any database that has connections.
+    pub async fn poll(&self, idle: bool) -> Result<(), ServiceError> {
         let mut result = Ok(());
         for database in self.all() {
             let mut reading = database.reading.lock().await;
             if database.connections.load(Ordering::SeqCst) > 0 {
                 result = result.and(database.compare(&mut reading).await);
-            } else {
-                database.leave(&mut reading);
+                continue;
             }
+            if idle && let Err(error) = database.compare(&mut reading).await {
+                // It may be there no more.
+                tracing::debug!(database = database.name, %error, "the catalog could not be read");
+            }
+            database.leave(&mut reading);
         }
         result
     }

@@ -214,6 +214,23 @@ fn only_columns_that_are_to_be_sealed_have_a_ratio() {
     assert!(metrics.contains(&ratio("card")) && !metrics.contains("customers.note"), "{metrics}");
 }
 
+/// A proxy that was just started, and that nobody needs yet, must not say that nothing is sealed, or say nothing.
+#[test]
+fn ratios_are_known_before_anybody_connects() {
+    let mut proxy = Proxy::start(POLICY, TAGS);
+    postgres::execute(proxy.direct(), "create table customers (id int, email \"pgveil\".email_1, card text)");
+    proxy.signal("TERM");
+    proxy.wait();
+    proxy.serve();
+    let ratio = |column: &str| {
+        let (_, metrics) = proxy.get("/metrics")?;
+        let name = format!("pgveil_sealed_ratio{{column=\"public.customers.{column}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name).map(str::to_owned))
+    };
+    eventually("the ratios", || ratio("email").is_some());
+    assert_eq!((ratio("email").as_deref(), ratio("card").as_deref()), (Some("1"), Some("0")));
+}
+
 /// A core file would hold every key.
 #[test]
 fn no_core_is_dumped() {
