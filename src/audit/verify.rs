@@ -1,16 +1,19 @@
 //! Verifying a log with nothing but its bytes and the public key.
 //!
 //! Guarantees: a log that verifies has the bytes that the key's holder signed, from the first to the last, and is what the known
-//! checkpoints say; for any other the first bad line is named, with its byte offset. Reads the log once, in memory for one line.
+//! checkpoints say; for any other the first bad line is named, with its byte offset. Reads the log once, in memory for some lines.
 //! Deliberately absent: noticing, without a known checkpoint, that whole groups at the end are missing (FORMAT.md says what to keep
 //! for that), and files.
 
+mod ahead;
+
 use super::canonical::{Header, Line, Malformed};
-use super::chain::{Chain, Hash, bytes_from_hex};
+use super::chain::{Chain, bytes_from_hex};
 use super::checkpoint::{Checkpoint, KeyId};
-use super::lines::{Lines, RawLine};
+use super::lines::Lines;
 use super::tree::{Head, Tree};
 use super::{AuditRecord, Event};
+use ahead::{Ahead, Seen};
 use ed25519_dalek::VerifyingKey;
 use std::fmt;
 use std::io::{self, BufRead};
@@ -149,7 +152,7 @@ pub fn verify(log: impl BufRead, key: &VerifyingKey) -> Result<Verified, Failure
 
 /// Checks every byte of a log, or of some of its segments.
 pub fn verify_against(log: impl BufRead, against: &Against) -> Result<Verified, Failure> {
-    let mut lines = Lines::new(log);
+    let mut lines = Ahead::new(log);
     let mut walk = Walk::begin(&mut lines, against)?;
     while let Some(line) = lines.next()? {
         if let Err(kind) = walk.take(&line) {
@@ -171,14 +174,14 @@ pub fn header(log: impl BufRead) -> Result<Header, Failure> {
 /// Calls `each` for every record of a log, in order, with its line; stops when it says `false`. Does not check
 /// anything but that lines are lines: the first that is not, or a torn last one, is the flaw in the result.
 pub fn records(log: impl BufRead, mut each: impl FnMut(&[u8], &AuditRecord) -> bool) -> Result<(), Failure> {
-    let mut lines = Lines::new(log);
+    let mut lines = Ahead::new(log);
     let mut number = 0;
-    while let Some(line) = lines.next()? {
-        let flaw = |kind| Failure::Flawed(Flaw { kind, line: number, offset: line.offset, trusted: None });
-        match Line::parse(&line.bytes) {
-            _ if !line.whole => return Err(flaw(Kind::Torn)),
+    while let Some(Seen { raw, parsed, .. }) = lines.next()? {
+        let flaw = |kind| Failure::Flawed(Flaw { kind, line: number, offset: raw.offset, trusted: None });
+        match parsed {
+            _ if !raw.whole => return Err(flaw(Kind::Torn)),
             Ok(Line::Record(_, _) | Line::Checkpoint(_)) if number == 0 => return Err(flaw(Kind::NotALog)),
-            Ok(Line::Record(_, record)) if !each(&line.bytes, &record) => return Ok(()),
+            Ok(Line::Record(_, record)) if !each(&raw.bytes, &record) => return Ok(()),
             Ok(_) => {}
             Err(Malformed::Version(version)) => return Err(flaw(Kind::Version(version))),
             Err(Malformed::Bytes) if number == 0 => return Err(flaw(Kind::NotALog)),
@@ -215,16 +218,16 @@ struct Walk {
 }
 
 impl Walk {
-    fn begin<R: BufRead>(lines: &mut Lines<R>, against: &Against) -> Result<Walk, Failure> {
+    fn begin<R: BufRead>(lines: &mut Ahead<R>, against: &Against) -> Result<Walk, Failure> {
         let flaw = |kind| Failure::Flawed(Flaw { kind, line: 0, offset: 0, trusted: None });
         let first = lines.next()?.ok_or(flaw(Kind::NotALog))?;
-        let header = match Line::parse(&first.bytes) {
-            _ if !first.whole => return Err(flaw(Kind::Torn)),
+        let header = match &first.parsed {
+            _ if !first.raw.whole => return Err(flaw(Kind::Torn)),
             Ok(Line::Header(header)) if header.key != KeyId::of(&against.key) => {
                 return Err(flaw(Kind::OtherKey));
             }
-            Ok(Line::Header(header)) => header,
-            Err(Malformed::Version(version)) => return Err(flaw(Kind::Version(version))),
+            Ok(Line::Header(header)) => header.clone(),
+            Err(Malformed::Version(version)) => return Err(flaw(Kind::Version(*version))),
             _ => return Err(flaw(Kind::NotALog)),
         };
         let early = against.known.iter().find(|known| known.size < header.chain.size);
@@ -256,9 +259,9 @@ impl Walk {
     }
 
     /// Accepts the next line, or says what is wrong with it at first sight.
-    fn take(&mut self, line: &RawLine) -> Result<(), Kind> {
-        let parsed = match Line::parse(&line.bytes) {
-            _ if !line.whole => return Err(Kind::Torn),
+    fn take(&mut self, line: &Seen) -> Result<(), Kind> {
+        let parsed = match &line.parsed {
+            _ if !line.raw.whole => return Err(Kind::Torn),
             Ok(parsed) => parsed,
             Err(_) => return Err(Kind::Altered),
         };
@@ -277,21 +280,21 @@ impl Walk {
             if checkpoint.root != self.tree.root() || !checkpoint.is_signed_by(self.first.log, &self.key) {
                 return Err(Kind::Altered);
             }
-            (self.trusted, self.unsigned, self.last_signed) = (Some(checkpoint), 0, true);
+            (self.trusted, self.unsigned, self.last_signed) = (Some(*checkpoint), 0, true);
         } else {
             match parsed {
-                Line::Header(header) => self.segment(&header)?,
+                Line::Header(header) => self.segment(header)?,
                 Line::Record(_, record) => self.record(&record.event)?,
                 Line::Checkpoint(_) => {}
             }
             if self.unsigned == 0 {
-                self.unsigned_from = line.offset;
+                self.unsigned_from = line.raw.offset;
             }
             (self.unsigned, self.last_signed) = (self.unsigned + 1, false);
         }
-        self.chain = self.chain.then(&line.bytes);
+        self.chain = Chain { size: self.chain.size + 1, head: line.hash };
         self.tree.push(self.chain.head);
-        self.last_offset = line.offset;
+        self.last_offset = line.raw.offset;
         Ok(())
     }
 
@@ -363,10 +366,10 @@ impl Walk {
     }
 
     /// Looks at what follows the bad line, to say which line is to blame and how.
-    fn flaw<R: BufRead>(&self, kind: Kind, line: &RawLine, rest: &mut Lines<R>) -> io::Result<Failure> {
-        let parsed = Line::parse(&line.bytes).ok();
-        let said = parsed.as_ref().map(Line::chain);
-        let here = Flaw { kind, line: self.chain.size, offset: line.offset, trusted: self.trusted };
+    fn flaw<R: BufRead>(&self, kind: Kind, line: &Seen, rest: &mut Ahead<R>) -> io::Result<Failure> {
+        let parsed = line.parsed.as_ref().ok();
+        let said = parsed.map(Line::chain);
+        let here = Flaw { kind, line: self.chain.size, offset: line.raw.offset, trusted: self.trusted };
         let flaw = match (kind, said) {
             (Kind::Altered, Some(said)) if said.size == self.chain.size && said.head != self.chain.head => {
                 // What is signed is another tree than that of the lines before: they are not what they were.
@@ -377,7 +380,7 @@ impl Walk {
                     }
                     _ => false,
                 };
-                let intact = signed || rest.next()?.is_some_and(|next| follows(&next, &line.bytes));
+                let intact = signed || rest.next()?.is_some_and(|next| follows(&next, line));
                 // This line is what was written, so the one that it should follow is not.
                 if intact && !self.last_signed {
                     Flaw { line: self.chain.size - 1, offset: self.last_offset, ..here }
@@ -390,7 +393,7 @@ impl Walk {
                 while let Some(later) = rest.next()?
                     && !moved
                 {
-                    moved = Line::parse(&later.bytes).is_ok_and(|later| later.chain() == self.chain);
+                    moved = later.parsed.is_ok_and(|later| later.chain() == self.chain);
                 }
                 let kind = if moved { Kind::Reordered } else { Kind::Missing { first } };
                 Flaw { kind, line: if moved { self.chain.size } else { said.size }, ..here }
@@ -402,9 +405,8 @@ impl Walk {
 }
 
 /// Whether `next` names the hash of `line`.
-fn follows(next: &RawLine, line: &[u8]) -> bool {
-    let said = Line::parse(&next.bytes).ok().map(|next| next.chain());
-    said.is_some_and(|said| said.head == Hash::of(line))
+fn follows(next: &Seen, line: &Seen) -> bool {
+    next.parsed.as_ref().is_ok_and(|next| next.chain().head == line.hash)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::super::canonical::tests::samples;
 use super::super::canonical::{Header, LINE_BYTES_MAX};
 use super::super::checkpoint::LogId;
 use super::*;
+use crate::audit::chain::Hash;
 use ed25519_dalek::SigningKey;
 
 pub(in crate::audit) fn key() -> SigningKey {
