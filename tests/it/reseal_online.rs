@@ -64,7 +64,7 @@ insert into visits select n, 10 + 3 * n from generate_series(1, 2000) n;
 "#;
 
 /// What pg_dump writes of the schema, in its own order.
-fn schema(proxy: &Proxy) -> Vec<String> {
+pub(crate) fn schema(proxy: &Proxy) -> Vec<String> {
     let output = postgres::pg_dump()
         .args(["--schema=public", "--schema-only", "--dbname", proxy.direct()])
         .output()
