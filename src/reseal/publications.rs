@@ -7,6 +7,7 @@
 use super::Failure;
 use super::dependents::Obstacle;
 use super::spec::{Column, Spec, Table};
+use crate::server::prepare::quoted;
 use tokio_postgres::GenericClient;
 
 /// A table in a publication that names it.
@@ -17,15 +18,19 @@ pub struct Membership {
     pub table: String,
     /// Whether subscribers are sent a column that is converted.
     pub sends: bool,
+    /// The table's name in SQL, and what gives the columns that are sent their new types at a subscriber, where it is empty.
+    emptied: String,
+    changed: String,
     pub remove: String,
     pub add: String,
 }
 
 const MEMBERSHIPS: &str = "\
     SELECT p.pubname::text, r.prrelid::regclass::text, \
-      coalesce((SELECT pg_catalog.bool_or(t.attname::text = ANY ($2::text[])) \
+      CASE WHEN pg_catalog.to_jsonb(r) ->> 'prattrs' IS NULL THEN $2::text[] ELSE ARRAY(SELECT t.attname::text \
         FROM pg_catalog.jsonb_path_query(pg_catalog.to_jsonb(r), '$.prattrs[*]') AS k(number) \
-        JOIN pg_catalog.pg_attribute t ON t.attrelid = r.prrelid AND pg_catalog.to_jsonb(t.attnum) = k.number), true), \
+        JOIN pg_catalog.pg_attribute t ON t.attrelid = r.prrelid AND pg_catalog.to_jsonb(t.attnum) = k.number \
+        WHERE t.attname::text = ANY ($2::text[])) END, pg_catalog.format('%I.%I', n.nspname, c.relname), \
       pg_catalog.format('ALTER PUBLICATION %I DROP TABLE ONLY %I.%I', p.pubname, n.nspname, c.relname), \
       pg_catalog.format('ALTER PUBLICATION %I ADD TABLE ONLY %I.%I%s%s', p.pubname, n.nspname, c.relname, \
         (SELECT ' (' || pg_catalog.string_agg(pg_catalog.quote_ident(t.attname), ', ' ORDER BY k.place) || ')' \
@@ -59,6 +64,33 @@ fn converted(table: &Table) -> Vec<&str> {
     table.columns.iter().map(|Column { name, .. }| name.as_str()).collect()
 }
 
+fn changed(table: &Table, name: &str, sent: &[String]) -> String {
+    let one = |column: &Column| {
+        let name = quoted(&column.name);
+        let new = column.to.column_type();
+        format!("ALTER COLUMN {name} DROP DEFAULT, ALTER COLUMN {name} TYPE {new} USING NULL")
+    };
+    let columns: Vec<String> =
+        table.columns.iter().filter(|column| sent.contains(&column.name)).map(one).collect();
+    format!("ALTER TABLE {name} {}", columns.join(", "))
+}
+
+/// What a subscriber has to do before the tables that leave their publications can come back.
+pub(super) fn resubscribe(memberships: &[Membership]) -> Vec<String> {
+    let leaving = || memberships.iter().filter(|own| own.sends);
+    let mut emptied: Vec<&str> = leaving().map(|own| own.emptied.as_str()).collect();
+    emptied.sort_unstable();
+    emptied.dedup();
+    if emptied.is_empty() {
+        return Vec::new();
+    }
+    let mut statements: Vec<String> = leaving().map(|own| own.changed.clone()).collect();
+    statements.sort_unstable();
+    statements.dedup();
+    statements.insert(0, format!("TRUNCATE {}", emptied.join(", ")));
+    statements
+}
+
 /// The publications that name the tables, or partitions of theirs.
 pub(super) async fn memberships(
     client: &impl GenericClient,
@@ -67,12 +99,15 @@ pub(super) async fn memberships(
     let mut found = Vec::new();
     for table in &spec.tables {
         for row in client.query(MEMBERSHIPS, &[&table.oid, &converted(table)]).await? {
+            let (sent, emptied): (Vec<String>, String) = (row.try_get(2)?, row.try_get(3)?);
             found.push(Membership {
                 publication: row.try_get(0)?,
                 table: row.try_get(1)?,
-                sends: row.try_get(2)?,
-                remove: row.try_get(3)?,
-                add: row.try_get(4)?,
+                sends: !sent.is_empty(),
+                changed: changed(table, &emptied, &sent),
+                emptied,
+                remove: row.try_get(4)?,
+                add: row.try_get(5)?,
             });
         }
     }
