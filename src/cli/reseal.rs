@@ -417,7 +417,7 @@ fn say(done: &Done) {
         println!("the tables were locked for {lock} ms");
     }
     if !conversion.republish.is_empty() {
-        println!("{SUBSCRIBERS}\n{};", conversion.republish.join(";\n"));
+        println!("{}", subscribers(conversion));
     }
     for statement in &conversion.dropped {
         println!("dropped, since it serves nothing over sealed cells: {statement}");
@@ -427,10 +427,23 @@ fn say(done: &Done) {
     }
 }
 
-/// What there is to do where a table left its publications.
-const SUBSCRIBERS: &str = "\
-The tables left publications with the swap; subscribers have what was written until then. At each of them empty the table, give
-its columns the new types (pgveil init makes these), then put it back here, and ALTER SUBSCRIPTION … REFRESH PUBLICATION there:";
+/// What there is to do where a table left its publications. A subscriber that did not forget the table would not copy its rows again.
+fn subscribers(conversion: &Conversion) -> String {
+    let init = if conversion.spec.columns().any(|(_, column)| column.to.is_sealed()) {
+        " pgveil init --database makes the types there."
+    } else {
+        ""
+    };
+    format!(
+        "The tables left publications with the swap; subscribers have what was written until then, and are set up anew in three steps.\n\
+         1. At each subscriber, which forgets the tables. Its own views and foreign keys over the columns are its to drop and make again.{init}\n\
+         ALTER SUBSCRIPTION … REFRESH PUBLICATION;\n{};\n\
+         2. Here:\n{};\n\
+         3. At each subscriber, which copies the tables again:\nALTER SUBSCRIPTION … REFRESH PUBLICATION;",
+        conversion.resubscribe.join(";\n"),
+        conversion.republish.join(";\n"),
+    )
+}
 
 /// What a conversion cannot reach.
 const LINGER: &str = "\
@@ -481,7 +494,7 @@ fn conversion_json(conversion: &Conversion) -> serde_json::Value {
         "id": conversion.id, "phase": conversion.phase.name(), "way": way(&conversion.spec), "columns": columns.collect::<Vec<_>>(),
         "rows_done": conversion.rows_done, "rows_total": conversion.rows_total, "ratio": ratio(conversion),
         "started": conversion.started, "changed": conversion.changed, "lock_ms": conversion.lock_ms,
-        "dropped": conversion.dropped, "republish": conversion.republish,
+        "dropped": conversion.dropped, "republish": conversion.republish, "resubscribe": conversion.resubscribe,
     })
 }
 

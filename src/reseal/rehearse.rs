@@ -5,6 +5,7 @@
 //! `survey` judges, and the time that filling materialized views takes.
 
 use super::Failure;
+use super::copy::{UNHELD, texts};
 use super::dependents::{Dependents, Obstacle, View};
 use super::fill::{Filler, Misfits, fillers};
 use super::indexes::Fate;
@@ -129,12 +130,11 @@ async fn try_table(
     learnt: &mut Rehearsal,
 ) -> Result<(), Failure> {
     let copy = filler.table.sql();
-    transaction
-        .batch_execute(&format!(
-            "CREATE TABLE {copy} (LIKE {original}); INSERT INTO {copy} SELECT * FROM {original} LIMIT {SAMPLE_ROWS}",
-            original = table.sql()
-        ))
-        .await?;
+    let original = table.sql();
+    transaction.batch_execute(&format!("CREATE TABLE {copy} (LIKE {original})")).await?;
+    let unheld = texts(transaction, &[UNHELD], &[&table.oid, &copy]).await?;
+    let sample = format!("INSERT INTO {copy} SELECT * FROM {original} LIMIT {SAMPLE_ROWS}");
+    transaction.batch_execute(&[unheld, vec![sample]].concat().join("; ")).await?;
     let started = Instant::now();
     transaction.batch_execute(&setup::create(filler.table, &filler.names)).await?;
     let batch = filler.sample(transaction, usize::try_from(SAMPLE_ROWS).unwrap_or(usize::MAX)).await?;

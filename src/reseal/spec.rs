@@ -110,6 +110,16 @@ impl Form {
         }
     }
 
+    /// As a column is declared: with its collation.
+    pub(super) fn column_type(&self) -> String {
+        match self {
+            Form::Plain { type_name, collation: Some(collation) } => {
+                format!("{type_name} COLLATE {collation}")
+            }
+            _ => self.sql_type(),
+        }
+    }
+
     /// What its cells are in the shadow, where no CHECK is needed twice.
     pub fn shadow_type(&self) -> &str {
         match self {

@@ -54,6 +54,8 @@ pub struct Conversion {
     pub validate: Vec<String>,
     /// Statements that put the tables back into publications that they were taken out of.
     pub republish: Vec<String>,
+    /// What a subscriber does before that.
+    pub resubscribe: Vec<String>,
     /// How long the swap held its lock.
     pub lock_ms: Option<i64>,
     /// The recipe as it stands there, and the same as the keyring sealed it.
@@ -107,6 +109,7 @@ const CREATE: &str = "\
       rows_total bigint NOT NULL, dropped text[] NOT NULL DEFAULT '{}', restore text[] NOT NULL DEFAULT '{}', validate text[] NOT NULL DEFAULT '{}', \
       lock_ms bigint, columns text[] NOT NULL, proof text); \
     ALTER TABLE pgveil.reseal ADD COLUMN IF NOT EXISTS republish text[] NOT NULL DEFAULT '{}'; \
+    ALTER TABLE pgveil.reseal ADD COLUMN IF NOT EXISTS resubscribe text[] NOT NULL DEFAULT '{}'; \
     ALTER TABLE pgveil.reseal ADD COLUMN IF NOT EXISTS proof text; \
     CREATE TABLE IF NOT EXISTS pgveil.reseal_table ( \
       conversion bigint NOT NULL REFERENCES pgveil.reseal ON DELETE CASCADE, number int NOT NULL, \
@@ -149,7 +152,8 @@ pub async fn all(client: &impl GenericClient) -> Result<Vec<Conversion>, Failure
         "SELECT r.id, r.phase, r.spec, {}, {}, r.rows_total, r.dropped, r.restore, r.validate, r.lock_ms, \
            coalesce((SELECT pg_catalog.sum(t.rows_done)::bigint FROM pgveil.reseal_table t WHERE t.conversion = r.id), 0), \
            ARRAY(SELECT e FROM pg_catalog.jsonb_array_elements_text(coalesce(pg_catalog.to_jsonb(r) -> 'republish', '[]')) AS e), \
-           pg_catalog.to_jsonb(r) ->> 'proof' \
+           pg_catalog.to_jsonb(r) ->> 'proof', \
+           ARRAY(SELECT e FROM pg_catalog.jsonb_array_elements_text(coalesce(pg_catalog.to_jsonb(r) -> 'resubscribe', '[]')) AS e) \
          FROM pgveil.reseal r ORDER BY r.id",
         moment("r.started"),
         moment("r.changed"),
@@ -173,6 +177,7 @@ pub async fn all(client: &impl GenericClient) -> Result<Vec<Conversion>, Failure
             rows_done: count(row.try_get(10)?),
             republish: row.try_get(11)?,
             proof: row.try_get(12)?,
+            resubscribe: row.try_get(13)?,
             text: spec,
         });
     }

@@ -10,6 +10,7 @@ use super::carry::Carrier;
 use super::dependents::{Dependents, dependents};
 use super::fill::{Filler, Raw, Sent};
 use super::indexes::Fate;
+use super::publications;
 use super::setup;
 use super::spec::{Column, Form, Names, Spec, Table};
 use crate::catalog::build::SCHEMA;
@@ -193,10 +194,11 @@ impl Swap<'_> {
         transaction.execute(update, &values).await?;
         let left = found.publications.iter().filter(|own| own.sends).map(|own| own.add.clone());
         let left: Vec<String> = left.collect();
-        // A conversion that an older pgveil began has none, and maybe no such column.
+        // A conversion that an older pgveil began has none, and maybe no such columns.
         if !left.is_empty() {
-            let update = "UPDATE pgveil.reseal SET republish = $2 WHERE id = $1";
-            transaction.execute(update, &[&self.conversion, &left]).await?;
+            let update = "UPDATE pgveil.reseal SET republish = $2, resubscribe = $3 WHERE id = $1";
+            let anew = publications::resubscribe(&found.publications);
+            transaction.execute(update, &[&self.conversion, &left, &anew]).await?;
         }
         Ok(())
     }
@@ -374,14 +376,10 @@ pub(super) fn alter(table: &Table, names: &Names) -> String {
         table.key.iter().map(|key| format!("{}::{}", quoted(&key.name), key.type_name)).collect();
     let one = |(at, column): (usize, &Column)| {
         let name = quoted(&column.name);
-        let collation = match &column.to {
-            Form::Plain { collation: Some(collation), .. } => format!(" COLLATE {collation}"),
-            _ => String::new(),
-        };
         format!(
-            "ALTER COLUMN {name} DROP DEFAULT, ALTER COLUMN {name} TYPE {}{collation} \
+            "ALTER COLUMN {name} DROP DEFAULT, ALTER COLUMN {name} TYPE {} \
              USING CASE WHEN {name} IS NULL THEN NULL ELSE {}({}) END",
-            column.to.sql_type(),
+            column.to.column_type(),
             names.take(at),
             key.join(", "),
         )

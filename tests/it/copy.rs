@@ -611,16 +611,12 @@ print("done")
 "#;
     assert_eq!(crate::python::run(&["-c", python, &url], &[]), "done\n");
     // A whole dump, in the form that pg_restore reads; its schema has the logical types.
-    let whole = std::process::Command::new(postgres::tool("pg_dump")).args(["-Fc", &url]).output().unwrap();
+    let whole = postgres::pg_dump().args(["-Fc", &url]).output().unwrap();
     assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
-    let schema =
-        std::process::Command::new(postgres::tool("pg_dump")).args(["-st", "twin", &url]).output().unwrap();
+    let schema = postgres::pg_dump().args(["-st", "twin", &url]).output().unwrap();
     assert!(String::from_utf8_lossy(&schema.stdout).contains("email text,\n    name text,"));
     // What pg_dump writes of the data, and a restore of it.
-    let dump = std::process::Command::new(postgres::tool("pg_dump"))
-        .args(["--data-only", "--table=twin", &url])
-        .output()
-        .unwrap();
+    let dump = postgres::pg_dump().args(["--data-only", "--table=twin", &url]).output().unwrap();
     let text = String::from_utf8_lossy(&dump.stdout).into_owned();
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     assert!(

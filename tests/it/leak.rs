@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::postgres::{self, Postgres};
 use crate::proxy::Proxy;
@@ -302,7 +301,7 @@ fn no_value_is_found_where_it_should_not_be() {
     postgres::execute(proxy.direct(), "checkpoint");
     let active = postgres::query(proxy.direct(), "select string_agg(query, ';') from pg_stat_activity");
     leaks.extend(found("pg_stat_activity", active[0][0].clone().unwrap().as_bytes(), &forbidden));
-    let dump = Command::new(postgres::tool("pg_dump")).arg(proxy.direct()).output().unwrap();
+    let dump = postgres::pg_dump().arg(proxy.direct()).output().unwrap();
     assert!(dump.status.success());
     leaks.extend(found("the dump", &dump.stdout, &forbidden));
     assert!(!found("the dump", &dump.stdout, &[CONTROL]).is_empty());

@@ -213,8 +213,7 @@ fn both_readers_agree_on_what_postgresqls_tools_send() {
         assert_eq!(code, 0, "{command}: {stderr}");
     }
     for arguments in [&["--dbname"][..], &["--inserts", "--dbname"]] {
-        let dump =
-            std::process::Command::new(postgres::tool("pg_dump")).args(arguments).arg(&url).output().unwrap();
+        let dump = postgres::pg_dump().args(arguments).arg(&url).output().unwrap();
         assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     }
     let statements = logged(&server.log());

@@ -74,6 +74,8 @@ mod reseal;
 mod reseal_kinds;
 mod reseal_load;
 mod reseal_online;
+mod reseal_subscribers;
+mod reseal_versions;
 mod scaling;
 mod serve;
 mod several;

@@ -308,6 +308,11 @@ pub fn tool(name: &str) -> PathBuf {
         })
 }
 
+/// `pg_dump`, which dumps no server that is newer than itself: `PGVEIL_PG_DUMP`, else as [`tool`].
+pub fn pg_dump() -> Command {
+    Command::new(std::env::var_os("PGVEIL_PG_DUMP").map_or_else(|| tool("pg_dump"), PathBuf::from))
+}
+
 /// As [`tool`], of a program that may be where only administrators look.
 pub fn tool_or_daemon(name: &str) -> PathBuf {
     let daemon = Path::new("/usr/sbin").join(name);

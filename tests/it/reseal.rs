@@ -72,7 +72,7 @@ fn column_type(proxy: &Proxy, column: &str) -> String {
 
 /// What pg_dump says of the tables' definitions and rows.
 fn dump(proxy: &Proxy) -> String {
-    let output = Command::new(postgres::tool("pg_dump"))
+    let output = postgres::pg_dump()
         .args(["--schema=public", "--no-comments", "--dbname", proxy.direct()])
         .output()
         .unwrap();

@@ -64,8 +64,8 @@ insert into visits select n, 10 + 3 * n from generate_series(1, 2000) n;
 "#;
 
 /// What pg_dump writes of the schema, in its own order.
-fn schema(proxy: &Proxy) -> Vec<String> {
-    let output = Command::new(postgres::tool("pg_dump"))
+pub(crate) fn schema(proxy: &Proxy) -> Vec<String> {
+    let output = postgres::pg_dump()
         .args(["--schema=public", "--schema-only", "--dbname", proxy.direct()])
         .output()
         .unwrap();
@@ -316,13 +316,14 @@ fn a_copy_is_refused_cancelled_and_kept_up_with() {
        union all select 'pg_trigger'::regclass, oid from pg_trigger where not tgisinternal) objects where oid >= 16384";
     postgres::execute(proxy.direct(), "drop domain pgveil.email_1");
     // Those who are sent other columns go on, and those who are sent these do not.
-    postgres::execute(
-        proxy.direct(),
-        "create publication others for table customers (id, joined) where (id > 0); create publication whole for table customers",
-    );
+    postgres::execute(proxy.direct(), "create publication whole for table customers");
+    let has_lists = postgres::major() >= 15;
+    if has_lists {
+        let others = "create publication others for table customers (id, joined) where (id > 0)";
+        postgres::execute(proxy.direct(), others);
+    }
     let (_, error, code) = reseal(&proxy, &["start", "public.customers.email", "--online"]);
     assert!(code == 1 && error.contains("publication whole sends table public.customers"), "{error}");
-    let sent = "select concat(pubname, attnames, rowfilter) from pg_publication_tables";
     let before = (schema(&proxy), one(proxy.direct(), all));
     let start =
         ["start", "public.customers.email", "public.customers.card", "--online", "--unpublish", "--prepare"];
@@ -345,7 +346,12 @@ fn a_copy_is_refused_cancelled_and_kept_up_with() {
     let said = must(&proxy, &["start"]);
     assert!(said.contains("\nALTER PUBLICATION whole ADD TABLE ONLY public.customers;\n"), "{said}");
     let differing = |now: &[String]| before.iter().zip(now).filter(|(old, new)| old != new).count();
-    assert_eq!(one(proxy.direct(), sent), "others{id,joined}(id > 0)");
+    let sent = if has_lists {
+        "select concat(pubname, attnames, rowfilter) = 'others{id,joined}(id > 0)' from pg_publication_tables"
+    } else {
+        "select count(*) = 0 from pg_publication_tables"
+    };
+    assert_eq!(postgres::query(proxy.direct(), sent), [[Some("t".to_owned())]]);
     let now = schema(&proxy);
     assert_eq!(
         (now.len(), differing(&now)),
@@ -365,7 +371,8 @@ fn a_copy_is_refused_cancelled_and_kept_up_with() {
     let plan = ["reseal", "plan", "public.customers.email", "--to", "plain", "--online", "--database", &boss];
     let (out, error, _) = proxy.run(&plan);
     postgres::execute(proxy.direct(), "revoke select on customers, seen from boss");
-    for name in ["relation \"public\".\"customers\"", "type pgveil.email_1", "publication others"] {
+    let changed = ["relation \"public\".\"customers\"", "type pgveil.email_1", "publication others"];
+    for name in &changed[..if has_lists { 3 } else { 2 }] {
         assert!(out.contains(&format!("{name} belongs to another role")), "{name}\n{out}{error}");
     }
     killed_until_done(&proxy, &["start", "public.customers.email", "public.customers.card", "--to", "plain"]);
@@ -381,7 +388,7 @@ fn killed_until_done(proxy: &Proxy, start: &[&str]) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_pgveil"))
             .arg("reseal")
             .args(start)
-            .args(["--online", "--batch", "100", "--rate", "2000", "--database", proxy.direct(), "--config"])
+            .args(["--online", "--batch", "100", "--rate", "500", "--database", proxy.direct(), "--config"])
             .arg(proxy.dir())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -389,7 +396,7 @@ fn killed_until_done(proxy: &Proxy, start: &[&str]) {
             .spawn()
             .unwrap();
         // Longer from round to round, so that it dies at every step.
-        std::thread::sleep(Duration::from_millis(150 + 250 * round));
+        std::thread::sleep(Duration::from_millis(150 + 150 * round));
         let ended = child.try_wait().unwrap();
         let _ = child.kill();
         child.wait().unwrap();

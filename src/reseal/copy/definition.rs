@@ -43,7 +43,7 @@ const AFTER: [&str; 24] = [
      JOIN pg_catalog.pg_attribute t ON t.attrelid = d.adrelid AND t.attnum = d.adnum \
      WHERE d.adrelid = @oid AND t.attgenerated = '' AND t.attname::text <> ALL (@converted)",
     "SELECT pg_catalog.format('ALTER TABLE %s ADD CONSTRAINT %I %s', @table, k.conname, pg_catalog.pg_get_constraintdef(k.oid)) \
-     FROM pg_catalog.pg_constraint k WHERE k.conrelid = @oid AND k.contype = 'c' AND NOT k.convalidated",
+     FROM pg_catalog.pg_constraint k WHERE k.conrelid = @oid AND k.contype IN ('c', 'n') AND NOT k.convalidated",
     "SELECT pg_catalog.format('ALTER TABLE %s ADD CONSTRAINT %I %s USING INDEX %I%s', @table, k.conname, \
        CASE k.contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END, x.relname, \
        CASE WHEN k.condeferred THEN ' DEFERRABLE INITIALLY DEFERRED' WHEN k.condeferrable THEN ' DEFERRABLE' ELSE '' END) \
@@ -131,8 +131,8 @@ const LAST: [&str; 4] = [
 const IDENTITIES: &str = "\
     SELECT pg_catalog.format('%I.%I', n.nspname, s.relname), q.seqcache, \
       pg_catalog.format('ALTER SEQUENCE %I.%I RENAME TO %I', n.nspname, x.relname, s.relname), s.relname = x.relname, \
-      pg_catalog.concat(pg_catalog.format('ALTER SEQUENCE %I.%I INCREMENT BY %s MINVALUE %s MAXVALUE %s START WITH %s CACHE %s %s CYCLE', \
-          n.nspname, s.relname, q.seqincrement, q.seqmin, q.seqmax, q.seqstart, q.seqcache, CASE WHEN q.seqcycle THEN '' ELSE 'NO' END), \
+      pg_catalog.concat(pg_catalog.format('ALTER SEQUENCE %I.%I AS %s INCREMENT BY %s MINVALUE %s MAXVALUE %s START WITH %s CACHE %s %s CYCLE', \
+          n.nspname, s.relname, q.seqtypid::regtype, q.seqincrement, q.seqmin, q.seqmax, q.seqstart, q.seqcache, CASE WHEN q.seqcycle THEN '' ELSE 'NO' END), \
         (SELECT pg_catalog.string_agg(pg_catalog.format('; GRANT %s ON SEQUENCE %I.%I TO %s%s', a.privilege_type, n.nspname, s.relname, \
             CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END, \
             CASE WHEN a.is_grantable AND a.grantee <> s.relowner THEN ' WITH GRANT OPTION' ELSE '' END), '') \

@@ -22,7 +22,7 @@ use crate::server::prepare::quoted;
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::ToSql;
 
-/// Columns and CHECKs as they are: text by which a change is seen.
+/// Columns, CHECKs and NOT NULLs as they are: text by which a change is seen.
 const DEFINITION: &str = "\
     SELECT pg_catalog.concat_ws(E'\\n', c.relpersistence, \
       (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', pg_catalog.quote_ident(a.attname), \
@@ -32,7 +32,7 @@ const DEFINITION: &str = "\
        LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
       (SELECT pg_catalog.string_agg(k.conname || ' ' || pg_catalog.pg_get_constraintdef(k.oid), E'\\n' ORDER BY k.conname) \
-       FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c')), \
+       FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype IN ('c', 'n'))), \
       (SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute a \
        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') \
     FROM pg_catalog.pg_class c WHERE c.oid = $1";
@@ -47,8 +47,15 @@ const KIND: &str = "\
     FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am m ON m.oid = c.relam \
     LEFT JOIN pg_catalog.pg_tablespace s ON s.oid = c.reltablespace WHERE c.oid = $1";
 
+/// LIKE holds a copy to what rows of the table do not keep: NOT NULL … NOT VALID (PostgreSQL 18). `$1` the table, `$2` the copy.
+pub(super) const UNHELD: &str = "\
+    SELECT pg_catalog.format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', $2::text, a.attname) FROM pg_catalog.pg_constraint k \
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey) \
+    WHERE k.conrelid = $1 AND k.contype = 'n' AND NOT k.convalidated";
+
 /// What the copy needs before it has rows, as statements; `$1` the table, `$2` the copy.
-const BEFORE_ROWS: [&str; 3] = [
+const BEFORE_ROWS: [&str; 4] = [
+    UNHELD,
     "SELECT pg_catalog.format('ALTER TABLE %s ALTER COLUMN %I SET STORAGE %s', $2::text, b.attname, \
        CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END) \
      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type y ON y.oid = a.atttypid \
@@ -68,7 +75,7 @@ const BEFORE_ROWS: [&str; 3] = [
 ];
 
 /// What queries of one column of text give, one after the other.
-async fn texts(
+pub(super) async fn texts(
     client: &impl GenericClient,
     queries: &[&str],
     parameters: &[&(dyn ToSql + Sync)],
