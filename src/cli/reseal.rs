@@ -551,6 +551,9 @@ impl Shown {
             Progress::Building { done, total } => format!("building index {} of {total}", done + 1),
             Progress::CatchingUp { .. } => "making up for what was written meanwhile".to_owned(),
             Progress::Paused(why) => format!("waiting: {why}"),
+            Progress::Unseen => {
+                "not watching for load and lagging replicas, which this role is not shown: GRANT pg_monitor TO it, or set --rate".to_owned()
+            }
             Progress::Verifying => "comparing old and new".to_owned(),
             Progress::Locking { attempt: 1 } => "asking for the lock".to_owned(),
             Progress::Locking { .. } => {

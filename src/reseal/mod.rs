@@ -93,6 +93,8 @@ pub enum Progress {
     },
     /// The database is behind with its own work.
     Paused(&'static str),
+    /// The role is not shown how much the database has to do.
+    Unseen,
     Verifying,
     /// The lock on the tables is asked for, for the so-manieth time.
     Locking {

@@ -46,6 +46,9 @@ impl Pace {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
             return Ok(());
         }
+        if self.looked.is_none() && !sees(client).await? {
+            report(Progress::Unseen);
+        }
         for _ in 0..PAUSES_MAX {
             let Some(why) = reason(client, self.active_max).await? else { break };
             report(Progress::Paused(why));
@@ -56,11 +59,19 @@ impl Pace {
     }
 }
 
+/// Whether we are shown what others do, and how far replicas are: to most roles the statistics say nothing of it.
+async fn sees(client: &Client) -> Result<bool, Failure> {
+    let query = "SELECT pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')";
+    Ok(client.query_one(query, &[]).await?.try_get(0)?)
+}
+
 /// Why to wait. A session is at work while the server runs its statement: not while it waits for its client, sleeps, or does nothing.
 async fn reason(client: &Client, active_max: u32) -> Result<Option<&'static str>, Failure> {
     let query = "\
-        SELECT coalesce((SELECT pg_catalog.max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), r.replay_lsn)) \
-                         FROM pg_catalog.pg_stat_replication r), 0)::bigint, \
+        SELECT coalesce((SELECT pg_catalog.max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), \
+                           coalesce(r.replay_lsn, s.confirmed_flush_lsn, s.restart_lsn))) \
+                         FROM pg_catalog.pg_stat_replication r \
+                         LEFT JOIN pg_catalog.pg_replication_slots s ON s.active_pid = r.pid), 0)::bigint, \
                EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE NOT l.granted \
                  AND pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(l.pid))), \
                (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a \
