@@ -49,8 +49,19 @@ pub struct Part {
     pub create: String,
 }
 
+/// The default of a converted column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Default {
+    /// Indexes of the table and the column in the recipe.
+    pub table: usize,
+    pub column: usize,
+    /// The table or partition that has it, in SQL.
+    pub on: String,
+    pub expression: String,
+}
+
 /// Everything that goes and comes back, in the order in which it comes back.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, std::default::Default, PartialEq, Eq)]
 pub struct Dependents {
     pub views: Vec<View>,
     pub indexes: Vec<Index>,
@@ -58,8 +69,7 @@ pub struct Dependents {
     pub foreign: Vec<Part>,
     /// (foreign key, `ALTER TABLE … VALIDATE CONSTRAINT …`).
     pub validate: Vec<String>,
-    /// (index of the table, index of the column, expression).
-    pub defaults: Vec<(usize, usize, String)>,
+    pub defaults: Vec<Default>,
     /// CHECK constraints, which PostgreSQL makes again itself, if it can.
     pub checks: Vec<Part>,
     /// Publications that name the tables or their partitions.
@@ -83,29 +93,52 @@ const TARGET: &str = "WITH RECURSIVE target AS (SELECT r AS relation, n AS numbe
 /// The connection is gone or the database refuses.
 pub(super) async fn dependents(client: &impl GenericClient, spec: &Spec) -> Result<Dependents, Failure> {
     let targets = targets(client, spec).await?;
+    let (spread, wholes) = copy::tree::spread(client, spec).await?;
+    let whole_of = |table: u32| wholes.get(&table).copied().unwrap_or(table);
     // A table that is copied loses all that hangs on it, and not only on the columns.
-    let reached = if spec.is_copied() { whole(client, spec).await? } else { targets.clone() };
+    let reached = if spec.is_copied() { whole(client, &spread).await? } else { targets.clone() };
     let mut found = Dependents { views: views(client, &reached).await?, ..Dependents::default() };
-    found.indexes = indexes::indexes(client, spec, &mut found.obstacles).await?;
+    found.indexes = indexes::indexes(client, &spread, &mut found.obstacles).await?;
+    for index in &mut found.indexes {
+        index.whole = whole_of(index.table);
+    }
     found.triggers = triggers(client, &reached).await?;
+    for trigger in &mut found.triggers {
+        trigger.table = whole_of(trigger.table);
+    }
     foreign_keys(client, &reached, &mut found).await?;
     for (at, table) in spec.tables.iter().enumerate() {
-        for (column_at, column) in table.columns.iter().enumerate() {
-            let query = "SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d \
-                         WHERE d.adrelid = $1 AND d.adnum = $2";
-            if let Some(row) = client.query_opt(query, &[&table.oid, &column.number]).await? {
-                found.defaults.push((at, column_at, row.try_get(0)?));
-            }
+        for node in copy::tree::nodes(client, table).await? {
+            defaults(client, at, &node, &mut found.defaults).await?;
         }
-        found.checks.extend(checks(client, table).await?);
+    }
+    for table in &spread.tables {
+        found.checks.extend(checks(client, table, whole_of(table.oid)).await?);
     }
     obstacles(client, &targets, &mut found.obstacles).await?;
     found.publications = publications::memberships(client, spec).await?;
     publications::obstacles(client, spec, &found.publications, &mut found.obstacles).await?;
     found.obstacles.extend(compared(client, spec).await?);
-    found.obstacles.extend(copy::obstacles::obstacles(client, spec, &found).await?);
-    found.obstacles.extend(not_ours(client, spec, &found).await?);
+    found.obstacles.extend(copy::obstacles::obstacles(client, &spread, &found).await?);
+    found.obstacles.extend(not_ours(client, &spread, &found).await?);
     Ok(found)
+}
+
+/// The defaults that one table or partition has by itself.
+async fn defaults(
+    client: &impl GenericClient,
+    at: usize,
+    table: &Table,
+    found: &mut Vec<Default>,
+) -> Result<(), Failure> {
+    let query = "SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d \
+                 WHERE d.adrelid = $1 AND d.adnum = $2";
+    for (column, own) in table.columns.iter().enumerate() {
+        if let Some(row) = client.query_opt(query, &[&table.oid, &own.number]).await? {
+            found.push(Default { table: at, column, on: table.sql(), expression: row.try_get(0)? });
+        }
+    }
+    Ok(())
 }
 
 /// What the swap changes and this session may not: better found now than after hours.
@@ -369,18 +402,24 @@ async fn foreign_keys(
     Ok(())
 }
 
-async fn checks(client: &impl GenericClient, table: &Table) -> Result<Vec<Part>, Failure> {
+/// The CHECKs that a table or partition has by itself, over the columns.
+async fn checks(client: &impl GenericClient, table: &Table, whole: u32) -> Result<Vec<Part>, Failure> {
     let numbers: Vec<i16> = table.columns.iter().map(|column| column.number).collect();
     let query = "SELECT c.conname::text, pg_catalog.pg_get_constraintdef(c.oid) FROM pg_catalog.pg_constraint c \
-                 WHERE c.contype = 'c' AND c.conrelid = $1 AND c.conkey && $2::int2[] ORDER BY c.conname";
+                 WHERE c.contype = 'c' AND c.coninhcount = 0 AND c.conrelid = $1 AND c.conkey && $2::int2[] ORDER BY c.conname";
     let mut found = Vec::new();
     for row in client.query(query, &[&table.oid, &numbers]).await? {
         let (name, definition): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         found.push(Part {
             text: format!("constraint {name} of {}", table.text()),
-            table: table.oid,
+            table: whole,
             drop: format!("ALTER TABLE {} DROP CONSTRAINT {}", table.sql(), quoted(&name)),
-            create: format!("ADD CONSTRAINT {} {definition}", quoted(&name)),
+            create: if whole == table.oid {
+                format!("ADD CONSTRAINT {} {definition}", quoted(&name))
+            } else {
+                // Two partitions may have it of the same name.
+                format!("ADD {definition}")
+            },
             on: table.sql(),
         });
     }

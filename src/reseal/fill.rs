@@ -148,6 +148,9 @@ impl Filler<'_> {
 
     /// A transaction for rows: a row of the copy is read twice, so both times in one snapshot.
     pub(super) async fn transaction<'c>(&self, client: &'c mut Client) -> Result<Transaction<'c>, Failure> {
+        if self.is_tree() {
+            return self.tree_transaction(client).await;
+        }
         let level = match self.table.copy {
             Some(_) => IsolationLevel::RepeatableRead,
             None => IsolationLevel::ReadCommitted,
@@ -188,6 +191,10 @@ impl Filler<'_> {
         let mut from = format!("{} t", self.table.sql());
         if gaps && self.table.copy.is_some() {
             from.push_str(&format!(" JOIN {} s ON {}", self.names.redo, self.joined("s", "t")));
+        } else if self.is_tree() {
+            // What was taken out for new partitions waits there, also ahead of the cursor.
+            let redo = &self.names.redo;
+            conditions.push(format!("NOT EXISTS (SELECT FROM {redo} s WHERE {})", self.joined("s", "t")));
         } else if gaps {
             from.push_str(&format!(" LEFT JOIN {} s ON {}", self.names.shadow, self.joined("s", "t")));
             conditions.push("s.key_1 IS NULL".to_owned());

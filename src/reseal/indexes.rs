@@ -25,6 +25,10 @@ pub enum Fate {
 pub struct Index {
     pub oid: u32,
     pub table: u32,
+    /// The partitioned index that it is a part of.
+    pub parent: Option<u32>,
+    /// The table that its own is a partition of, or its own.
+    pub whole: u32,
     /// `schema.name` in SQL.
     pub sql: String,
     pub name: String,
@@ -61,7 +65,8 @@ const INDEXES: &str = "\
            pg_catalog.array_to_string(x.reloptions, ', '), s.spcname::text, pg_catalog.pg_get_expr(i.indpred, i.indrelid), \
            i.indkey::int2[], (i.indkey::int2[] && $2::int2[] OR EXISTS ( \
              SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass \
-               AND d.objid = i.indexrelid AND d.refobjid = i.indrelid AND d.refobjsubid = ANY ($2::int2[]))) \
+               AND d.objid = i.indexrelid AND d.refobjid = i.indrelid AND d.refobjsubid = ANY ($2::int2[]))), \
+           (SELECT h.inhparent FROM pg_catalog.pg_inherits h WHERE h.inhrelid = i.indexrelid) \
     FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
     JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace JOIN pg_catalog.pg_am m ON m.oid = x.relam \
     LEFT JOIN pg_catalog.pg_tablespace s ON s.oid = x.reltablespace \
@@ -128,7 +133,8 @@ fn index(table: &Table, row: &Row, columns: &[Row], obstacles: &mut Vec<Obstacle
         }
     }
     let enforces = unique || excludes || constrains;
-    if enforces && (fate == Fate::Lost || (excludes && sealed && !compared.is_empty())) {
+    let parent: Option<u32> = row.try_get(15)?;
+    if enforces && parent.is_none() && (fate == Fate::Lost || (excludes && sealed && !compared.is_empty())) {
         let why = if randomized {
             "cells that are sealed at random do not compare"
         } else {
@@ -142,6 +148,8 @@ fn index(table: &Table, row: &Row, columns: &[Row], obstacles: &mut Vec<Obstacle
     Ok(Index {
         oid: row.try_get(0)?,
         table: table.oid,
+        parent,
+        whole: table.oid,
         sql: row.try_get(1)?,
         create: create(table, row, columns, &name, keys)?,
         name,
@@ -150,6 +158,24 @@ fn index(table: &Table, row: &Row, columns: &[Row], obstacles: &mut Vec<Obstacle
         fate,
         definition: row.try_get(5)?,
     })
+}
+
+/// Parts of an index that goes go with it.
+pub(super) fn with_their_wholes(indexes: &mut [Index]) {
+    loop {
+        let fate = |oid: u32| indexes.iter().find(|index| index.oid == oid).map(|index| index.fate);
+        let changed: Vec<(usize, Fate)> = (indexes.iter().enumerate())
+            .filter_map(|(at, index)| {
+                Some((at, fate(index.parent?)?)).filter(|(_, whole)| *whole != index.fate)
+            })
+            .collect();
+        if changed.is_empty() {
+            return;
+        }
+        for (at, fate) in changed {
+            indexes[at].fate = fate;
+        }
+    }
 }
 
 /// `CREATE INDEX name ON ` and ` USING …`: over the converted columns with the new type's own operators.

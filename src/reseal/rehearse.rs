@@ -8,9 +8,9 @@ use super::Failure;
 use super::copy::{UNHELD, texts};
 use super::dependents::{Dependents, Obstacle, View};
 use super::fill::{Filler, Misfits, fillers};
-use super::indexes::Fate;
+use super::indexes::{self, Fate, Index};
 use super::spec::{Spec, Table};
-use super::{setup, swap};
+use super::{copy, setup, swap};
 use crate::crypto::keyring::Keyring;
 use crate::server::prepare::{literal, quoted};
 use std::time::{Duration, Instant};
@@ -103,11 +103,11 @@ pub(super) async fn rehearse(
         let rows = learnt.rows.get(at).copied().unwrap_or(0);
         try_table(&mut transaction, spec, (table, filler, rows), found, &mut learnt).await?;
     }
-    for (table, column, expression) in &found.defaults {
-        let carrier = &fillers[*table].carriers()[*column];
-        let column = &spec.tables[*table].columns[*column];
+    for own in &found.defaults {
+        let carrier = &fillers[own.table].carriers()[own.column];
+        let column = &spec.tables[own.table].columns[own.column];
         let tried = transaction.transaction().await?;
-        if let Err(failure) = swap::default(&tried, column, carrier, expression).await {
+        if let Err(failure) = swap::default(&tried, column, carrier, &own.expression).await {
             found.obstacles.push(Obstacle {
                 what: failure.message,
                 remedy: failure
@@ -117,6 +117,7 @@ pub(super) async fn rehearse(
         }
         tried.rollback().await?;
     }
+    stand_ins(&transaction, spec, found).await?;
     try_views(&mut transaction, spec, found).await?;
     transaction.rollback().await?;
     Ok(learnt)
@@ -157,18 +158,39 @@ async fn try_table(
         transaction.batch_execute(&format!("TRUNCATE {copy}")).await?;
     }
     transaction.batch_execute(&swap::alter(filler.table, &filler.names)).await?;
-    for index in found.indexes.iter_mut().filter(|index| index.table == table.oid && index.fate != Fate::Lost)
-    {
+    try_indexes(transaction, spec, table, &copy, found).await?;
+    indexes::with_their_wholes(&mut found.indexes);
+    learnt.lock += started.elapsed().mul_f64(scale.max(1.0));
+    try_checks(transaction, spec, table, &copy, found).await
+}
+
+async fn try_indexes(
+    transaction: &mut Transaction<'_>,
+    spec: &Spec,
+    table: &Table,
+    copy: &str,
+    found: &mut Dependents,
+) -> Result<(), Failure> {
+    let Dependents { indexes, obstacles, .. } = found;
+    let own = |index: &&mut Index| index.whole == table.oid && index.parent.is_none();
+    for index in indexes.iter_mut().filter(own).filter(|index| index.fate != Fate::Lost) {
+        // Those of partitions may have one name.
+        let (name, create) = if index.table == table.oid {
+            (index.name.clone(), index.create_on(copy))
+        } else {
+            let name = format!("pgveil_{}", index.oid);
+            (name.clone(), index.create_as(&name, copy))
+        };
         let tree = format!(
             "SELECT coalesce(i.indexprs::text, '') || coalesce(i.indpred::text, '') FROM pg_catalog.pg_index i \
              WHERE i.indexrelid = {}::regclass",
-            literal(&format!("{SCHEMA}.{}", quoted(&index.name)))
+            literal(&format!("{SCHEMA}.{}", quoted(&name)))
         );
-        match tried(transaction, &index.create_on(&copy), &tree, spec).await? {
+        match tried(transaction, &create, &tree, spec).await? {
             None => {}
             Some(why) => {
                 if index.touched && index.enforces {
-                    found.obstacles.push(Obstacle {
+                    obstacles.push(Obstacle {
                         what: format!(
                             "index {} of {} cannot stand over the new column: {why}",
                             index.name,
@@ -182,8 +204,7 @@ async fn try_table(
             }
         }
     }
-    learnt.lock += started.elapsed().mul_f64(scale.max(1.0));
-    try_checks(transaction, spec, table, &copy, found).await
+    Ok(())
 }
 
 async fn try_checks(
@@ -204,6 +225,21 @@ async fn try_checks(
             what: format!("{} cannot be checked over the new column: {why}", check.text),
             remedy: format!("Drop it ({}): sealed values are held to their type by pgveil.", check.drop),
         }));
+    }
+    Ok(())
+}
+
+/// Partitions under their names, empty, for views over them.
+async fn stand_ins(transaction: &Transaction<'_>, spec: &Spec, found: &Dependents) -> Result<(), Failure> {
+    if found.views.is_empty() {
+        return Ok(());
+    }
+    for (table, whole) in spec.tables.iter().zip(copies(spec)) {
+        for node in copy::tree::nodes(transaction, table).await?.iter().skip(1) {
+            let create =
+                format!("CREATE TABLE IF NOT EXISTS {SCHEMA}.{} (LIKE {})", quoted(&node.name), whole.sql());
+            transaction.batch_execute(&create).await?;
+        }
     }
     Ok(())
 }
@@ -244,10 +280,17 @@ async fn try_views(
             "SELECT pg_catalog.string_agg(g.tgqual::text, ' ') FROM pg_catalog.pg_trigger g WHERE g.tgrelid = {}::regclass",
             literal(copy.trim().trim_start_matches("ON "))
         );
-        found.obstacles.extend(tried(transaction, create, &tree, spec).await?.map(|why| Obstacle {
-            what: format!("{} cannot stand over the new column: {why}", trigger.text),
-            remedy: format!("Drop it ({}), or write it without computing with the column.", trigger.drop),
-        }));
+        match tried(transaction, create, &tree, spec).await? {
+            // Those of partitions may have one name.
+            None => {
+                let drop = trigger.drop.replacen(&format!(" ON {}", trigger.on), copy.trim_end(), 1);
+                transaction.batch_execute(&drop).await?;
+            }
+            Some(why) => found.obstacles.push(Obstacle {
+                what: format!("{} cannot stand over the new column: {why}", trigger.text),
+                remedy: format!("Drop it ({}), or write it without computing with the column.", trigger.drop),
+            }),
+        }
     }
     Ok(())
 }

@@ -242,7 +242,27 @@ impl<'a> Work<'a> {
         Err(no_lock())
     }
 
+    /// To the end; where partitions came or went on the way, once more from where it is by then.
     async fn go_on(
+        &mut self,
+        conversion: Conversion,
+        options: &Options,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<Done, Failure> {
+        let id = conversion.id;
+        let mut found = Some(conversion);
+        while let Some(conversion) = found.take() {
+            match self.go_through(conversion, options, report).await {
+                Err(failure) if failure.is(&[copy::tree::MOVED]) => {
+                    found = state::under_way(&self.client).await?.filter(|now| now.id == id);
+                }
+                result => return result,
+            }
+        }
+        Err(Failure::new("the conversion was cancelled meanwhile"))
+    }
+
+    async fn go_through(
         &mut self,
         conversion: Conversion,
         options: &Options,
@@ -253,6 +273,7 @@ impl<'a> Work<'a> {
             let fillers = fillers(&conversion.spec, conversion.id, self.keyring)?;
             for filler in &fillers {
                 filler.open_staging(&self.client).await?;
+                filler.follow(&mut self.client, &conversion.spec).await?;
             }
             self.fill(&conversion, &fillers, options, report).await?;
             let mut found = None;
@@ -397,6 +418,9 @@ impl<'a> Work<'a> {
             lock_max: options.lock_max,
         };
         for attempt in 1..=ATTEMPTS_MAX {
+            for filler in fillers {
+                filler.follow(&mut self.client, &conversion.spec).await?;
+            }
             self.build(conversion, fillers, found, report).await?;
             report(Progress::Locking { attempt });
             match swap.attempt(&mut self.client).await? {
@@ -446,13 +470,15 @@ impl<'a> Work<'a> {
                 let transaction = self.client.transaction().await?;
                 transaction.batch_execute("SET LOCAL lock_timeout = '700ms'").await?;
                 for (number, table) in conversion.spec.tables.iter().enumerate() {
+                    let names = Names::new(conversion.id, number);
                     let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = $1)";
                     if transaction.query_one(there, &[&table.oid]).await?.try_get::<_, bool>(0)? {
                         transaction.batch_execute(&setup::unwatch(table)).await?;
                     }
-                    transaction
-                        .batch_execute(&setup::remove(table, &Names::new(conversion.id, number)))
-                        .await?;
+                    if table.copy.is_some() {
+                        copy::tree::unwatch(&transaction, &names).await?;
+                    }
+                    transaction.batch_execute(&setup::remove(table, &names)).await?;
                 }
                 copy::remove_types(&transaction, &conversion.spec).await?;
                 state::forget(&transaction, conversion.id).await?;

@@ -218,6 +218,8 @@ pub struct Names {
     pub redo: String,
     /// The copy without its schema; its indexes have names of their own after it.
     pub copy: String,
+    /// The partitions that have copies under the copy.
+    pub parts: String,
     /// Holds the converted cells of a batch, in the session that copies.
     pub staging: String,
     take: String,
@@ -237,6 +239,7 @@ impl Names {
             note: name("note"),
             redo: name("redo"),
             copy: format!("pgveil_copy_{conversion}_{table}"),
+            parts: name("parts"),
             staging: format!("pg_temp.pgveil_staging_{conversion}_{table}"),
             take: name("take"),
         }
@@ -245,6 +248,11 @@ impl Names {
     /// The copy while it is filled, in SQL.
     pub fn copy_sql(&self) -> String {
         format!("{SCHEMA}.{}", self.copy)
+    }
+
+    /// The copy of the table, whose OID is `whole`, or of a partition, without the schema.
+    pub fn copy_of(&self, whole: u32, part: u32) -> String {
+        if part == whole { self.copy.clone() } else { format!("{}_{part}", self.copy) }
     }
 
     /// The function that gives the new cell of a row, by its key.

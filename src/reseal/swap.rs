@@ -163,6 +163,7 @@ impl Swap<'_> {
                 index.fate = Fate::Lost;
             }
         }
+        super::indexes::with_their_wholes(&mut found.indexes);
         Ok(found)
     }
 
@@ -174,15 +175,17 @@ impl Swap<'_> {
         locked: Instant,
     ) -> Result<(), Failure> {
         let (mut dropped, mut restore) = (Vec::new(), Vec::new());
-        for index in &found.indexes {
+        // Parts of an index go with it, and come with it.
+        for index in found.indexes.iter().filter(|index| index.parent.is_none()) {
+            let definition = index.definition.replacen(" ON ONLY ", " ON ", 1);
             match index.fate {
                 Fate::Kept => {}
                 Fate::Lost => {
-                    dropped.push(index.definition.clone());
-                    restore.push(index.definition.clone());
+                    dropped.push(definition.clone());
+                    restore.push(definition);
                 }
                 Fate::Remade => {
-                    restore.extend([format!("DROP INDEX IF EXISTS {}", index.sql), index.definition.clone()]);
+                    restore.extend([format!("DROP INDEX IF EXISTS {}", index.sql), definition]);
                 }
             }
         }
@@ -275,19 +278,7 @@ impl Swap<'_> {
         for filler in self.fillers {
             transaction.batch_execute(&alter(filler.table, &filler.names)).await?;
         }
-        for (table, column, expression) in &found.defaults {
-            let (filler, table) = (&self.fillers[*table], &self.spec.tables[*table]);
-            let carrier = &filler.carriers()[*column];
-            let column = &table.columns[*column];
-            if let Some(value) = default(transaction, column, carrier, expression).await? {
-                let set = format!(
-                    "ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {value}",
-                    table.sql(),
-                    quoted(&column.name)
-                );
-                transaction.batch_execute(&set).await?;
-            }
-        }
+        transaction.batch_execute(&self.defaults(transaction, found).await?.join("; ")).await?;
         self.make_again(transaction, found).await?;
         self.drop_types(transaction).await?;
         let rest: Vec<String> =
@@ -296,13 +287,41 @@ impl Swap<'_> {
         Ok(())
     }
 
+    /// Statements that give converted columns their defaults, each table and partition its own.
+    pub(super) async fn defaults(
+        &self,
+        transaction: &Transaction<'_>,
+        found: &Dependents,
+    ) -> Result<Vec<String>, Failure> {
+        let mut all = Vec::new();
+        for own in &found.defaults {
+            let carrier = &self.fillers[own.table].carriers()[own.column];
+            let column = &self.spec.tables[own.table].columns[own.column];
+            if let Some(value) = default(transaction, column, carrier, &own.expression).await? {
+                let name = quoted(&column.name);
+                all.push(format!("ALTER TABLE ONLY {} ALTER COLUMN {name} SET DEFAULT {value}", own.on));
+            }
+        }
+        Ok(all)
+    }
+
     async fn make_again(&self, transaction: &Transaction<'_>, found: &Dependents) -> Result<(), Failure> {
         let mut again = Vec::new();
         for index in found.indexes.iter().filter(|index| index.fate == Fate::Remade) {
             let table = self.spec.tables.iter().find(|table| table.oid == index.table);
             again.extend(table.map(|table| index.create_on(&table.sql())));
         }
-        again.extend(self.spec.restore.iter().cloned());
+        for statement in &self.spec.restore {
+            // A partition may be gone by now.
+            let on = statement.split_once(" USING ").and_then(|(before, _)| before.rsplit_once(" ON "));
+            let there = "SELECT pg_catalog.to_regclass($1) IS NOT NULL";
+            if let Some((_, on)) = on
+                && !transaction.query_one(there, &[&on]).await?.try_get::<_, bool>(0)?
+            {
+                continue;
+            }
+            again.push(statement.clone());
+        }
         again.extend(found.triggers.iter().map(|part| part.create.clone()));
         again.extend(found.foreign.iter().map(|part| part.create.clone()));
         for view in &found.views {

@@ -74,6 +74,7 @@ mod reseal;
 mod reseal_kinds;
 mod reseal_load;
 mod reseal_online;
+mod reseal_partitions;
 mod reseal_subscribers;
 mod reseal_versions;
 mod scaling;

@@ -6,7 +6,7 @@
 //! in `build` or in `dependents`. Deliberately absent: foreign keys, views, triggers, publications (`dependents`).
 
 use super::super::Failure;
-use super::super::spec::Table;
+use super::super::spec::{COPY_TRIGGERS, Table};
 use crate::server::prepare::literal;
 use tokio_postgres::GenericClient;
 
@@ -19,7 +19,7 @@ const BEFORE: [&str; 1] = [
 ];
 
 /// When the copy has the table's name and indexes.
-const AFTER: [&str; 24] = [
+const AFTER: [&str; 23] = [
     "SELECT pg_catalog.format('ALTER TABLE %s OWNER TO %I', @table, pg_catalog.pg_get_userbyid(c.relowner)) \
      FROM pg_catalog.pg_class c WHERE c.oid = @oid",
     // What default privileges gave to the copy goes first, and what its owner has without being told.
@@ -38,22 +38,18 @@ const AFTER: [&str; 24] = [
        CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) \
      FROM pg_catalog.pg_attribute t CROSS JOIN LATERAL pg_catalog.aclexplode(t.attacl) a \
      WHERE t.attrelid = @oid AND t.attnum > 0 AND NOT t.attisdropped",
-    "SELECT pg_catalog.format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT %s', @table, t.attname, \
+    // Each partition has its own: what its whole is given is not handed on.
+    "SELECT pg_catalog.format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s', @table, t.attname, \
        pg_catalog.pg_get_expr(d.adbin, d.adrelid)) FROM pg_catalog.pg_attrdef d \
      JOIN pg_catalog.pg_attribute t ON t.attrelid = d.adrelid AND t.attnum = d.adnum \
      WHERE d.adrelid = @oid AND t.attgenerated = '' AND t.attname::text <> ALL (@converted)",
     "SELECT pg_catalog.format('ALTER TABLE %s ADD CONSTRAINT %I %s', @table, k.conname, pg_catalog.pg_get_constraintdef(k.oid)) \
-     FROM pg_catalog.pg_constraint k WHERE k.conrelid = @oid AND k.contype IN ('c', 'n') AND NOT k.convalidated",
-    "SELECT pg_catalog.format('ALTER TABLE %s ADD CONSTRAINT %I %s USING INDEX %I%s', @table, k.conname, \
-       CASE k.contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END, x.relname, \
-       CASE WHEN k.condeferred THEN ' DEFERRABLE INITIALLY DEFERRED' WHEN k.condeferrable THEN ' DEFERRABLE' ELSE '' END) \
-     FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class x ON x.oid = k.conindid \
-     WHERE k.conrelid = @oid AND k.contype IN ('p', 'u') AND coalesce(pg_catalog.to_jsonb(k) ->> 'conperiod', 'false') = 'false'",
-    "SELECT pg_catalog.format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS %s', @table, t.attname, \
+     FROM pg_catalog.pg_constraint k WHERE k.conrelid = @oid AND k.contype IN ('c', 'n') AND NOT k.convalidated AND k.coninhcount = 0",
+    "SELECT pg_catalog.format('ALTER TABLE ONLY %s ALTER COLUMN %I SET STATISTICS %s', @table, t.attname, \
        pg_catalog.to_jsonb(t) ->> 'attstattarget') FROM pg_catalog.pg_attribute t \
      WHERE t.attrelid = @oid AND t.attnum > 0 AND NOT t.attisdropped \
        AND (pg_catalog.to_jsonb(t) ->> 'attstattarget')::int4 >= 0",
-    "SELECT pg_catalog.format('ALTER TABLE %s ALTER COLUMN %I SET (%s)', @table, t.attname, \
+    "SELECT pg_catalog.format('ALTER TABLE ONLY %s ALTER COLUMN %I SET (%s)', @table, t.attname, \
        pg_catalog.array_to_string(t.attoptions, ', ')) FROM pg_catalog.pg_attribute t \
      WHERE t.attrelid = @oid AND t.attnum > 0 AND NOT t.attisdropped AND t.attoptions IS NOT NULL",
     "SELECT pg_catalog.format('ALTER INDEX %I.%I ALTER COLUMN %s SET STATISTICS %s', n.nspname, x.relname, t.attnum, \
@@ -105,6 +101,21 @@ const AFTER: [&str; 24] = [
      WHERE l.classoid = 'pg_catalog.pg_class'::regclass AND l.objoid = @oid AND l.objsubid > 0",
 ];
 
+/// Keys over indexes; a tree's copies have them already.
+const KEYS: &str = "\
+    SELECT pg_catalog.format('ALTER TABLE %s ADD CONSTRAINT %I %s USING INDEX %I%s', @table, k.conname, \
+       CASE k.contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END, x.relname, \
+       CASE WHEN k.condeferred THEN ' DEFERRABLE INITIALLY DEFERRED' WHEN k.condeferrable THEN ' DEFERRABLE' ELSE '' END) \
+     FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class x ON x.oid = k.conindid \
+     WHERE k.conrelid = @oid AND k.contype IN ('p', 'u') AND coalesce(pg_catalog.to_jsonb(k) ->> 'conperiod', 'false') = 'false'";
+
+/// Triggers that a partition has of its whole, and that fire there otherwise than new ones would.
+const TRIGGERS: &str = "\
+    SELECT pg_catalog.format('ALTER TABLE ONLY %s %s TRIGGER %I', @table, CASE g.tgenabled WHEN 'A' THEN 'ENABLE ALWAYS' \
+       WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'D' THEN 'DISABLE' ELSE 'ENABLE' END, g.tgname) \
+     FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_trigger w ON w.oid = g.tgparentid \
+     WHERE g.tgrelid = @oid AND (g.tgenabled <> 'O' OR w.tgenabled <> 'O') AND g.tgname::text <> ALL (@ours)";
+
 /// When the views over it are there again, too.
 const LAST: [&str; 4] = [
     "SELECT pg_catalog.concat(pg_catalog.pg_get_ruledef(w.oid), CASE w.ev_enabled WHEN 'O' THEN '' ELSE pg_catalog.format( \
@@ -154,6 +165,8 @@ pub(super) struct Definition {
     pub(super) before: Vec<String>,
     pub(super) after: Vec<String>,
     pub(super) last: Vec<String>,
+    /// When it has its triggers.
+    pub(super) firing: Vec<String>,
 }
 
 /// What a query asks of this table.
@@ -164,6 +177,7 @@ fn said(query: &str, table: &Table, copy: &str, lost: &[u32]) -> String {
         .replace("@oid", &format!("{}::oid", table.oid))
         .replace("@table", &literal(&table.sql()))
         .replace("@copy", &literal(copy))
+        .replace("@ours", &format!("ARRAY['{}']", COPY_TRIGGERS.join("', '")))
         .replace("@converted", &format!("ARRAY[{}]::text[]", converted.join(", ")))
         .replace("@lost", &format!("'{{{}}}'::oid[]", lost.join(",")))
 }
@@ -174,12 +188,17 @@ pub(super) async fn read(
     table: &Table,
     copy: &str,
     lost: &[u32],
+    in_tree: bool,
 ) -> Result<Definition, Failure> {
     let mut definition = Definition::default();
+    // Comments on keys, and what a replica identity goes by, come after them.
+    let (owner, rest) = AFTER.split_at(7);
+    let keys: &[&str] = if in_tree { &[] } else { &[KEYS] };
     for (queries, found) in [
-        (&BEFORE[..], &mut definition.before),
-        (&AFTER[..], &mut definition.after),
-        (&LAST[..], &mut definition.last),
+        (BEFORE.to_vec(), &mut definition.before),
+        ([owner, keys, rest].concat(), &mut definition.after),
+        (LAST.to_vec(), &mut definition.last),
+        (vec![TRIGGERS], &mut definition.firing),
     ] {
         let asked = queries.iter().map(|query| said(query, table, copy, lost)).enumerate();
         let parts: Vec<String> = asked

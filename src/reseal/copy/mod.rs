@@ -5,16 +5,18 @@
 //! the table is dropped. Triggers note the keys of all rows that come, change or go meanwhile, and that the table was truncated.
 //!
 //! Guarantees: until the swap commits the table is as it was; what of it the copy would not have is found before
-//! ([`obstacles`]) or fails the swap, for nothing is dropped with CASCADE. Deliberately absent: partitions and inheritance.
+//! ([`obstacles`]) or fails the swap, for nothing is dropped with CASCADE. What is partitioned is copied as a [`tree`].
+//! Deliberately absent: inheritance other than that of partitions.
 
 mod build;
 mod definition;
 pub(super) mod obstacles;
 mod rows;
 mod swap;
+pub(super) mod tree;
 
 use super::Failure;
-use super::spec::{COPY_TRIGGERS, CopyOf, Form, Names, Spec, Table, key_column};
+use super::spec::{COPY_TRIGGERS, CopyOf, Names, Spec, Table, key_column};
 use super::swap::wanted_types;
 use crate::catalog::build::SCHEMA;
 use crate::crypto::keyring::Keyring;
@@ -37,13 +39,18 @@ const DEFINITION: &str = "\
        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') \
     FROM pg_catalog.pg_class c WHERE c.oid = $1";
 
-/// How a table is created: persistence, access method, options, tablespace.
+/// How a table is created: persistence; partition key, access method, options, tablespace; and whether with identity columns,
+/// which are not made for a partition that has them of its parent.
 const KIND: &str = "\
     SELECT CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END, \
-      coalesce(' USING ' || pg_catalog.quote_ident(m.amname), '') \
+      coalesce(' PARTITION BY ' || pg_catalog.pg_get_partkeydef(c.oid), '') \
+      || coalesce(' USING ' || pg_catalog.quote_ident(m.amname), '') \
       || coalesce(' WITH (' || pg_catalog.array_to_string(c.reloptions || (SELECT pg_catalog.array_agg('toast.' || o) \
            FROM pg_catalog.pg_class t, pg_catalog.unnest(t.reloptions) AS o WHERE t.oid = c.reltoastrelid), ', ') || ')', '') \
-      || coalesce(' TABLESPACE ' || pg_catalog.quote_ident(s.spcname), '') \
+      || coalesce(' TABLESPACE ' || pg_catalog.quote_ident(s.spcname), ''), \
+      CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass \
+        AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = c.oid AND d.refobjsubid > 0 AND d.deptype = 'i' \
+        AND d.objsubid = 0) THEN ' INCLUDING IDENTITY' ELSE '' END \
     FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am m ON m.oid = c.relam \
     LEFT JOIN pg_catalog.pg_tablespace s ON s.oid = c.reltablespace WHERE c.oid = $1";
 
@@ -119,35 +126,44 @@ pub(super) async fn prepare(
 
 /// Makes the copy without rows, and what notes the table's writes.
 pub(super) async fn make(client: &impl GenericClient, table: &Table, names: &Names) -> Result<(), Failure> {
-    let (on, copy) = (table.sql(), names.copy_sql());
+    make_one(client, table, &names.copy).await?;
+    if table.partitioned {
+        tree::make(client, table, names).await?;
+    }
+    client.batch_execute(&notes(table, names)).await?;
+    for node in tree::nodes(client, table).await? {
+        client.batch_execute(&note_truncation(&node, names)).await?;
+    }
+    Ok(())
+}
+
+/// Makes the copy of one table or partition, by itself.
+async fn make_one(client: &impl GenericClient, table: &Table, copy: &str) -> Result<(), Failure> {
+    let (on, copy) = (table.sql(), format!("{SCHEMA}.{copy}"));
     let kind = client.query_one(KIND, &[&table.oid]).await?;
-    let (persistence, rest): (String, String) = (kind.try_get(0)?, kind.try_get(1)?);
+    let (persistence, rest, identity): (String, String, String) =
+        (kind.try_get(0)?, kind.try_get(1)?, kind.try_get(2)?);
     let types: Vec<String> = table
         .columns
         .iter()
         .map(|column| {
-            let collation = match &column.to {
-                Form::Plain { collation: Some(collation), .. } => format!(" COLLATE {collation}"),
-                _ => String::new(),
-            };
-            format!(
-                "ALTER COLUMN {} TYPE {}{collation} USING NULL",
-                quoted(&column.name),
-                column.to.sql_type()
-            )
+            format!("ALTER COLUMN {} TYPE {} USING NULL", quoted(&column.name), column.to.column_type())
         })
         .collect();
     client
         .batch_execute(&format!(
-            "CREATE {persistence}TABLE {copy} (LIKE {on} INCLUDING GENERATED INCLUDING IDENTITY INCLUDING STORAGE \
-               INCLUDING COMPRESSION){rest}; \
+            "CREATE {persistence}TABLE {copy} (LIKE {on} INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION{identity}){rest}; \
              ALTER TABLE {copy} {}",
             types.join(", ")
         ))
         .await?;
     let before_rows = texts(client, &BEFORE_ROWS, &[&table.oid, &copy]).await?;
-    client.batch_execute(&before_rows.join("; ")).await?;
-    Ok(client.batch_execute(&notes(table, names)).await?)
+    Ok(client.batch_execute(&before_rows.join("; ")).await?)
+}
+
+fn changed(table: &Table) -> Failure {
+    Failure::new(format!("table {} was changed since its copy was made", table.text()))
+        .hint("Run: pgveil reseal cancel; then start anew.")
 }
 
 /// The key's columns under the names that they have beside the table.
@@ -168,11 +184,16 @@ fn notes(table: &Table, names: &Names) -> String {
         columns.join(", ")
     };
     let (old, new) = (of("OLD"), of("NEW"));
-    let nothing = vec!["NULL"; table.key.len()].join(", ");
-    let [row, truncate] = COPY_TRIGGERS;
+    let mut nothing = vec!["NULL"; table.key.len()].join(", ");
+    let mut emptied = String::new();
+    if table.partitioned {
+        nothing.push_str(", TG_RELID");
+        emptied = format!(" ALTER TABLE {written} ADD COLUMN emptied oid;");
+    }
+    let [row, _] = COPY_TRIGGERS;
     format!(
         "CREATE TABLE {redo} AS SELECT {keys} FROM {on} WITH NO DATA; ALTER TABLE {redo} ADD PRIMARY KEY ({listed}); \
-         CREATE TABLE {written} AS SELECT {keys} FROM {on} WITH NO DATA; \
+         CREATE TABLE {written} AS SELECT {keys} FROM {on} WITH NO DATA;{emptied} \
          ALTER TABLE {written} SET (autovacuum_vacuum_scale_factor = 0.5); \
          CREATE FUNCTION {note}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $note$ BEGIN \
            IF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE' THEN \
@@ -187,18 +208,28 @@ fn notes(table: &Table, names: &Names) -> String {
            END IF; \
            RETURN NULL; END $note$; \
          REVOKE ALL ON FUNCTION {note}() FROM PUBLIC; \
-         CREATE TRIGGER {row} AFTER INSERT OR UPDATE OR DELETE ON {on} FOR EACH ROW EXECUTE FUNCTION {note}(); \
-         CREATE TRIGGER {truncate} AFTER TRUNCATE ON {on} FOR EACH STATEMENT EXECUTE FUNCTION {note}(); ",
+         CREATE TRIGGER {row} AFTER INSERT OR UPDATE OR DELETE ON {on} FOR EACH ROW EXECUTE FUNCTION {note}(); ",
         keys = keys_as(table),
         listed = listed.join(", "),
+    )
+}
+
+/// Each partition is truncated by itself, too.
+fn note_truncation(node: &Table, names: &Names) -> String {
+    let [_, truncate] = COPY_TRIGGERS;
+    format!(
+        "CREATE TRIGGER {truncate} AFTER TRUNCATE ON {} FOR EACH STATEMENT EXECUTE FUNCTION {}(); ",
+        node.sql(),
+        names.note
     )
 }
 
 /// Takes away all that stands beside the table; of the copy what is still there.
 pub(super) fn remove(names: &Names) -> String {
     format!(
-        "DROP FUNCTION IF EXISTS {}(); DROP TABLE IF EXISTS {}, {}, {}, {}; ",
+        "DROP FUNCTION IF EXISTS {}(); DROP TABLE IF EXISTS {}, {}, {}, {}, {}; ",
         names.note,
+        names.parts,
         names.copy_sql(),
         names.redo,
         names.written,

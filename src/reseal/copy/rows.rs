@@ -9,6 +9,7 @@ use super::super::Failure;
 use super::super::fill::{Filler, Misfits, Raw};
 use super::super::spec::{cell_column, key_column};
 use super::super::verify::Verified;
+use crate::catalog::build::SCHEMA;
 use crate::server::prepare::quoted;
 use bytes::{BufMut, BytesMut};
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
@@ -126,25 +127,40 @@ impl Filler<'_> {
     }
 
     /// Takes noted rows out of the copy. Fewer than `limit` notes: none is left that the snapshot shows.
-    async fn take_out(&self, transaction: &Transaction<'_>, limit: usize) -> Result<usize, Failure> {
+    pub(super) async fn take_out(
+        &self,
+        transaction: &Transaction<'_>,
+        limit: usize,
+    ) -> Result<usize, Failure> {
         let (written, keys) = (&self.names.written, self.shadow_keys(""));
+        let part = if self.table.partitioned { "w.emptied" } else { "NULL::oid" };
         let query = format!(
             "WITH taken AS (DELETE FROM {written} w WHERE w.ctid = ANY (ARRAY(SELECT ctid FROM {written} LIMIT {limit})) \
-               RETURNING {keys}) \
-             SELECT {keys}, pg_catalog.count(*) FROM taken GROUP BY {keys}"
+               RETURNING {keys}, {part} AS emptied) \
+             SELECT {keys}, pg_catalog.count(*), emptied FROM taken GROUP BY {keys}, emptied"
         );
-        let (mut moved, mut noted, mut emptied) = (0_i64, Vec::new(), false);
+        let (mut moved, mut noted, mut emptied) = (0_i64, Vec::new(), Vec::new());
         for row in transaction.query(&query, &[]).await? {
             moved += row.try_get::<_, i64>(self.table.key.len())?;
-            // The table was truncated; whatever is in it by now was noted, too.
-            if row.try_get::<_, Option<Raw<'_>>>(0)?.is_some() { noted.push(row) } else { emptied = true }
+            // It was truncated; whatever is in it by now was noted, too.
+            if row.try_get::<_, Option<Raw<'_>>>(0)?.is_some() {
+                noted.push(row);
+            } else {
+                let part: Option<u32> = row.try_get(self.table.key.len() + 1)?;
+                emptied.push(self.names.copy_of(self.table.oid, part.unwrap_or(self.table.oid)));
+            }
         }
         if moved == 0 {
             return Ok(0);
         }
         let (copy, staging, redo) = (self.names.copy_sql(), &self.names.staging, &self.names.redo);
-        if emptied {
-            transaction.batch_execute(&format!("TRUNCATE {copy}")).await?;
+        for part in emptied {
+            // That of what is no partition any more went with it.
+            let there = "SELECT pg_catalog.to_regclass($1) IS NOT NULL";
+            let part = format!("{SCHEMA}.{part}");
+            if transaction.query_one(there, &[&part]).await?.try_get::<_, bool>(0)? {
+                transaction.batch_execute(&format!("TRUNCATE {part}")).await?;
+            }
         }
         transaction.batch_execute(&format!("TRUNCATE {staging}")).await?;
         self.stage_keys(transaction, &noted).await?;

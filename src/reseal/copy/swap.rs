@@ -7,9 +7,10 @@ use super::super::Failure;
 use super::super::dependents::Dependents;
 use super::super::indexes::Fate;
 use super::super::spec::Table;
-use super::super::swap::{FENCE_TIMEOUT, Outcome, Swap, default};
+use super::super::swap::{FENCE_TIMEOUT, Outcome, Swap};
 use super::build::{Planned, is_built, planned};
 use super::definition::{self, Definition};
+use super::tree::nodes;
 use crate::catalog::build::SCHEMA;
 use crate::server::fence::LOCK;
 use crate::server::prepare::quoted;
@@ -22,7 +23,7 @@ const CATCH_UP_ROWS: usize = 1_000;
 /// How often it is tried to come near.
 const ROUNDS_MAX: u32 = 20;
 
-/// The tables, and those that foreign keys join them with.
+/// The tables with their partitions, and those that foreign keys join them with.
 const LOCKED: &str = "\
     SELECT DISTINCT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c \
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -47,6 +48,15 @@ async fn rights(
           UNION ALL SELECT pg_catalog.concat(a.attrelid, '.', a.attnum, ':', a.xmin) FROM pg_catalog.pg_attribute a \
           JOIN relation r ON r.oid = a.attrelid WHERE a.attnum > 0) s(version)";
     Ok(transaction.query_one(query, &[&tables, &views]).await?.try_get(0)?)
+}
+
+/// A table or partition, and what its copy gets.
+struct Place {
+    table: Table,
+    /// Its name until then.
+    copy: String,
+    indexes: Vec<Planned>,
+    definition: Definition,
 }
 
 impl Swap<'_> {
@@ -88,7 +98,6 @@ impl Swap<'_> {
     }
 
     async fn exchange(&self, transaction: &Transaction<'_>) -> Result<Outcome, Failure> {
-        let (tables, names) = self.to_lock(transaction).await?;
         // All that takes time is read under a lock that readers and writers do not notice, and definitions wait for.
         let own: Vec<String> = self.spec.tables.iter().map(Table::sql).collect();
         let still = format!(
@@ -99,16 +108,27 @@ impl Swap<'_> {
         let found = self.dependents_now(transaction).await?;
         let lost = found.indexes.iter().filter(|index| index.fate == Fate::Lost).map(|index| index.oid);
         let lost: Vec<u32> = lost.collect();
-        let (mut definitions, mut indexes) = (Vec::new(), Vec::new());
+        let mut places = Vec::new();
         for filler in self.fillers {
-            let copy = filler.names.copy_sql();
-            let planned = planned(transaction, self.spec, filler, &found.indexes).await?;
-            if !is_built(transaction, &copy, &planned).await? {
+            if filler.is_tree() && !filler.is_followed(transaction, true).await? {
                 return Ok(Outcome::Behind);
             }
-            indexes.push(planned);
-            definitions.push(definition::read(transaction, filler.table, &copy, &lost).await?);
+            for table in nodes(transaction, filler.table).await? {
+                let indexes =
+                    planned(transaction, self.spec, &table, &filler.names, filler.table, &found.indexes)
+                        .await?;
+                let copy = filler.names.copy_of(filler.table.oid, table.oid);
+                let name = format!("{SCHEMA}.{copy}");
+                if !is_built(transaction, &name, &indexes).await? {
+                    return Ok(Outcome::Behind);
+                }
+                let definition =
+                    definition::read(transaction, &table, &name, &lost, filler.is_tree()).await?;
+                places.push(Place { table, copy, indexes, definition });
+            }
         }
+        let tables: Vec<u32> = places.iter().map(|place| place.table.oid).collect();
+        let names = super::texts(transaction, &[LOCKED], &[&tables]).await?;
         let views: Vec<String> = found.views.iter().map(|view| view.sql()).collect();
         let rights = rights(transaction, &tables, &views).await?;
         self.hurry(transaction).await?;
@@ -123,10 +143,11 @@ impl Swap<'_> {
         if let Some(outcome) = self.make_up(transaction).await? {
             return Ok(outcome);
         }
-        for (filler, definition) in self.fillers.iter().zip(&mut definitions) {
-            definition.stop_sequences(transaction, filler.table, &filler.names.copy_sql()).await?;
+        for place in &mut places {
+            let copy = format!("{SCHEMA}.{}", place.copy);
+            place.definition.stop_sequences(transaction, &place.table, &copy).await?;
         }
-        self.replace(transaction, &found, &indexes, &definitions).await?;
+        self.replace(transaction, &found, &places).await?;
         self.drop_types(transaction).await?;
         let rest: Vec<String> = self.fillers.iter().map(|filler| super::remove(&filler.names)).collect();
         transaction.batch_execute(&rest.concat()).await?;
@@ -134,22 +155,11 @@ impl Swap<'_> {
         Ok(Outcome::Swapped)
     }
 
-    /// The tables' OIDs, and the names of all that are to be locked.
-    async fn to_lock(&self, transaction: &Transaction<'_>) -> Result<(Vec<u32>, Vec<String>), Failure> {
-        let tables: Vec<u32> = self.spec.tables.iter().map(|table| table.oid).collect();
-        let names = super::texts(transaction, &[LOCKED], &[&tables]).await?;
-        Ok((tables, names))
-    }
-
     async fn is_as_copied(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
         self.is_as_planned(transaction).await?;
         for table in &self.spec.tables {
             if Some(&super::read(transaction, table).await?) != table.copy.as_ref() {
-                return Err(Failure::new(format!(
-                    "table {} was changed since its copy was made",
-                    table.text()
-                ))
-                .hint("Run: pgveil reseal cancel; then start anew."));
+                return Err(super::changed(table));
             }
         }
         Ok(())
@@ -160,45 +170,34 @@ impl Swap<'_> {
         &self,
         transaction: &Transaction<'_>,
         found: &Dependents,
-        indexes: &[Vec<Planned>],
-        definitions: &[Definition],
+        places: &[Place],
     ) -> Result<(), Failure> {
-        let mut all: Vec<String> = definitions.iter().flat_map(|own| own.before.iter().cloned()).collect();
+        let mut all: Vec<String> =
+            places.iter().flat_map(|place| place.definition.before.iter().cloned()).collect();
         all.extend(found.views.iter().rev().map(|view| view.drop.clone()));
         all.extend(found.foreign.iter().map(|part| part.drop.clone()));
         let old: Vec<String> = self.spec.tables.iter().map(Table::sql).collect();
         all.push(format!("DROP TABLE {}", old.join(", ")));
-        for ((filler, definition), indexes) in self.fillers.iter().zip(definitions).zip(indexes) {
-            let (table, copy) = (filler.table, &filler.names.copy);
+        for Place { table, copy, indexes, definition } in places {
             let schema = quoted(&table.schema);
             all.push(format!("ALTER TABLE {SCHEMA}.{copy} SET SCHEMA {schema}"));
             all.push(format!("ALTER TABLE {schema}.{copy} RENAME TO {}", quoted(&table.name)));
-            for index in indexes {
-                let (built, name) = (&index.built, &index.name);
-                all.push(if index.is_constraint {
-                    format!("ALTER TABLE {} RENAME CONSTRAINT {built} TO {name}", table.sql())
-                } else {
-                    format!("ALTER INDEX {schema}.{built} RENAME TO {name}")
-                });
-            }
+            // A constraint's name goes with its index's.
+            let renamed =
+                |index: &Planned| format!("ALTER INDEX {schema}.{} RENAME TO {}", index.built, index.name);
+            all.extend(indexes.iter().map(renamed));
             all.extend(definition.after.iter().cloned());
         }
-        for (table, column, expression) in &found.defaults {
-            let (filler, table) = (&self.fillers[*table], &self.spec.tables[*table]);
-            let (carrier, column) = (&filler.carriers()[*column], &table.columns[*column]);
-            if let Some(value) = default(transaction, column, carrier, expression).await? {
-                let name = quoted(&column.name);
-                all.push(format!("ALTER TABLE {} ALTER COLUMN {name} SET DEFAULT {value}", table.sql()));
-            }
-        }
+        all.extend(self.defaults(transaction, found).await?);
         all.extend(found.foreign.iter().map(|part| part.create.clone()));
         all.extend(found.publications.iter().filter(|own| !own.sends).map(|own| own.add.clone()));
         for view in &found.views {
             all.push(view.create.clone());
             all.extend(view.after.iter().cloned());
         }
-        all.extend(definitions.iter().flat_map(|own| own.last.iter().cloned()));
+        all.extend(places.iter().flat_map(|place| place.definition.last.iter().cloned()));
         all.extend(found.triggers.iter().map(|part| part.create.clone()));
+        all.extend(places.iter().flat_map(|place| place.definition.firing.iter().cloned()));
         transaction.batch_execute(&all.join("; ")).await?;
         Ok(())
     }
