@@ -59,6 +59,12 @@ const CATCH_UP_ROWS: usize = 5_000;
 /// Tries to get the locks.
 const ATTEMPTS_MAX: u32 = 200;
 const VERIFY_ROWS: u64 = 2_000;
+/// What the server broke off for another's sake.
+const BROKEN_OFF: [&str; 2] = ["40P01", "40001"];
+/// A partition, or an index of one, that was read of in the catalogs and is not there any more.
+const GONE: [&str; 2] = ["42P01", "42704"];
+/// Who was in the way has gone on by then.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// Settings of a connection that converts: names are written whole, nothing of the database's or role's defaults counts.
 /// Plans with what is switched off look expensive, and would be compiled each time.
@@ -242,7 +248,7 @@ impl<'a> Work<'a> {
         Err(no_lock())
     }
 
-    /// To the end; where partitions came or went on the way, once more from where it is by then.
+    /// To the end; where partitions came or went on the way, or the server broke a deadlock, once more from where it is by then.
     async fn go_on(
         &mut self,
         conversion: Conversion,
@@ -250,10 +256,18 @@ impl<'a> Work<'a> {
         report: &mut dyn FnMut(Progress),
     ) -> Result<Done, Failure> {
         let id = conversion.id;
-        let mut found = Some(conversion);
+        let is_tree =
+            conversion.spec.is_copied() && conversion.spec.tables.iter().any(|table| table.partitioned);
+        let (mut found, mut passing) = (Some(conversion), 0);
         while let Some(conversion) = found.take() {
             match self.go_through(conversion, options, report).await {
-                Err(failure) if failure.is(&[copy::tree::MOVED]) => {
+                Err(failure)
+                    if failure.is(&[copy::tree::MOVED])
+                        || (passing < ATTEMPTS_MAX
+                            && (failure.is(&BROKEN_OFF) || (is_tree && failure.is(&GONE)))) =>
+                {
+                    passing += u32::from(!failure.is(&[copy::tree::MOVED]));
+                    tokio::time::sleep(AGAIN_AFTER).await;
                     found = state::under_way(&self.client).await?.filter(|now| now.id == id);
                 }
                 result => return result,
