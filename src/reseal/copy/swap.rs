@@ -14,7 +14,7 @@ use super::tree::nodes;
 use crate::catalog::build::SCHEMA;
 use crate::server::fence::LOCK;
 use crate::server::prepare::quoted;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
 /// Rows made up for under the lock, about: what comes between the last look and the lock is more.
@@ -33,6 +33,11 @@ const LOCKED: &str = "\
 
 /// Longest wait for the lock that holds definitions still: long enough for an autovacuum to give way.
 const STILL_TIMEOUT: &str = "3s";
+
+/// Whoever waits for that lock and keeps us from the next one is told of a deadlock when they have waited for `deadlock_timeout`, a
+/// second: we give way before. And how long we wait at least, where all that was to be read has taken longer.
+const GIVE_WAY_AFTER: Duration = Duration::from_millis(900);
+const WAIT_LEAST: Duration = Duration::from_millis(100);
 
 /// What grants change, of which no lock keeps anybody: the rows that hold them.
 async fn rights(
@@ -105,6 +110,7 @@ impl Swap<'_> {
             own.join(", ")
         );
         transaction.batch_execute(&still).await?;
+        let still = Instant::now();
         let found = self.dependents_now(transaction).await?;
         let lost = found.indexes.iter().filter(|index| index.fate == Fate::Lost).map(|index| index.oid);
         let lost: Vec<u32> = lost.collect();
@@ -132,9 +138,12 @@ impl Swap<'_> {
         let views: Vec<String> = found.views.iter().map(|view| view.sql()).collect();
         let rights = rights(transaction, &tables, &views).await?;
         self.hurry(transaction).await?;
-        transaction
-            .batch_execute(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.join(", ")))
-            .await?;
+        let wait = GIVE_WAY_AFTER.saturating_sub(still.elapsed()).max(WAIT_LEAST).as_millis();
+        let lock = format!(
+            "SET LOCAL lock_timeout = {wait}; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
+            names.join(", ")
+        );
+        transaction.batch_execute(&lock).await?;
         let locked = Instant::now();
         self.is_as_copied(transaction).await?;
         if rights != self::rights(transaction, &tables, &views).await? {
