@@ -2,6 +2,7 @@
 
 use crate::postgres;
 use crate::proxy::{self, Proxy};
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -85,6 +86,34 @@ fn dump(proxy: &Proxy) -> String {
         .collect();
     lines.sort_unstable();
     lines.join("\n")
+}
+
+/// What a backup is worth: its cells are opened by the keyring that they were sealed with, wherever they are put.
+#[test]
+fn a_dump_of_a_converted_database_is_opened_by_its_keyring() {
+    let proxy = Proxy::start(proxy::POLICY, TAGS);
+    direct(&proxy, TABLES);
+    must(&proxy, &["start", "public.customers.email", "public.customers.card"]);
+    let restored = proxy.postgres.database("restored");
+    let script = postgres::pg_dump().args(["--dbname", proxy.direct()]).output().unwrap();
+    let script = String::from_utf8(script.stdout).unwrap();
+    assert!(!script.contains("@example.com") && script.contains("COPY public.customers"), "it holds cells");
+    let mut psql = Command::new(postgres::tool("psql"))
+        .args(["-qX", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-d", &restored])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    psql.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    assert!(psql.wait().unwrap().success());
+    let [here, there] = [proxy.direct(), &restored].map(|url| format!("/{}?", postgres::database_name(url)));
+    let (shop, url) = (proxy.url("shop"), proxy.url("shop").replace(&here, &there));
+    assert_ne!(shop, url);
+    for question in [
+        "select id, email, card from customers order by id",
+        "select id from people where email = 'ann77@example.com'",
+    ] {
+        assert_eq!(postgres::query(&url, question), postgres::query(&shop, question), "{question}");
+    }
 }
 
 /// Columns are sealed with all that hangs on them, read as before through the proxy, and go back to what they were.

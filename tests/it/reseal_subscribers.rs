@@ -39,6 +39,11 @@ impl Pair {
     }
 
     fn subscribe(&self, publication: &str) {
+        self.follow(publication);
+        self.arrives("select count(*) from customers", "1000");
+    }
+
+    fn follow(&self, publication: &str) {
         let database = postgres::database_name(self.proxy.direct());
         self.there(&format!(
             "create subscription copy connection 'host=127.0.0.1 port={} user={} password={} dbname={database}' publication {publication}",
@@ -46,7 +51,6 @@ impl Pair {
             postgres::SUPERUSER,
             postgres::PASSWORD,
         ));
-        self.arrives("select count(*) from customers", "1000");
     }
 
     /// Waits until a query there answers so.
@@ -247,4 +251,32 @@ fn a_publication_of_everything_names_its_tables_first() {
         assert_eq!(one(&pair.there, "select max(id) from customers"), count, "rows are lost");
         assert!(count.parse::<u32>().unwrap() > 1000);
     }
+}
+
+/// A subscriber that falls behind is given time: one whose process stands still, while a hundred megabytes are written that it has not
+/// said to have.
+#[test]
+fn a_subscriber_that_lags_is_waited_for() {
+    let pair = Pair::start();
+    let notes = "create table notes (id int primary key)";
+    pair.here(&format!("{notes}; insert into notes values (1); create publication lagging for table notes"));
+    pair.there(notes);
+    pair.follow("lagging");
+    pair.arrives("select count(*) from notes", "1");
+    let process =
+        one(&pair.there, "select pid from pg_stat_subscription where subname = 'copy' and relid is null");
+    proxy::signal(&process, "STOP");
+    pair.here(
+        "select pg_logical_emit_message(false, 'lag', repeat(n::text, 1000000 / length(n::text))) from generate_series(1, 100) n",
+    );
+    let goes_on = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(8));
+        proxy::signal(&process, "CONT");
+    });
+    let (_, said, code) = reseal(&pair.proxy, &["start", "public.customers.email"]);
+    goes_on.join().unwrap();
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("waiting: a replica lags behind"), "{said}");
+    pair.here("insert into notes values (2)");
+    pair.arrives("select count(*) from notes", "2");
 }
