@@ -31,6 +31,12 @@ impl Pace {
         Pace { rate, active_max, began: Instant::now(), rows: 0, looked: None }
     }
 
+    /// Whether we are shown what others do, and how far replicas are: to most roles the statistics say nothing of it.
+    pub(super) async fn sees(client: &Client) -> Result<bool, Failure> {
+        let query = "SELECT pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')";
+        Ok(client.query_one(query, &[]).await?.try_get(0)?)
+    }
+
     /// Waits, after a batch of so many rows, as long as is due.
     pub(super) async fn after(
         &mut self,
@@ -46,9 +52,6 @@ impl Pace {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
             return Ok(());
         }
-        if self.looked.is_none() && !sees(client).await? {
-            report(Progress::Unseen);
-        }
         for _ in 0..PAUSES_MAX {
             let Some(why) = reason(client, self.active_max).await? else { break };
             report(Progress::Paused(why));
@@ -57,12 +60,6 @@ impl Pace {
         self.looked = Some(Instant::now());
         Ok(())
     }
-}
-
-/// Whether we are shown what others do, and how far replicas are: to most roles the statistics say nothing of it.
-async fn sees(client: &Client) -> Result<bool, Failure> {
-    let query = "SELECT pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')";
-    Ok(client.query_one(query, &[]).await?.try_get(0)?)
 }
 
 /// Why to wait. A session is at work while the server runs its statement: not while it waits for its client, sleeps, or does nothing.

@@ -258,20 +258,16 @@ impl<'a> Work<'a> {
         let id = conversion.id;
         let is_tree =
             conversion.spec.is_copied() && conversion.spec.tables.iter().any(|table| table.partitioned);
+        let passes = |failure: &Failure| failure.is(&BROKEN_OFF) || (is_tree && failure.is(&GONE));
         let (mut found, mut passing) = (Some(conversion), 0);
         while let Some(conversion) = found.take() {
             match self.go_through(conversion, options, report).await {
-                Err(failure)
-                    if failure.is(&[copy::tree::MOVED])
-                        || (passing < ATTEMPTS_MAX
-                            && (failure.is(&BROKEN_OFF) || (is_tree && failure.is(&GONE)))) =>
-                {
-                    passing += u32::from(!failure.is(&[copy::tree::MOVED]));
-                    tokio::time::sleep(AGAIN_AFTER).await;
-                    found = state::under_way(&self.client).await?.filter(|now| now.id == id);
-                }
+                Err(failure) if failure.is(&[copy::tree::MOVED]) => {}
+                Err(failure) if passing < ATTEMPTS_MAX && passes(&failure) => passing += 1,
                 result => return result,
             }
+            tokio::time::sleep(AGAIN_AFTER).await;
+            found = state::under_way(&self.client).await?.filter(|now| now.id == id);
         }
         Err(Failure::new("the conversion was cancelled meanwhile"))
     }
@@ -326,6 +322,9 @@ impl<'a> Work<'a> {
         options: &Options,
         report: &mut dyn FnMut(Progress),
     ) -> Result<(), Failure> {
+        if !Pace::sees(&self.client).await? {
+            report(Progress::Unseen);
+        }
         let mut pace = Pace::new(options);
         let (mut done, total) = (conversion.rows_done, conversion.rows_total);
         for filler in fillers {
@@ -490,7 +489,7 @@ impl<'a> Work<'a> {
                         transaction.batch_execute(&setup::unwatch(table)).await?;
                     }
                     if table.copy.is_some() {
-                        copy::tree::unwatch(&transaction, &names).await?;
+                        copy::tree::unwatch(&transaction, &names, &[]).await?;
                     }
                     transaction.batch_execute(&setup::remove(table, &names)).await?;
                 }

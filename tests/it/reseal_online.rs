@@ -208,18 +208,22 @@ async fn write(url: String, stop: Arc<AtomicBool>, number: u64) -> u64 {
             9 => format!("update logins set id = {more}, email = '{new}' where id = {id}"),
             _ => format!("insert into logins values ({more}, 1, null)"),
         };
-        let text = format!("begin; {}; commit", twins(&text));
-        for statement in text.split("; ") {
-            if let Err(error) = client.simple_query(statement).await {
-                let state = error.code().map(|code| code.code().to_owned());
-                assert_eq!(state.as_deref(), Some("0A000"), "{statement}: {error:?}");
-                client.simple_query("rollback").await.unwrap();
-                break;
-            }
-        }
+        in_transaction(&client, &twins(&text)).await;
         done += 1;
     }
     done
+}
+
+/// Runs statements in one transaction; what a conversion interrupts is taken back whole.
+pub(crate) async fn in_transaction(client: &tokio_postgres::Client, statements: &str) {
+    for statement in format!("begin; {statements}; commit").split("; ") {
+        if let Err(error) = client.simple_query(statement).await {
+            let state = error.code().map(|code| code.code().to_owned());
+            assert_eq!(state.as_deref(), Some("0A000"), "{statement}: {error:?}");
+            client.simple_query("rollback").await.unwrap();
+            break;
+        }
+    }
 }
 
 /// Inserts, updates, deletes, changes of keys and truncations while it is copied, there and back.

@@ -3,7 +3,7 @@
 use crate::postgres;
 use crate::proxy::{self, Proxy};
 use crate::reseal::{must, one, reseal};
-use crate::reseal_online::{left, online, schemas};
+use crate::reseal_online::{in_transaction, left, online, schemas};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -212,14 +212,7 @@ async fn write(url: String, stop: Arc<AtomicBool>) -> u64 {
                 "update visits set note = 'w{done}', id = id + 100000 where id = {id} and part = {part}"
             ),
         };
-        for statement in format!("begin; {}; commit", twins(&text)).split("; ") {
-            if let Err(error) = client.simple_query(statement).await {
-                let state = error.code().map(|code| code.code().to_owned());
-                assert_eq!(state.as_deref(), Some("0A000"), "{statement}: {error:?}");
-                client.simple_query("rollback").await.unwrap();
-                break;
-            }
-        }
+        in_transaction(&client, &twins(&text)).await;
         done += 1;
     }
     done

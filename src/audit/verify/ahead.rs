@@ -51,10 +51,7 @@ impl<R: BufRead> Ahead<R> {
 
     /// The next line; `None` at the log's end.
     pub(super) fn next(&mut self) -> io::Result<Option<Seen>> {
-        if self.seen.is_empty() {
-            if let Some(error) = self.failed.take() {
-                return Err(error);
-            }
+        if self.seen.is_empty() && self.failed.is_none() {
             let lines = self.read();
             self.seen = parse(lines);
         }

@@ -21,7 +21,7 @@ use crate::catalog::build::SCHEMA;
 use crate::server::prepare::quoted;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
-use tokio_postgres::{Client, GenericClient, IsolationLevel, Transaction};
+use tokio_postgres::{Client, GenericClient, IsolationLevel, Row, Transaction};
 
 /// Not one of PostgreSQL's: the partitions are others than those that have copies.
 pub(in super::super) const MOVED: &str = "PV001";
@@ -57,6 +57,18 @@ struct Part {
     /// The transaction that made it one: who was detached and comes back is another.
     attached: String,
     definition: Option<String>,
+}
+
+impl Part {
+    /// Of its four columns, in this order.
+    fn read(row: &Row) -> Result<Part, Failure> {
+        Ok(Part {
+            oid: row.try_get(0)?,
+            parent: row.try_get(1)?,
+            attached: row.try_get(2)?,
+            definition: row.try_get(3)?,
+        })
+    }
 }
 
 /// The table and, where it is partitioned, each of its partitions as a table by itself, parents first.
@@ -116,32 +128,14 @@ async fn parts(client: &impl GenericClient, table: u32, thorough: bool) -> Resul
         "NULL::text".to_owned()
     };
     let query = PARTS.replace("@definition", &definition);
-    let mut found = Vec::new();
-    for row in client.query(&query, &[&table]).await? {
-        found.push(Part {
-            oid: row.try_get(0)?,
-            parent: row.try_get(1)?,
-            attached: row.try_get(2)?,
-            definition: row.try_get(3)?,
-        });
-    }
-    Ok(found)
+    client.query(&query, &[&table]).await?.iter().map(Part::read).collect()
 }
 
 /// The partitions that have copies.
 async fn copied(client: &impl GenericClient, names: &Names) -> Result<HashMap<u32, Part>, Failure> {
     let query = format!("SELECT part, parent, attached, definition FROM {}", names.parts);
-    let mut found = HashMap::new();
-    for row in client.query(&query, &[]).await? {
-        let part = Part {
-            oid: row.try_get(0)?,
-            parent: row.try_get(1)?,
-            attached: row.try_get(2)?,
-            definition: row.try_get(3)?,
-        };
-        found.insert(part.oid, part);
-    }
-    Ok(found)
+    let parts = client.query(&query, &[]).await?;
+    parts.iter().map(Part::read).map(|part| part.map(|part| (part.oid, part))).collect()
 }
 
 /// The partitions whose copies are right, of those that there are now.
@@ -237,13 +231,17 @@ pub(in super::super) fn moved(table: &Table) -> Failure {
     }
 }
 
-/// Drops every trigger that calls a conversion's function, on partitions and on what was one.
-pub(in super::super) async fn unwatch(client: &impl GenericClient, names: &Names) -> Result<(), Failure> {
+/// Drops the triggers that call a conversion's function, on partitions and on what was one, but on those that stay.
+pub(in super::super) async fn unwatch(
+    client: &impl GenericClient,
+    names: &Names,
+    staying: &[u32],
+) -> Result<(), Failure> {
     let query = "\
         SELECT pg_catalog.format('DROP TRIGGER %I ON %I.%I', g.tgname, n.nspname, c.relname) FROM pg_catalog.pg_trigger g \
         JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-        WHERE g.tgfoid = pg_catalog.to_regproc($1)::oid AND g.tgparentid = 0 ORDER BY g.oid";
-    let drops = super::texts(client, &[query], &[&names.note]).await?;
+        WHERE g.tgfoid = pg_catalog.to_regproc($1)::oid AND g.tgparentid = 0 AND g.tgrelid <> ALL ($2::oid[]) ORDER BY g.oid";
+    let drops = super::texts(client, &[query], &[&names.note, &staying]).await?;
     Ok(client.batch_execute(&drops.join("; ")).await?)
 }
 
@@ -334,7 +332,9 @@ impl Filler<'_> {
             );
             transaction.batch_execute(&drop).await?;
         }
-        self.leave(transaction, &now).await?;
+        let mut staying: Vec<u32> = now.iter().map(|part| part.oid).collect();
+        staying.push(table.oid);
+        unwatch(transaction, names, &staying).await?;
         // The others' rows make room: what is left is in no range that is new.
         while self.take_out(transaction, TAKE_OUT_ROWS).await? >= TAKE_OUT_ROWS {}
         let spec = alone(nodes(transaction, table).await?, &spec.restore);
@@ -350,18 +350,6 @@ impl Filler<'_> {
             }
         }
         Ok(false)
-    }
-
-    /// Takes the triggers from tables that are no partitions any more.
-    async fn leave(&self, transaction: &Transaction<'_>, now: &[Part]) -> Result<(), Failure> {
-        let query = "\
-            SELECT pg_catalog.format('DROP TRIGGER %I ON %I.%I', g.tgname, n.nspname, c.relname) FROM pg_catalog.pg_trigger g \
-            JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-            WHERE g.tgfoid = pg_catalog.to_regproc($1)::oid AND g.tgparentid = 0 AND g.tgrelid <> ALL ($2::oid[])";
-        let mut staying: Vec<u32> = now.iter().map(|part| part.oid).collect();
-        staying.push(self.table.oid);
-        let drops = super::texts(transaction, &[query], &[&self.names.note, &staying]).await?;
-        Ok(transaction.batch_execute(&drops.join("; ")).await?)
     }
 
     /// Notes truncations of a new partition, too, and its rows in every session.
