@@ -5,7 +5,7 @@ Ratios and differences are taken within each round, and the median of the rounds
 import statistics
 from dataclasses import asdict, dataclass, fields
 
-# A proxy may hold for a reader that dawdles: its high-water mark of 256 kB for each side, and as much again while a buffer grows.
+# A proxy may hold for a reader that dawdles: its high-water mark of 128 kB for each side, twice that where a buffer has grown, and room for one read each.
 SLOW_READER_KB = 1024
 
 

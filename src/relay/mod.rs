@@ -32,6 +32,7 @@ mod renew;
 mod reply;
 mod rows;
 mod run;
+mod runs;
 mod session;
 mod settle;
 mod simple;
@@ -52,7 +53,7 @@ use crate::wire::backend::{self, ErrorFields, TransactionStatus};
 use crate::wire::{Frame, Messages, Violation, frontend};
 use bytes::Bytes;
 use queue::{ENTRIES_MAX, Queue};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -179,8 +180,7 @@ pub struct Relay {
     queue: Queue,
     statements: statement::Statements,
     namings: named::Namings,
-    /// Disclosing statements that have not ended, by their number.
-    runs: HashMap<u64, run::Run>,
+    runs: runs::Runs,
     spare: Option<run::Spare>,
     /// What was judged last.
     judged: Option<Arc<judge::Judged>>,
@@ -239,7 +239,7 @@ impl Relay {
             queue: Queue::default(),
             statements: statement::Statements::default(),
             namings: named::Namings::new(),
-            runs: HashMap::new(),
+            runs: runs::Runs::default(),
             spare: None,
             judged: None,
             described: None,
@@ -360,9 +360,7 @@ impl Relay {
     pub fn closed(&mut self, now: Now, steps: &mut Vec<Step>) {
         self.now = now;
         self.closed = true;
-        let mut running: Vec<u64> = self.runs.keys().copied().collect();
-        running.sort_unstable();
-        for run in running {
+        for run in self.runs.numbers() {
             self.end_run(run, "08006");
         }
         self.out.drain_into(steps);

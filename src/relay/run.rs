@@ -191,7 +191,7 @@ impl Relay {
             compared,
             began: self.now,
         };
-        self.runs.insert(statement, run);
+        self.runs.push(statement, run);
         statement
     }
 
@@ -282,7 +282,7 @@ impl Relay {
             persons,
         };
         self.record(event, false);
-        let Run { plan, judgement, formats, ciphers, opener, .. } = run;
+        let Run { plan, judgement, formats, ciphers, opener, .. } = *run;
         if let Some(opener) = opener.filter(|opener| opener.room() <= SPARE_ROOM) {
             self.spare = Some(Spare { plan, judgement, formats, ciphers, opener });
         }

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{oneshot, watch};
 
 /// Output that waits for a slow peer before the other side is read no further, in bytes.
-const HIGH_WATER: usize = 256 * 1024;
+const HIGH_WATER: usize = 128 * 1024;
 /// How long a peer may take to accept the last bytes.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
