@@ -17,9 +17,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const READ_BYTES: usize = 64 * 1024;
 const READ_BYTES_LEAST: usize = 8 * 1024;
 
+/// Rooms that a thread keeps: while one side's stands for what it read, the other side is asked, too.
+const ROOMS_KEPT: usize = 2;
+
 thread_local! {
-    /// The thread's room for reading, while nobody reads.
-    static ROOM: RefCell<BytesMut> = RefCell::default();
+    /// The thread's rooms for reading that nothing stands in; the one that was used last is the last.
+    static ROOMS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What is to be written, oldest first. The usual one piece is written from where it stands, and what follows with it.
@@ -116,7 +119,7 @@ impl Side {
     /// Reads what there is, up to the room's end, behind what was read before. Ready with 0 at the stream's end.
     pub(super) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.input.is_empty() {
-            self.input = ROOM.take();
+            self.input = ROOMS.with_borrow_mut(Vec::pop).unwrap_or_default();
         }
         if self.input.capacity() - self.input.len() < READ_BYTES_LEAST {
             self.input.reserve(READ_BYTES);
@@ -130,7 +133,12 @@ impl Side {
     /// Gives the room for reading back where nothing stands in it.
     pub(super) fn give_back_room(&mut self) {
         if self.input.is_empty() && self.input.capacity() > 0 {
-            ROOM.set(std::mem::take(&mut self.input));
+            let room = std::mem::take(&mut self.input);
+            ROOMS.with_borrow_mut(|rooms| {
+                if rooms.len() < ROOMS_KEPT {
+                    rooms.push(room);
+                }
+            });
         }
     }
 
@@ -148,5 +156,42 @@ impl Side {
     pub(super) async fn linger(mut self) {
         let mut unread = [0; 4096];
         while let Ok(1..) = self.stream.read(&mut unread).await {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ops::Range;
+    use tokio::io::{DuplexStream, duplex};
+
+    fn side() -> (Side, DuplexStream) {
+        let (near, far) = duplex(1000);
+        (Side::new(Peer::new(Box::new(near))), far)
+    }
+
+    #[tokio::test]
+    async fn a_thread_reads_into_the_same_rooms_again() {
+        let ((mut server, mut far), (mut client, _silent)) = (side(), side());
+        let context = &mut Context::from_waker(std::task::Waker::noop());
+        let mut known: Vec<Range<usize>> = vec![];
+        for round in 0..1000 {
+            far.write_all(&[7; 900]).await.unwrap();
+            assert!(matches!(server.poll_read(context), Poll::Ready(Ok(900))));
+            assert!(client.poll_read(context).is_pending());
+            assert_eq!(server.input.split().freeze(), vec![7; 900]);
+            server.give_back_room();
+            assert_eq!((server.input.capacity(), client.input.capacity()), (0, 0), "who waits holds no room");
+            let at = |room: &BytesMut| room.as_ptr().addr()..room.as_ptr().addr() + room.capacity();
+            let rooms: Vec<Range<usize>> = ROOMS.with_borrow(|rooms| rooms.iter().map(at).collect());
+            assert_eq!(rooms.len(), 2, "one for each side");
+            if round == 0 {
+                known.clone_from(&rooms);
+            }
+            let is_known = |room: &Range<usize>| {
+                known.iter().any(|known| known.start - 900 <= room.start && room.end <= known.end)
+            };
+            assert!(rooms.iter().all(is_known), "round {round} took a new room");
+        }
     }
 }
