@@ -1,7 +1,8 @@
 //! The journal: a file of a fixed size, written over and over, in which each group of lines is made durable before the log's own file is.
 //!
 //! A file that grows makes each `fdatasync` wait for the file system's metadata, too; one that is overwritten where it stands
-//! costs about half of that, in time and in the processor's work. So lines go to the log's file at once, where everybody reads them, and
+//! costs about half of that, in time and in the processor's work; and a quarter less again when whole pages go past the system's
+//! cache in one durable write (`O_DIRECT` and `O_DSYNC`, see open(2)). So lines go to the log's file at once, where everybody reads them, and
 //! to the journal durably; the log's file is made durable when the journal is full, when a segment ends and when the log is closed.
 //!
 //! Guarantees: after a power failure [`Journal::recover`] puts every line back whose ticket was given; an entry that was not whole on
@@ -9,9 +10,11 @@
 //! Deliberately absent: what lines mean, and secrecy beyond the log's own (it has the same mode).
 
 use super::super::files;
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -52,11 +55,13 @@ impl Segment {
 
 pub(super) struct Journal {
     file: File,
+    /// A write to it is durable when it returns, and must be of whole pages.
+    direct: bool,
     segment: Segment,
     /// Goes up each time that it is written from its beginning: what stands behind the newest entry is of an older one.
     epoch: u64,
     /// All entries of this epoch, as they are in the file up to `written`.
-    entries: Vec<u8>,
+    entries: Entries,
     written: usize,
     /// A group did not fit: the log's file must become durable in its place.
     full: bool,
@@ -72,12 +77,34 @@ impl Journal {
         let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX).min(JOURNAL_BYTES);
         file.read_exact_at(&mut content[..length], 0)?;
         let segment = Segment::of(log)?;
-        let mut journal = Journal { file, segment, epoch: 0, entries: vec![], written: 0, full: false };
+        let entries = Entries::new();
+        let mut journal =
+            Journal { file, direct: false, segment, epoch: 0, entries, written: 0, full: false };
         journal.recover(&content, log)?;
         // Every block of it is written once, so that later writes change no metadata.
         journal.clear()?;
+        journal.go_past_the_cache(&path);
         files::sync_folder(&path)?;
         Ok(journal)
+    }
+
+    /// Has whole pages written durably at once from now on, where the file system does that; it is tried on what is there.
+    fn go_past_the_cache(&mut self, path: &Path) {
+        let Ok(flags) = i32::try_from((OFlags::DIRECT | OFlags::DSYNC).bits()) else { return };
+        let opened = OpenOptions::new().write(true).custom_flags(flags).open(path);
+        if let Ok(file) = opened
+            && file.write_all_at(self.entries.pages(0..JOURNAL_BYTES), 0).is_ok()
+        {
+            (self.file, self.direct) = (file, true);
+        }
+    }
+
+    /// As on a file system that does not do it.
+    #[cfg(test)]
+    pub(super) fn stay_in_the_cache(&mut self, folder: &Path) {
+        self.file =
+            OpenOptions::new().write(true).open(folder.join(JOURNAL_FILE)).expect("it was opened before");
+        self.direct = false;
     }
 
     fn recover(&mut self, content: &[u8], log: &File) -> io::Result<()> {
@@ -107,14 +134,14 @@ impl Journal {
             return;
         }
         let start = self.entries.len();
-        self.entries.extend_from_slice(MAGIC);
-        self.entries.extend_from_slice(&self.epoch.to_be_bytes());
-        self.entries.extend_from_slice(&self.segment.0);
-        self.entries.extend_from_slice(&at.to_be_bytes());
-        self.entries.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
-        let digest = digest(&[&self.entries[start..], bytes]);
-        self.entries.extend_from_slice(&digest);
-        self.entries.extend_from_slice(bytes);
+        self.entries.push(MAGIC);
+        self.entries.push(&self.epoch.to_be_bytes());
+        self.entries.push(&self.segment.0);
+        self.entries.push(&at.to_be_bytes());
+        self.entries.push(&(bytes.len() as u64).to_be_bytes());
+        let digest = digest(&[&self.entries.all()[start..], bytes]);
+        self.entries.push(&digest);
+        self.entries.push(bytes);
     }
 
     /// Makes what was staged durable; `false` when it did not fit.
@@ -123,8 +150,12 @@ impl Journal {
             return Ok(false);
         }
         if self.written < self.entries.len() {
-            self.file.write_all_at(&self.entries[self.written..], self.written as u64)?;
-            self.file.sync_data()?;
+            // The first page is written once more: of what was durable in it the same bytes, whatever comes of the write.
+            let start = self.written / PAGE * PAGE;
+            self.file.write_all_at(self.entries.pages(start..self.entries.len()), start as u64)?;
+            if !self.direct {
+                self.file.sync_data()?;
+            }
             self.written = self.entries.len();
         }
         Ok(true)
@@ -132,7 +163,7 @@ impl Journal {
 
     /// Writes to the log's file once more what it was given, up to `length`: what it may have lost when it could not be made durable.
     pub(super) fn rewrite(&self, log: &File, length: u64) -> io::Result<()> {
-        let mut rest = self.entries.as_slice();
+        let mut rest = self.entries.all();
         while let Some(entry) = Entry::read(rest) {
             if entry.at + entry.bytes.len() as u64 <= length {
                 log.write_all_at(entry.bytes, entry.at)?;
@@ -145,7 +176,7 @@ impl Journal {
     /// Where the oldest entry's lines begin.
     #[cfg(test)]
     pub(super) fn first(&self) -> Option<u64> {
-        Entry::read(&self.entries).map(|entry| entry.at)
+        Entry::read(self.entries.all()).map(|entry| entry.at)
     }
 
     /// The log's file is durable: what is here is not needed any more, and the next entry comes first.
@@ -158,7 +189,7 @@ impl Journal {
     /// Leaves nothing of it on disk.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         self.restart();
-        self.file.write_all_at(&vec![0; JOURNAL_BYTES], 0)?;
+        self.file.write_all_at(self.entries.pages(0..JOURNAL_BYTES), 0)?;
         self.file.sync_all()
     }
 
@@ -167,6 +198,49 @@ impl Journal {
         self.segment = segment;
         // What is left is of the segment before, and is put back nowhere; the next segment's end tries again.
         let _ = self.clear();
+    }
+}
+
+/// What storage reads and writes at once, in bytes, where it does not say otherwise; a multiple of what most do.
+const PAGE: usize = 4096;
+
+/// Entries one behind the other, in memory that begins where a page does.
+struct Entries {
+    /// As long as the journal and a page more.
+    memory: Box<[u8]>,
+    start: usize,
+    length: usize,
+}
+
+impl Entries {
+    fn new() -> Entries {
+        let memory = vec![0; JOURNAL_BYTES + PAGE].into_boxed_slice();
+        // Memory that has no such place could not be had: then the writes past the cache fail, and are not made.
+        let start = memory.as_ptr().align_offset(PAGE).min(PAGE);
+        Entries { memory, start, length: 0 }
+    }
+    fn len(&self) -> usize {
+        self.length
+    }
+    fn all(&self) -> &[u8] {
+        &self.memory[self.start..][..self.length]
+    }
+    /// The caller has seen to it that there is room.
+    fn push(&mut self, bytes: &[u8]) {
+        self.memory[self.start + self.length..][..bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+    fn clear(&mut self) {
+        self.length = 0;
+    }
+    /// The pages that these bytes are in; the first begins where they do. Zeros follow the last entry.
+    fn pages(&mut self, bytes: Range<usize>) -> &[u8] {
+        let end = bytes.end.next_multiple_of(PAGE);
+        let pages = &mut self.memory[self.start..][..end];
+        if let Some(unused) = pages.get_mut(self.length.max(bytes.start)..) {
+            unused.fill(0);
+        }
+        &pages[bytes.start..]
     }
 }
 
