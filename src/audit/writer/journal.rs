@@ -10,7 +10,6 @@
 //! Deliberately absent: what lines mean, and secrecy beyond the log's own (it has the same mode).
 
 use super::super::files;
-use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -90,8 +89,7 @@ impl Journal {
 
     /// Has whole pages written durably at once from now on, where the file system does that; it is tried on what is there.
     fn go_past_the_cache(&mut self, path: &Path) {
-        let Ok(flags) = i32::try_from((OFlags::DIRECT | OFlags::DSYNC).bits()) else { return };
-        let opened = OpenOptions::new().write(true).custom_flags(flags).open(path);
+        let opened = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT | libc::O_DSYNC).open(path);
         if let Ok(file) = opened
             && file.write_all_at(self.entries.pages(0..JOURNAL_BYTES), 0).is_ok()
         {
