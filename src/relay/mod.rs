@@ -11,6 +11,7 @@
 
 mod again;
 mod align;
+mod by_name;
 mod cells;
 mod client;
 mod convert;

@@ -3,6 +3,7 @@
 //! A named statement has a name of ours in the server (`pgveil_s…`), the unnamed one is unnamed there too. Changes are
 //! made when the client speaks, so that a pipeline finds them, and put back when the server skips the message.
 
+use super::by_name::ByName;
 use super::cells::Compared;
 use super::errors::Positions;
 use super::judge::Judged;
@@ -14,7 +15,6 @@ use crate::plan::{Local, Pass, StatementPlan};
 use crate::wire::backend::ErrorFields;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -112,8 +112,8 @@ impl Undo {
 
 #[derive(Default)]
 pub(super) struct Statements {
-    by_name: HashMap<String, Arc<Prepared>>,
-    portals: HashMap<String, Portal>,
+    by_name: ByName<Arc<Prepared>>,
+    portals: ByName<Portal>,
     named: u64,
     /// A reply failed after a later Parse of the unnamed statement was sent: the server has another one than the client
     /// knows of.
@@ -126,7 +126,7 @@ impl Statements {
     }
     /// Whether there is one beside the unnamed.
     pub(super) fn any_named(&self) -> bool {
-        self.by_name.len() > usize::from(self.by_name.contains_key(""))
+        !self.by_name.named().is_empty()
     }
     /// The server's name for a Parse of `name`: the same while the name lives, so that the server itself reports a
     /// duplicate.
@@ -157,10 +157,10 @@ impl Statements {
     }
     /// A Parse was sent. A living name keeps what it stands for: the server will refuse the duplicate.
     pub(super) fn parsed(&mut self, name: &str, prepared: &Arc<Prepared>) -> Undo {
-        if !name.is_empty() && self.by_name.contains_key(name) {
+        if !name.is_empty() && self.by_name.get(name).is_some() {
             return Undo::Nothing;
         }
-        let before = self.by_name.insert(name.to_owned(), prepared.clone());
+        let before = self.by_name.insert(name, prepared.clone());
         self.unnamed_lost &= !name.is_empty();
         Undo::Statement { name: name.to_owned(), before, since: Some(prepared.clone()) }
     }
@@ -193,7 +193,7 @@ impl Statements {
         };
         if unchanged {
             match before {
-                Some(before) => self.by_name.insert(name, before),
+                Some(before) => self.by_name.insert(&name, before),
                 None => self.by_name.remove(&name),
             };
         }
@@ -238,7 +238,7 @@ impl Statements {
     }
     /// `DISCARD ALL`, `DEALLOCATE ALL`: only the unnamed statement survives.
     pub(super) fn discard(&mut self) {
-        self.by_name.retain(|name, _| name.is_empty());
+        self.by_name.forget_named();
     }
     /// What a name of the client's is called in the server. A name that looks like ours but is not known is changed, so
     /// that nobody reaches our statements.
@@ -258,17 +258,14 @@ impl Statements {
     }
     pub(super) fn bind(&mut self, name: &str, portal: Option<Portal>) -> Option<Portal> {
         match portal {
-            Some(portal) => match self.portals.get_mut(name) {
-                Some(living) => Some(std::mem::replace(living, portal)),
-                None => self.portals.insert(name.to_owned(), portal),
-            },
+            Some(portal) => self.portals.insert(name, portal),
             None => self.portals.remove(name),
         }
     }
     /// Portals end with their transaction, but those of later segments. Returns the runs that had not ended.
     pub(super) fn end_portals(&mut self, segment: u64) -> Vec<u64> {
         let mut runs: Vec<u64> = Vec::new();
-        self.portals.retain(|_, portal| {
+        self.portals.retain(|portal| {
             let later = portal.segment > segment;
             runs.extend(portal.run.filter(|_| !later));
             later
@@ -286,9 +283,9 @@ impl Statements {
             if *kind != b'M' || !text.contains(OURS) {
                 continue;
             }
-            for (name, prepared) in &self.by_name {
+            for (name, prepared) in self.by_name.named() {
                 let ours = format!("\"{}\"", prepared.server_name);
-                if !prepared.server_name.is_empty() && text.contains(&ours) {
+                if text.contains(&ours) {
                     *text = text.replace(&ours, &format!("\"{name}\""));
                 }
             }
