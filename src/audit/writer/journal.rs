@@ -87,12 +87,17 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Has whole pages written durably at once from now on, where the file system does that; it is tried on what is there.
+    /// Has whole pages written durably at once from now on, where the file system does that; it is tried on what is there, with
+    /// one page too: some want more at a time.
     fn go_past_the_cache(&mut self, path: &Path) {
-        let opened = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT | libc::O_DSYNC).open(path);
-        if let Ok(file) = opened
-            && file.write_all_at(self.entries.pages(0..JOURNAL_BYTES), 0).is_ok()
-        {
+        let flags = libc::O_DIRECT | libc::O_DSYNC;
+        let Ok(file) = OpenOptions::new().write(true).custom_flags(flags).open(path) else { return };
+        let mut written = [0..JOURNAL_BYTES, PAGE..2 * PAGE].into_iter().map(|bytes| {
+            let at = bytes.start as u64;
+            file.write_all_at(self.entries.pages(bytes), at)
+        });
+        if written.all(|written| written.is_ok()) {
+            drop(written);
             (self.file, self.direct) = (file, true);
         }
     }

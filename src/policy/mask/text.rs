@@ -74,15 +74,10 @@ struct Digits {
 }
 
 fn digits(text: &str) -> Digits {
-    let mut found = Digits { first: [0; 6], last: [0; 4], count: 0 };
-    for digit in text.bytes().filter(u8::is_ascii_digit) {
-        if let Some(place) = found.first.get_mut(found.count) {
-            *place = digit;
-        }
-        found.last.rotate_left(1);
-        found.last[3] = digit;
-        found.count += 1;
-    }
+    let digits = || text.bytes().filter(u8::is_ascii_digit);
+    let mut found = Digits { first: [0; 6], last: [0; 4], count: digits().count() };
+    found.first.iter_mut().zip(digits()).for_each(|(place, digit)| *place = digit);
+    found.last.iter_mut().rev().zip(digits().rev()).for_each(|(place, digit)| *place = digit);
     found
 }
 
