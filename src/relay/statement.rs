@@ -157,7 +157,7 @@ impl Statements {
     }
     /// A Parse was sent. A living name keeps what it stands for: the server will refuse the duplicate.
     pub(super) fn parsed(&mut self, name: &str, prepared: &Arc<Prepared>) -> Undo {
-        if !name.is_empty() && self.by_name.get(name).is_some() {
+        if self.by_name.named().contains_key(name) {
             return Undo::Nothing;
         }
         let before = self.by_name.insert(name, prepared.clone());
@@ -285,7 +285,7 @@ impl Statements {
             }
             for (name, prepared) in self.by_name.named() {
                 let ours = format!("\"{}\"", prepared.server_name);
-                if text.contains(&ours) {
+                if !prepared.server_name.is_empty() && text.contains(&ours) {
                     *text = text.replace(&ours, &format!("\"{name}\""));
                 }
             }

@@ -87,17 +87,11 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Has whole pages written durably at once from now on, where the file system does that; it is tried on what is there, with
-    /// one page too: some want more at a time.
+    /// Has whole pages written durably at once from now on, where the file system does that. One page is the trial: some want more at a time.
     fn go_past_the_cache(&mut self, path: &Path) {
         let flags = libc::O_DIRECT | libc::O_DSYNC;
         let Ok(file) = OpenOptions::new().write(true).custom_flags(flags).open(path) else { return };
-        let mut written = [0..JOURNAL_BYTES, PAGE..2 * PAGE].into_iter().map(|bytes| {
-            let at = bytes.start as u64;
-            file.write_all_at(self.entries.pages(bytes), at)
-        });
-        if written.all(|written| written.is_ok()) {
-            drop(written);
+        if file.write_all_at(self.entries.pages(PAGE..2 * PAGE), PAGE as u64).is_ok() {
             (self.file, self.direct) = (file, true);
         }
     }
