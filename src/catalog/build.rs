@@ -124,9 +124,9 @@ fn enter(catalog: &mut Catalog, raw: RawCatalog) {
         let mut relation = relation(row, kind, columns, &tags, definition, catalog);
         catalog.clear.look_at(&mut relation, &tags, &catalog.tags);
         if catalog.relations.contains_key(&relation.oid) {
-            catalog.names.retain(|_, oid| *oid != relation.oid);
+            catalog.names.values_mut().for_each(|names| names.retain(|_, oid| *oid != relation.oid));
         }
-        catalog.names.insert((relation.schema.clone(), relation.name.clone()), relation.oid);
+        catalog.names.entry(relation.schema.clone()).or_default().insert(relation.name.clone(), relation.oid);
         match key_tag.map(|tag| record_key(&tag, &relation, &catalog.database)) {
             Some(key) => catalog.record_keys.insert(relation.oid, Arc::new(key)),
             None => catalog.record_keys.remove(&relation.oid),

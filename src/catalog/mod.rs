@@ -207,8 +207,8 @@ pub struct Catalog {
     pub generation: u64,
     pub database: String,
     pub relations: HashMap<u32, Arc<Relation>>,
-    /// (schema, name) → OID.
-    pub names: HashMap<(String, String), u32>,
+    /// Schema → name → OID.
+    pub names: HashMap<String, HashMap<String, u32>>,
     /// Every schema that exists.
     pub schemas: Vec<String>,
     /// Sealed types by OID.
@@ -260,7 +260,7 @@ impl Catalog {
     }
     /// Looks `name` up in one schema.
     pub fn find_in(&self, schema: &str, name: &str) -> Option<&Arc<Relation>> {
-        self.names.get(&(schema.to_owned(), name.to_owned())).and_then(|oid| self.relations.get(oid))
+        self.names.get(schema)?.get(name).and_then(|oid| self.relations.get(oid))
     }
     /// Looks an unqualified name up along `path` (as `current_schemas(true)` gives it).
     pub fn find(&self, path: &[String], name: &str) -> Option<&Arc<Relation>> {

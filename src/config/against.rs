@@ -194,7 +194,9 @@ impl<'c> Survey<'c> {
     fn tag(&mut self, index: usize, tag: &Tag, catalog: &Catalog) -> bool {
         let place = &self.config.places.tags[index];
         let Some(relation) = catalog.find_in(&tag.schema, &tag.table) else {
-            let other = catalog.names.keys().find(|(schema, name)| {
+            let mut names =
+                catalog.names.iter().flat_map(|(schema, names)| names.keys().map(move |name| (schema, name)));
+            let other = names.find(|(schema, name)| {
                 schema.eq_ignore_ascii_case(&tag.schema) && name.eq_ignore_ascii_case(&tag.table)
             });
             self.lookalikes[index] =

@@ -321,7 +321,7 @@ fn one(
     match sql::understand(text, statement, declared.len(), &context) {
         // Which functions there are counts, too, where one could read what is hidden.
         Ok(Understood::Pass(effects)) => {
-            let unresolved = catalog.has_tags() && sql::unresolved(text, &statement.tokens, &context);
+            let unresolved = catalog.has_tags() && sql::unresolved(&statement.words(text), &context);
             let names = sql::names(text, statement);
             Planned::Pass(Pass { effects, by_meaning: guards.any_hidden, names, unresolved })
         }

@@ -26,6 +26,7 @@ pub mod shape;
 pub mod spelling;
 mod stand_in;
 mod unresolved;
+mod words;
 
 pub use copy::{CopyFormat, CopyOptions};
 pub use lineage::{Context, Definition, Effects, Known, Lineage, NO_NAMES, NameKind, Named, Ours};
@@ -38,9 +39,10 @@ pub use unresolved::unresolved;
 use crate::catalog::Catalog;
 use lex::{Kind, Token};
 use parse::{NotParsed, Parsed};
-use session::{Session, Words};
+use session::Session;
 use shape::Lines;
 use std::ops::Range;
+use words::{Folded, Words};
 
 /// What one statement is to us.
 #[derive(Clone, Debug)]
@@ -63,6 +65,20 @@ pub struct StatementText {
     /// Byte range in the client's text.
     pub span: Range<usize>,
     pub tokens: Vec<Token>,
+    /// What the words among them stand for.
+    folded: Folded,
+}
+
+impl StatementText {
+    fn new(text: &str, span: Range<usize>, tokens: Vec<Token>) -> StatementText {
+        let folded = Folded::new(text, &tokens);
+        StatementText { span, tokens, folded }
+    }
+
+    /// Its words; `text` is the one that it was split from.
+    pub(crate) fn words<'s>(&'s self, text: &'s str) -> Words<'s> {
+        Words { text, tokens: &self.tokens, folded: &self.folded }
+    }
 }
 
 /// Splits a text into statements, as the server's lexer would.
@@ -72,6 +88,11 @@ pub struct StatementText {
 pub fn split(text: &str) -> Result<Script, lex::LexError> {
     let tokens = lex::lex(text)?;
     let spans = agree::split_statements(text, &tokens);
+    if let [span] = spans.as_slice()
+        && tokens.iter().all(|token| token.span.end <= span.end)
+    {
+        return Ok(Script { statements: vec![StatementText::new(text, span.clone(), tokens)] });
+    }
     let mut rest = tokens.as_slice();
     let statements = spans
         .into_iter()
@@ -81,7 +102,7 @@ pub fn split(text: &str) -> Result<Script, lex::LexError> {
             let inside = rest.partition_point(|token| token.span.end <= span.end).max(before);
             let tokens = rest.get(before..inside).unwrap_or_default().to_vec();
             rest = rest.get(inside..).unwrap_or_default();
-            StatementText { span, tokens }
+            StatementText::new(text, span, tokens)
         })
         .filter(|statement| !statement.tokens.is_empty())
         .collect();
@@ -138,17 +159,7 @@ pub fn understand(
     declared: usize,
     context: &Context<'_>,
 ) -> Result<Understood, Problem> {
-    let nests = depth::of(text, &statement.tokens);
-    depth::with_room(nests, || understood(text, statement, declared, context))
-}
-
-fn understood(
-    text: &str,
-    statement: &StatementText,
-    declared: usize,
-    context: &Context<'_>,
-) -> Result<Understood, Problem> {
-    let words = Words { text, tokens: &statement.tokens };
+    let words = statement.words(text);
     let effects = match session::read(&words, context.catalog)? {
         Session::Local(local) => return Ok(Understood::Local(local)),
         Session::Effects(effects) => effects,
@@ -166,7 +177,7 @@ fn understood(
     let disguised = statement.tokens.iter().any(|token| token.kind == Kind::UnicodeIdent)
         && words.any_word(|word| word == "uescape");
     if !disguised && !words.any_word(|word| sensitive.contains(word)) {
-        let reads = matches!(words.keyword(0).as_str(), "select" | "with");
+        let reads = matches!(words.keyword(0), "select" | "with");
         if !reads || !words.any_word(|word| lineage::introspect::NAMES.contains(&word)) {
             return Ok(Understood::Pass(effects));
         }
@@ -178,7 +189,7 @@ fn understood(
         });
     }
     let first = words.keyword(0);
-    if HARMLESS_WITH_TAGGED_NAME.contains(&first.as_str()) {
+    if HARMLESS_WITH_TAGGED_NAME.contains(&first) {
         return Ok(Understood::Pass(effects));
     }
     if is_harmless(&words) {
@@ -211,11 +222,10 @@ fn schema_stays(words: &Words<'_>, catalog: &Catalog) -> Result<(), Problem> {
 fn is_harmless(words: &Words<'_>) -> bool {
     let first = words.keyword(0);
     // The kind's own place, for a table may have any of these names.
-    let modified = matches!(words.keyword(1).as_str(), "temp" | "temporary" | "unlogged");
+    let modified = matches!(words.keyword(1), "temp" | "temporary" | "unlogged");
     let kind = words.keyword(if first == "create" && modified { 2 } else { 1 });
-    let harmless = HARMLESS_KINDS.contains(&kind.as_str())
-        || first == "alter" && matches!(kind.as_str(), "index" | "trigger");
-    harmless && matches!(first.as_str(), "alter" | "create")
+    let harmless = HARMLESS_KINDS.contains(&kind) || first == "alter" && matches!(kind, "index" | "trigger");
+    harmless && matches!(first, "alter" | "create")
 }
 
 /// COPY: its own syntax is ours to read, the query in it is read as every other.
@@ -226,19 +236,23 @@ fn copied(
     effects: Effects,
     context: &Context<'_>,
 ) -> Result<Understood, Problem> {
-    let read = copy::read(text, &statement.tokens)?;
-    let (query, lines) = match &read.source {
-        copy::Source::Table { .. } => (None, Lines::new(text, statement.span.clone())),
-        copy::Source::Query(span, tokens) => {
-            let inside = StatementText {
-                span: span.clone(),
-                tokens: statement.tokens.get(tokens.clone()).unwrap_or_default().to_vec(),
-            };
-            let words = Words { text, tokens: &inside.tokens };
-            (Some(tree(text, &inside, &words)?), Lines::new(text, span.clone()))
-        }
-    };
-    Ok(read_as(lineage::copy::analyse(&read, query, lines, declared, context)?, effects))
+    with_room(text, statement, || {
+        let read = copy::read(text, &statement.tokens)?;
+        let (query, lines) = match &read.source {
+            copy::Source::Table { .. } => (None, Lines::new(text, statement.span.clone())),
+            copy::Source::Query(span, tokens) => {
+                let tokens = statement.tokens.get(tokens.clone()).unwrap_or_default().to_vec();
+                let inside = StatementText::new(text, span.clone(), tokens);
+                (Some(tree(text, &inside, &inside.words(text))?), Lines::new(text, span.clone()))
+            }
+        };
+        Ok(read_as(lineage::copy::analyse(&read, query, lines, declared, context)?, effects))
+    })
+}
+
+/// Does what makes a tree of the statement, walks over it and drops it.
+fn with_room<R>(text: &str, statement: &StatementText, walk: impl FnOnce() -> R) -> R {
+    depth::with_room(depth::of(text, &statement.tokens), walk)
 }
 
 /// What lineage found, with the effects that the tokens told of.
@@ -257,9 +271,11 @@ fn parsed(
     effects: Effects,
     context: &Context<'_>,
 ) -> Result<Understood, Problem> {
-    let tree = tree(text, statement, words)?;
-    let lines = Lines::new(text, statement.span.clone());
-    Ok(read_as(lineage::analyse(tree, lines, declared, context)?, effects))
+    with_room(text, statement, || {
+        let tree = tree(text, statement, words)?;
+        let lines = Lines::new(text, statement.span.clone());
+        Ok(read_as(lineage::analyse(tree, lines, declared, context)?, effects))
+    })
 }
 
 /// The statement's tree, when it holds all that the text does.
@@ -314,14 +330,11 @@ pub enum Reading {
 pub fn read(text: &str) -> Result<Reading, Problem> {
     let unreadable = |error: lex::LexError| Problem::new(Trouble::Mismatch, "42601", error.message);
     let tokens = lex::lex(text).map_err(unreadable)?;
-    let words = Words { text, tokens: &tokens };
+    let folded = Folded::new(text, &tokens);
+    let words = Words { text, tokens: &tokens, folded: &folded };
     let first = words.keyword(0);
     let by_tokens = matches!(session::read(&words, &Catalog::default())?, Session::Local(_));
-    if by_tokens
-        || first == "copy"
-        || HARMLESS_WITH_TAGGED_NAME.contains(&first.as_str())
-        || is_harmless(&words)
-    {
+    if by_tokens || first == "copy" || HARMLESS_WITH_TAGGED_NAME.contains(&first) || is_harmless(&words) {
         return Ok(Reading::Tokens);
     }
     let nests = depth::of(text, &tokens);

@@ -2,16 +2,18 @@
 
 use super::lineage::{self, Context, Effects, Known, NameKind};
 use super::problem::{Problem, Trouble};
-use super::session::Words;
 use super::shape::Lines;
+use super::words::Words;
 use super::{StatementText, Understood};
 
 /// The name that `PREPARE` or `DECLARE` gives.
 pub fn names(text: &str, statement: &StatementText) -> Option<(NameKind, String)> {
-    let words = Words { text, tokens: &statement.tokens };
-    match words.keyword(0).as_str() {
-        "prepare" if words.keyword(1) != "transaction" => Some((NameKind::Statement, words.word(1))),
-        "declare" => Some((NameKind::Cursor, words.word(1))),
+    let words = statement.words(text);
+    match words.keyword(0) {
+        "prepare" if words.keyword(1) != "transaction" => {
+            Some((NameKind::Statement, words.word(1).to_owned()))
+        }
+        "declare" => Some((NameKind::Cursor, words.word(1).to_owned())),
         _ => None,
     }
 }
@@ -21,15 +23,15 @@ pub fn executed(text: &str) -> Vec<String> {
     let Ok(script) = super::split(text) else { return vec![] };
     let statements = script.statements.iter();
     let name = |statement: &StatementText| {
-        let words = Words { text, tokens: &statement.tokens };
-        execute_at(&words).map(|at| words.word(at + 1))
+        let words = statement.words(text);
+        execute_at(&words).map(|at| words.word(at + 1).to_owned())
     };
     statements.filter_map(name).collect()
 }
 
 /// Where the EXECUTE of `EXECUTE …` and `EXPLAIN … EXECUTE …` stands.
 fn execute_at(words: &Words<'_>) -> Option<usize> {
-    let at = match words.keyword(0).as_str() {
+    let at = match words.keyword(0) {
         "execute" => 0,
         "explain" => explained_at(words),
         _ => return None,
@@ -55,7 +57,7 @@ fn explained_at(words: &Words<'_>) -> usize {
         }
         return at;
     }
-    while matches!(words.keyword(at).as_str(), "analyze" | "analyse" | "verbose") {
+    while matches!(words.keyword(at), "analyze" | "analyse" | "verbose") {
         at += 1;
     }
     at
@@ -73,15 +75,17 @@ pub(super) fn by_name(
     let tags = context.catalog.has_tags();
     if let Some(at) = execute_at(words) {
         let name = words.word(at + 1);
-        let ours = context.named.ours.get(&name);
+        let ours = context.named.ours.get(name);
         // EXPLAIN may run it, and it may do what only the server knows of.
         let effects = Effects { path: true, writes: true, ..effects };
-        return match context.named.statements.get(&name) {
+        return match context.named.statements.get(name) {
             _ if !tags && ours.is_none() => Ok(None),
             Some(Known::Definition(definition)) => {
-                let tree = super::tree(text, statement, words)?;
-                let lines = Lines::new(text, statement.span.clone());
-                let lineage = lineage::analyse_execute(tree, lines, declared, context, definition)?;
+                let lineage = super::with_room(text, statement, || {
+                    let tree = super::tree(text, statement, words)?;
+                    let lines = Lines::new(text, statement.span.clone());
+                    lineage::analyse_execute(tree, lines, declared, context, definition)
+                })?;
                 Ok(Some(Understood::Lineage(Box::new(lineage))))
             }
             Some(Known::Untouched) => Ok(Some(match (ours, statement.tokens.get(at + 1)) {
@@ -104,13 +108,17 @@ pub(super) fn by_name(
         return Ok(None);
     }
     let first = words.keyword(0);
-    match first.as_str() {
+    match first {
         "fetch" => {
             let name = fetched_cursor(words);
-            match context.named.cursors.get(&name) {
+            match context.named.cursors.get(name) {
                 Some(Known::Definition(definition)) => {
                     let own = &text[statement.span.clone()];
-                    Ok(Some(Understood::Lineage(Box::new(lineage::fetched(own, name, definition)))))
+                    Ok(Some(Understood::Lineage(Box::new(lineage::fetched(
+                        own,
+                        name.to_owned(),
+                        definition,
+                    )))))
                 }
                 Some(Known::Outdated) => Err(outdated()),
                 Some(Known::Untouched) | None => Ok(Some(Understood::Untouched(effects))),
@@ -131,7 +139,6 @@ fn outdated() -> Problem {
 }
 
 /// `FETCH [direction] [FROM | IN] name`: the name is the last word.
-fn fetched_cursor(words: &Words<'_>) -> String {
-    let last = (0..words.tokens.len()).rev().find(|index| !words.word(*index).is_empty());
-    last.map(|index| words.word(index)).unwrap_or_default()
+fn fetched_cursor<'w>(words: &Words<'w>) -> &'w str {
+    words.all().next_back().map_or("", |(_, word)| word)
 }

@@ -7,8 +7,8 @@
 
 use super::lex::{Kind, Token, lex, string_value};
 use super::problem::Problem;
-use super::session::Words;
 use super::spelling::fold_identifier;
+use super::words::Words;
 use crate::catalog::Catalog;
 use std::collections::HashSet;
 
@@ -17,9 +17,9 @@ use std::collections::HashSet;
 /// # Errors
 /// It names the column.
 pub(super) fn check(words: &Words<'_>, catalog: &Catalog) -> Result<(), Problem> {
-    let what = match words.keyword(0).as_str() {
+    let what = match words.keyword(0) {
         "do" => "DO",
-        "create" => match words.keyword(if words.keyword(1) == "or" { 3 } else { 1 }).as_str() {
+        "create" => match words.keyword(if words.keyword(1) == "or" { 3 } else { 1 }) {
             "function" => "CREATE FUNCTION",
             "procedure" => "CREATE PROCEDURE",
             _ => return Ok(()),

@@ -1,10 +1,10 @@
 //! Statements about the session itself, read from their tokens: what they change that later plans depend on, what
 //! stops at the proxy, and what a session may not change.
 
-use super::lex::{Kind, Token};
+use super::lex::Kind;
 use super::lineage::Effects;
 use super::problem::{Problem, Trouble};
-use super::spelling::fold_identifier;
+use super::words::Words;
 use crate::catalog::Catalog;
 use zeroize::Zeroizing;
 
@@ -40,63 +40,6 @@ impl std::fmt::Debug for Local {
     }
 }
 
-/// One statement's tokens over the client's text, read word by word.
-pub(super) struct Words<'a> {
-    pub(super) text: &'a str,
-    pub(super) tokens: &'a [Token],
-}
-
-impl<'a> Words<'a> {
-    /// The token's keyword or identifier, folded; empty for anything else.
-    pub(super) fn word(&self, index: usize) -> String {
-        match self.tokens.get(index) {
-            Some(token) if token.is_identifier() => fold_identifier(token.text(self.text)),
-            _ => String::new(),
-        }
-    }
-    /// The unquoted keyword at `index`, lower-case; a quoted identifier is none.
-    pub(super) fn keyword(&self, index: usize) -> String {
-        match self.tokens.get(index) {
-            Some(token) if token.kind == Kind::Word => token.text(self.text).to_ascii_lowercase(),
-            _ => String::new(),
-        }
-    }
-    pub(super) fn symbol(&self, index: usize) -> &'a str {
-        match self.tokens.get(index) {
-            Some(token) if matches!(token.kind, Kind::Punct | Kind::Operator) => token.text(self.text),
-            _ => "",
-        }
-    }
-    /// A dotted name that starts at `index`, and the index after it.
-    fn dotted(&self, mut index: usize) -> (String, usize) {
-        let mut name = self.word(index);
-        index += 1;
-        while self.symbol(index) == "." {
-            name.push('.');
-            name.push_str(&self.word(index + 1));
-            index += 2;
-        }
-        (name, index)
-    }
-    /// A plain constant or word at `index`, without quotes.
-    fn value(&self, index: usize) -> Option<String> {
-        let token = self.tokens.get(index)?;
-        let text = token.text(self.text);
-        match token.kind {
-            Kind::String => Some(text.trim_matches('\'').replace("''", "'")),
-            Kind::Word | Kind::Number => Some(text.to_ascii_lowercase()),
-            Kind::QuotedIdent => Some(fold_identifier(text)),
-            _ => None,
-        }
-    }
-    pub(super) fn any_word(&self, mut test: impl FnMut(&str) -> bool) -> bool {
-        (0..self.tokens.len()).any(|index| {
-            let word = self.word(index);
-            !word.is_empty() && test(&word)
-        })
-    }
-}
-
 /// What the session's statement is.
 pub(super) enum Session {
     Effects(Effects),
@@ -106,7 +49,7 @@ pub(super) enum Session {
 /// Reads one statement. `tokens` has no comments.
 pub(super) fn read(words: &Words<'_>, catalog: &Catalog) -> Result<Session, Problem> {
     let pinned = catalog.has_tags();
-    let effects = match words.keyword(0).as_str() {
+    let effects = match words.keyword(0) {
         "set" => return set(words, pinned),
         "reset" => reset(words, pinned)?,
         "show" => return show(words),
@@ -135,7 +78,7 @@ fn definition(words: &Words<'_>) -> Effects {
     let mut schema = false;
     let mut catalog = false;
     for index in 1..words.tokens.len().min(6) {
-        match words.keyword(index).as_str() {
+        match words.keyword(index) {
             "schema" | "temp" | "temporary" => {
                 schema = true;
                 catalog = true;
@@ -153,12 +96,12 @@ fn calls_user_function(words: &Words<'_>, catalog: &Catalog) -> bool {
 }
 
 fn set(words: &Words<'_>, pinned: bool) -> Result<Session, Problem> {
-    let scoped = matches!(words.keyword(1).as_str(), "session" | "local") && words.symbol(2).is_empty();
+    let scoped = matches!(words.keyword(1), "session" | "local") && words.symbol(2).is_empty();
     let local = words.keyword(1) == "local";
-    let start = if scoped && !matches!(words.keyword(2).as_str(), "to" | "") { 2 } else { 1 };
+    let start = if scoped && !matches!(words.keyword(2), "to" | "") { 2 } else { 1 };
     let first = words.keyword(start);
     let plain = |path| Ok(Session::Effects(Effects { path, ..Effects::default() }));
-    match first.as_str() {
+    match first {
         "authorization" => {
             return Err(setting(
                 "SET SESSION AUTHORIZATION",
@@ -285,14 +228,13 @@ fn deallocate(words: &Words<'_>) -> Session {
     if words.keyword(at) == "all" {
         return Session::Effects(Effects { discards_statements: true, ..Effects::default() });
     }
-    Session::Local(Local::Deallocate(words.word(at)))
+    Session::Local(Local::Deallocate(words.word(at).to_owned()))
 }
 
 /// `set_config('name', …)`: the name must be a constant that can be judged. True when it was called.
 fn set_config(words: &Words<'_>, pinned: bool) -> Result<bool, Problem> {
     let mut called = false;
-    for index in 0..words.tokens.len() {
-        let word = words.word(index);
+    for (index, word) in words.all() {
         if word == "current_setting" && words.symbol(index + 1) == "(" {
             let name = words.value(index + 2).unwrap_or_default().to_ascii_lowercase();
             if name.starts_with("pgveil.") {

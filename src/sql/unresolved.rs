@@ -6,9 +6,8 @@
 //! Deliberately absent: names within definitions (their time comes when they are used), and certainty: a name too many costs
 //! a look at the catalog, and one too few the moment until the next.
 
-use super::lex::{Kind, Token};
 use super::lineage::Context;
-use super::spelling::fold_identifier;
+use super::words::Words;
 
 /// Statements that read or write rows, or lead to one that does.
 const FIRST: &[&str] = &[
@@ -46,23 +45,17 @@ struct Level {
     listing: bool,
 }
 
-/// Whether `text` names a relation that no schema in reach has.
-pub fn unresolved(text: &str, tokens: &[Token], context: &Context<'_>) -> bool {
-    let word = |index: usize| match tokens.get(index) {
-        Some(token) if token.is_identifier() => fold_identifier(token.text(text)),
-        _ => String::new(),
-    };
-    let keyword = |index: usize| Keyword::of(text, tokens.get(index));
-    if !FIRST.contains(&keyword(0).as_str()) {
+/// Whether the statement names a relation that no schema in reach has.
+pub fn unresolved(words: &Words<'_>, context: &Context<'_>) -> bool {
+    if !FIRST.contains(&words.keyword(0)) {
         return false;
     }
-    let symbol = |index: usize, symbol: &str| is_symbol(text, tokens, index, symbol);
+    let symbol = |index: usize, symbol: &str| words.symbol(index) == symbol;
     let mut levels = vec![Level::default()];
     let mut expected = false;
-    let (mut at, mut before) = (0, Keyword([0; 12], 0));
-    while at < tokens.len() {
-        let own = keyword(at);
-        let own = own.as_str();
+    let (mut at, mut before) = (0, "");
+    while at < words.tokens.len() {
+        let own = words.keyword(at);
         let level = levels.last_mut();
         if symbol(at, "(") {
             // A join in parentheses, or a query, which says so itself.
@@ -73,10 +66,10 @@ pub fn unresolved(text: &str, tokens: &[Token], context: &Context<'_>) -> bool {
         } else if symbol(at, ",") {
             expected = level.is_some_and(|level| level.listing);
         } else if expected && !["only", "lateral", "rows"].contains(&own) {
-            let inserts = ["into", "copy"].contains(&before.as_str());
-            let mut parts = vec![word(at)];
+            let inserts = ["into", "copy"].contains(&before);
+            let mut parts = vec![words.word(at)];
             while symbol(at + 1, ".") {
-                parts.push(word(at + 2));
+                parts.push(words.word(at + 2));
                 at += 2;
             }
             let called = symbol(at + 1, "(") && !inserts;
@@ -86,17 +79,14 @@ pub fn unresolved(text: &str, tokens: &[Token], context: &Context<'_>) -> bool {
                 if let Some(level) = level {
                     *level = Level { reads: own == "select", listing: false };
                 }
-            } else if !called
-                && !parts[0].is_empty()
-                && !known(&parts, context)
-                && !is_item(text, tokens, &parts[0])
+            } else if !called && !parts[0].is_empty() && !known(&parts, context) && !is_item(words, parts[0])
             {
                 return true;
             }
         } else if let Some(level) = level {
-            expected |= level.take(own, before.as_str(), at == 0, symbol(at + 1, "("));
+            expected |= level.take(own, before, at == 0, symbol(at + 1, "("));
         }
-        before = keyword(at);
+        before = words.keyword(at);
         at += 1;
     }
     false
@@ -131,33 +121,7 @@ impl Level {
     }
 }
 
-fn is_symbol(text: &str, tokens: &[Token], index: usize, symbol: &str) -> bool {
-    tokens.get(index).is_some_and(|token| token.is_symbol(text, symbol))
-}
-
-/// A word in lower case, where it is short enough to be one of those looked for; else nothing.
-struct Keyword([u8; 12], usize);
-
-impl Keyword {
-    fn of(text: &str, token: Option<&Token>) -> Keyword {
-        let mut keyword = Keyword([0; 12], 0);
-        if let Some(token) = token.filter(|token| token.kind == Kind::Word) {
-            let own = token.text(text).as_bytes();
-            if let Some(room) = keyword.0.get_mut(..own.len()) {
-                room.copy_from_slice(own);
-                room.make_ascii_lowercase();
-                keyword.1 = own.len();
-            }
-        }
-        keyword
-    }
-
-    fn as_str(&self) -> &str {
-        self.0.get(..self.1).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
-    }
-}
-
-fn known(parts: &[String], context: &Context<'_>) -> bool {
+fn known(parts: &[&str], context: &Context<'_>) -> bool {
     let catalog = context.catalog;
     match parts {
         [name] => catalog.find(context.path, name).is_some() || catalog.find_in("pg_catalog", name).is_some(),
@@ -168,17 +132,16 @@ fn known(parts: &[String], context: &Context<'_>) -> bool {
 }
 
 /// Whether `name` is an item of WITH somewhere: `name AS (`, `name AS MATERIALIZED (`, `name (columns) AS (`.
-fn is_item(text: &str, tokens: &[Token], name: &str) -> bool {
-    let is = |index: usize, word: &str| tokens.get(index).is_some_and(|token| token.is_word(text, word));
-    let symbol = |index: usize, symbol: &str| is_symbol(text, tokens, index, symbol);
-    let named = |token: &Token| token.is_identifier() && fold_identifier(token.text(text)) == name;
-    tokens.iter().enumerate().filter(|(_, token)| named(token)).any(|(at, _)| {
+fn is_item(words: &Words<'_>, name: &str) -> bool {
+    let symbol = |index: usize, symbol: &str| words.symbol(index) == symbol;
+    words.all().filter(|(_, word)| *word == name).any(|(at, _)| {
         let mut next = at + 1;
         if symbol(next, "(") {
-            next = (next..tokens.len()).find(|index| symbol(*index, ")")).unwrap_or(next) + 1;
+            next = (next..words.tokens.len()).find(|index| symbol(*index, ")")).unwrap_or(next) + 1;
         }
         let opened = (next + 1..next + 4).find(|index| symbol(*index, "("));
-        is(next, "as") && opened.is_some_and(|opened| opened == next + 1 || is(opened - 1, "materialized"))
+        words.keyword(next) == "as"
+            && opened.is_some_and(|opened| opened == next + 1 || words.keyword(opened - 1) == "materialized")
     })
 }
 
@@ -195,7 +158,7 @@ mod tests {
         for (oid, (schema, name)) in
             (1..).zip([("public", "a"), ("public", "b"), ("other", "c"), ("pg_catalog", "pg_class")])
         {
-            catalog.names.insert((schema.to_owned(), name.to_owned()), oid);
+            catalog.names.entry(schema.to_owned()).or_default().insert(name.to_owned(), oid);
             let (schema, name) = (schema.to_owned(), name.to_owned());
             let kind = RelationKind::Table;
             let relation =
@@ -207,7 +170,7 @@ mod tests {
         let context =
             Context { catalog: &catalog, path: &path, guard: &guard, named: &NO_NAMES, defaults: &[] };
         let script = split(sql).unwrap();
-        script.statements.iter().any(|statement| unresolved(sql, &statement.tokens, &context))
+        script.statements.iter().any(|statement| unresolved(&statement.words(sql), &context))
     }
 
     #[test]
