@@ -25,7 +25,7 @@ use pgveil::audit::canonical;
 use pgveil::audit::chain::{Chain, Hash};
 use pgveil::audit::segments::{self, Segments};
 use pgveil::audit::writer::{Log, LogSettings, log_file};
-use pgveil::audit::{AuditRecord, Event, UsedColumn, keys, verify};
+use pgveil::audit::{AuditRecord, Connection, Event, Intent, Said, UsedColumn, keys, verify};
 use std::hint::black_box;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -44,18 +44,22 @@ fn record() -> AuditRecord {
     };
     AuditRecord {
         time: 1_764_072_000_000_000,
-        connection: 17,
-        user: "alice".to_owned(),
-        database: "shop".to_owned(),
-        application: "support desk".to_owned(),
-        address: "10.0.0.7:5123".to_owned(),
+        connection: Said::from(Connection {
+            number: 17,
+            user: "alice".to_owned(),
+            database: "shop".to_owned(),
+            application: "support desk".to_owned(),
+            address: "10.0.0.7:5123".to_owned(),
+        }),
         event: Event::Intent {
             statement: 4,
-            kind: "select".to_owned(),
-            shape: "select id, email, phone from public.customers where id = $1 order by id limit $2"
-                .to_owned(),
-            purpose: Some("support".to_owned()),
-            uses: [used("public.customers.email"), used("public.customers.phone")].into(),
+            intent: Said::from(Intent {
+                kind: "select".to_owned(),
+                shape: "select id, email, phone from public.customers where id = $1 order by id limit $2"
+                    .to_owned(),
+                purpose: Some("support".to_owned()),
+                uses: vec![used("public.customers.email"), used("public.customers.phone")],
+            }),
         },
     }
 }
@@ -160,9 +164,9 @@ fn outcome() -> AuditRecord {
     let event = Event::Outcome {
         statement: 4,
         rows: 1,
-        cells: vec![("pii.email".to_owned(), "mask:partial".to_owned(), 1)],
+        cells: vec![("pii.email".into(), "mask:partial".into(), 1)],
         comparisons: 0,
-        sqlstate: "00000".to_owned(),
+        sqlstate: "00000".into(),
         duration: Duration::from_micros(700),
         persons: None,
     };

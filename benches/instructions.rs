@@ -29,7 +29,7 @@ use golden::{Shop, shop};
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use pgveil::audit::canonical::write_record;
 use pgveil::audit::chain::{Chain, Hash};
-use pgveil::audit::{AuditRecord, Event, UsedColumn};
+use pgveil::audit::{AuditRecord, Connection, Event, Intent, Said, UsedColumn};
 use pgveil::cell::{CopyOpener, CopySealer, Formats, RowOpener};
 use pgveil::crypto::{CellCipher, Cells, Ciphers};
 use pgveil::plan::cache::PlanCache;
@@ -391,17 +391,21 @@ fn record(statement: u64) -> AuditRecord {
     let shape = "select id, email, phone from public.customers where id = $1 order by id limit $2";
     AuditRecord {
         time: 1_764_072_000_000_000,
-        connection: 17,
-        user: "alice".to_owned(),
-        database: "shop".to_owned(),
-        application: "support desk".to_owned(),
-        address: "10.0.0.7:5123".to_owned(),
+        connection: Said::from(Connection {
+            number: 17,
+            user: "alice".to_owned(),
+            database: "shop".to_owned(),
+            application: "support desk".to_owned(),
+            address: "10.0.0.7:5123".to_owned(),
+        }),
         event: Event::Intent {
             statement,
-            kind: "select".to_owned(),
-            shape: shape.to_owned(),
-            purpose: Some("support".to_owned()),
-            uses: [used("public.customers.email"), used("public.customers.phone")].into(),
+            intent: Said::from(Intent {
+                kind: "select".to_owned(),
+                shape: shape.to_owned(),
+                purpose: Some("support".to_owned()),
+                uses: vec![used("public.customers.email"), used("public.customers.phone")],
+            }),
         },
     }
 }

@@ -9,7 +9,7 @@ use super::chain::{Chain, Hash, bytes_from_hex};
 use super::checkpoint::{Checkpoint, KeyId, LogId};
 use super::persons::{Persons, Pseudonym};
 use super::tree::Tree;
-use super::{AuditRecord, Event, InsteadOfPassword, UsedColumn};
+use super::{AuditRecord, Connection, Event, InsteadOfPassword, Intent, Said, UsedColumn};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -109,14 +109,28 @@ pub fn write_record(chain: Chain, record: &AuditRecord, out: &mut Vec<u8>) {
     object.unsigned("sequence", chain.size);
     object.hex("previous", &chain.head.0);
     object.signed("time", record.time);
-    object.unsigned("connection", record.connection);
-    object.text("user", &record.user);
-    object.text("database", &record.database);
-    object.text("application", &record.application);
-    object.text("address", &record.address);
+    object.said(&record.connection, write_connection);
     object.text("event", record.event.name());
     write_event(&record.event, &mut object);
     object.close();
+}
+
+fn write_connection(connection: &Connection, object: &mut Object<'_>) {
+    object.unsigned("connection", connection.number);
+    object.text("user", &connection.user);
+    object.text("database", &connection.database);
+    object.text("application", &connection.application);
+    object.text("address", &connection.address);
+}
+
+fn write_intent(intent: &Intent, object: &mut Object<'_>) {
+    object.text("kind", &intent.kind);
+    object.text("shape", &intent.shape);
+    match &intent.purpose {
+        Some(purpose) => object.text("purpose", purpose),
+        None => object.null("purpose"),
+    }
+    object.list("uses", &intent.uses, write_use);
 }
 
 fn write_event(event: &Event, object: &mut Object<'_>) {
@@ -140,15 +154,9 @@ fn write_event(event: &Event, object: &mut Object<'_>) {
         Event::LogInFailed { reason } => object.text("reason", reason),
         Event::SecondFactor { outcome } => object.text("outcome", outcome),
         Event::BreakGlass { reason } => object.text("reason", reason),
-        Event::Intent { statement, kind, shape, purpose, uses } => {
+        Event::Intent { statement, intent } => {
             object.unsigned("statement", *statement);
-            object.text("kind", kind);
-            object.text("shape", shape);
-            match purpose {
-                Some(purpose) => object.text("purpose", purpose),
-                None => object.null("purpose"),
-            }
-            object.list("uses", uses, write_use);
+            object.said(intent, write_intent);
         }
         Event::Outcome { statement, rows, cells, comparisons, sqlstate, duration, persons } => {
             object.unsigned("statement", *statement);
@@ -303,6 +311,17 @@ impl<'a> Object<'a> {
         }
         self.out.push(b']');
     }
+    /// The fields of what many records say alike.
+    fn said<T>(&mut self, said: &Said<T>, write: impl FnOnce(&T, &mut Object<'_>)) {
+        if !std::mem::replace(&mut self.empty, false) {
+            self.out.push(b',');
+        }
+        self.out.extend_from_slice(said.spelled(|value| {
+            let mut out = Vec::new();
+            write(value, &mut Object { out: &mut out, empty: true });
+            out
+        }));
+    }
     fn object(&mut self, name: &str, write: impl FnOnce(&mut Object<'_>)) {
         self.name(name);
         let mut object = Object::open(self.out);
@@ -359,11 +378,13 @@ fn read_line(map: Map<String, Value>) -> Option<Line> {
     let chain = fields.chain("sequence")?;
     let record = AuditRecord {
         time: fields.signed("time")?,
-        connection: fields.unsigned("connection")?,
-        user: fields.text("user")?,
-        database: fields.text("database")?,
-        application: fields.text("application")?,
-        address: fields.text("address")?,
+        connection: Said::from(Connection {
+            number: fields.unsigned("connection")?,
+            user: fields.text("user")?,
+            database: fields.text("database")?,
+            application: fields.text("application")?,
+            address: fields.text("address")?,
+        }),
         event: read_event(&mut fields)?,
     };
     Some(Line::Record(chain, Box::new(record)))
@@ -392,19 +413,22 @@ fn read_event(fields: &mut Fields) -> Option<Event> {
         "break_glass" => Event::BreakGlass { reason: fields.text("reason")? },
         "intent" => Event::Intent {
             statement: fields.unsigned("statement")?,
-            kind: fields.text("kind")?,
-            shape: fields.text("shape")?,
-            purpose: fields.text_or_null("purpose")?,
-            uses: fields.list("uses", read_use)?.into(),
+            intent: Said::from(Intent {
+                kind: fields.text("kind")?,
+                shape: fields.text("shape")?,
+                purpose: fields.text_or_null("purpose")?,
+                uses: fields.list("uses", read_use)?,
+            }),
         },
         "outcome" => Event::Outcome {
             statement: fields.unsigned("statement")?,
             rows: fields.unsigned("rows")?,
             cells: fields.list("cells", |fields| {
-                Some((fields.text("label")?, fields.text("disclosure")?, fields.unsigned("cells")?))
+                let (label, disclosure) = (fields.text("label")?, fields.text("disclosure")?);
+                Some((label.into(), disclosure.into(), fields.unsigned("cells")?))
             })?,
             comparisons: fields.unsigned("comparisons")?,
-            sqlstate: fields.text("sqlstate")?,
+            sqlstate: fields.text("sqlstate")?.into(),
             duration: Duration::from_nanos(fields.unsigned("nanoseconds")?),
             persons: read_persons(fields)?,
         },

@@ -312,7 +312,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for number in 0..records {
             let mut record = samples().swap_remove(2);
-            record.connection = number as u64;
+            record.connection = record.connection.changed(|connection| connection.number = number as u64);
             runtime.block_on(log.record(record)).unwrap();
         }
     }
@@ -332,7 +332,7 @@ mod tests {
             Follower::new(folder.path().to_owned(), place.read().unwrap()).batch(4, u64::MAX).unwrap()
         {
             assert!(!batch.records.is_empty());
-            seen.extend(batch.records.iter().map(|followed| followed.record.connection));
+            seen.extend(batch.records.iter().map(|followed| followed.record.connection.number));
             place.write(batch.next).unwrap();
         }
         assert_eq!(seen, (0..30).collect::<Vec<_>>());

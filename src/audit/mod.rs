@@ -19,6 +19,7 @@ pub mod proof;
 pub mod record;
 pub mod report;
 pub mod resume;
+mod said;
 pub mod segments;
 pub mod show;
 pub mod sink;
@@ -28,6 +29,9 @@ pub mod who_saw;
 pub mod witness;
 pub mod writer;
 
+pub use said::Said;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,14 +41,21 @@ use std::time::Duration;
 pub struct AuditRecord {
     /// Unix microseconds.
     pub time: i64,
-    /// A number for the connection, unique within this proxy's run.
-    pub connection: u64,
+    pub connection: Said<Connection>,
+    pub event: Event,
+}
+
+/// Whose event it is: the same in all records of a connection, until it changes its application's name. All of it is empty where it is
+/// nobody's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// Unique within this proxy's run.
+    pub number: u64,
     pub user: String,
     pub database: String,
     pub application: String,
     /// `10.0.0.7:5123` or `unix`.
     pub address: String,
-    pub event: Event,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,22 +101,18 @@ pub enum Event {
     /// A statement with sensitive uses went to the server.
     Intent {
         statement: u64,
-        kind: String,
-        shape: String,
-        purpose: Option<String>,
-        uses: Arc<[UsedColumn]>,
+        intent: Said<Intent>,
     },
     /// How it ended.
     Outcome {
         statement: u64,
         /// Rows that reached the client and disclosed a cell (or a mask of one).
         rows: u64,
-        /// (label, disclosure, cells).
-        cells: Vec<(String, String, u64)>,
+        cells: Vec<ShownCells>,
         /// Values compared under an oracle ruling.
         comparisons: u64,
         /// `00000` when it succeeded.
-        sqlstate: String,
+        sqlstate: Cow<'static, str>,
         duration: Duration,
         /// Of a statement that reads a table with a record key.
         persons: Option<persons::Persons>,
@@ -155,6 +162,18 @@ pub enum Event {
         /// The public key that signs from the next segment on, 64 hex digits.
         key: String,
     },
+}
+
+/// (label, disclosure, cells).
+pub type ShownCells = (Arc<str>, Cow<'static, str>, u64);
+
+/// What a statement is about to do: the same each time that it is carried out under the same rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    pub kind: String,
+    pub shape: String,
+    pub purpose: Option<String>,
+    pub uses: Vec<UsedColumn>,
 }
 
 /// How somebody logged in who proved no password.

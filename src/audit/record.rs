@@ -4,7 +4,7 @@
 //! ([`super::canonical`]).
 
 use super::persons::Persons;
-use super::{AuditRecord, Event, UsedColumn};
+use super::{AuditRecord, Connection, Event, Said, UsedColumn};
 
 /// Bytes of a statement's shape that a record keeps.
 pub const SHAPE_BYTES_MAX: usize = 64 * 1024;
@@ -35,7 +35,7 @@ impl Event {
     /// The uses of columns that it speaks of.
     pub fn uses(&self) -> &[UsedColumn] {
         match self {
-            Event::Intent { uses, .. } => uses,
+            Event::Intent { intent, .. } => &intent.uses,
             Event::Refused { uses, .. } => uses,
             _ => &[],
         }
@@ -43,7 +43,7 @@ impl Event {
     /// The labels that it speaks of, in order, without repetition.
     pub fn labels(&self) -> Vec<&str> {
         let mut labels: Vec<&str> = match self {
-            Event::Outcome { cells, .. } => cells.iter().map(|(label, _, _)| label.as_str()).collect(),
+            Event::Outcome { cells, .. } => cells.iter().map(|(label, _, _)| &**label).collect(),
             event => event.uses().iter().map(|used| used.label.as_str()).collect(),
         };
         labels.sort_unstable();
@@ -53,14 +53,15 @@ impl Event {
     /// What a statement was for.
     pub fn purpose(&self) -> Option<&str> {
         match self {
-            Event::Intent { purpose, .. } => purpose.as_deref(),
+            Event::Intent { intent, .. } => intent.purpose.as_deref(),
             _ => None,
         }
     }
     /// How a statement ended, or was refused.
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
-            Event::Outcome { sqlstate, .. } | Event::Refused { sqlstate, .. } => Some(sqlstate),
+            Event::Outcome { sqlstate, .. } => Some(sqlstate),
+            Event::Refused { sqlstate, .. } => Some(sqlstate),
             _ => None,
         }
     }
@@ -83,27 +84,24 @@ impl Event {
 impl AuditRecord {
     /// A record of the proxy itself, not of a connection; `time` in Unix microseconds.
     pub fn of_the_proxy(time: i64, event: Event) -> AuditRecord {
-        AuditRecord {
-            time,
-            connection: 0,
-            user: String::new(),
-            database: String::new(),
-            application: String::new(),
-            address: String::new(),
-            event,
-        }
+        AuditRecord { time, connection: Said::from(Connection::default()), event }
     }
     /// The same record with a shape of at most [`SHAPE_BYTES_MAX`] bytes; a cut shape ends with `…`.
     pub fn bounded(mut self) -> AuditRecord {
-        if let Event::Intent { shape, .. } | Event::Refused { shape, .. } = &mut self.event
-            && shape.len() > SHAPE_BYTES_MAX
-        {
-            let end = shape.floor_char_boundary(SHAPE_BYTES_MAX - '…'.len_utf8());
-            shape.truncate(end);
-            shape.push('…');
+        match &mut self.event {
+            Event::Intent { intent, .. } if intent.shape.len() > SHAPE_BYTES_MAX => {
+                *intent = intent.changed(|intent| cut(&mut intent.shape));
+            }
+            Event::Refused { shape, .. } if shape.len() > SHAPE_BYTES_MAX => cut(shape),
+            _ => {}
         }
         self
     }
+}
+
+fn cut(shape: &mut String) {
+    shape.truncate(shape.floor_char_boundary(SHAPE_BYTES_MAX - '…'.len_utf8()));
+    shape.push('…');
 }
 
 #[cfg(test)]
@@ -114,9 +112,10 @@ mod tests {
     #[test]
     fn a_long_shape_is_cut_between_characters() {
         let mut record = samples().swap_remove(4);
-        let Event::Intent { shape, .. } = &mut record.event else { panic!("{record:?}") };
-        *shape = "ä".repeat(SHAPE_BYTES_MAX);
-        let Event::Intent { shape, .. } = record.bounded().event else { panic!() };
+        let Event::Intent { intent, .. } = &mut record.event else { panic!("{record:?}") };
+        *intent = intent.changed(|intent| intent.shape = "ä".repeat(SHAPE_BYTES_MAX));
+        let Event::Intent { intent, .. } = record.bounded().event else { panic!() };
+        let shape = &intent.shape;
         assert!(shape.len() <= SHAPE_BYTES_MAX && shape.len() > SHAPE_BYTES_MAX - 8 && shape.ends_with("ä…"));
     }
 }

@@ -6,7 +6,7 @@
 mod html;
 mod markdown;
 
-use super::{AuditRecord, Event};
+use super::{AuditRecord, Event, ShownCells};
 use crate::policy::Hours;
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -117,29 +117,30 @@ impl Report {
             return;
         }
         self.records += 1;
+        let who = &record.connection;
         match &record.event {
-            Event::Intent { statement, uses, .. } => {
-                let reads = uses.iter().filter(|used| used.action == "read");
+            Event::Intent { statement, intent } => {
+                let reads = intent.uses.iter().filter(|used| used.action == "read");
                 let reads = reads.map(|used| (used.label.clone(), used.disclosure.clone())).collect();
-                self.open.insert((record.connection, *statement), reads);
+                self.open.insert((who.number, *statement), reads);
                 self.intent(record);
             }
             Event::Outcome { statement, rows, cells, comparisons, .. } => {
-                let reads = self.open.remove(&(record.connection, *statement)).unwrap_or_default();
-                let taker = self.takers.entry(record.user.clone()).or_default();
+                let reads = self.open.remove(&(who.number, *statement)).unwrap_or_default();
+                let taker = self.takers.entry(who.user.clone()).or_default();
                 taker.rows += rows;
                 taker.comparisons += comparisons;
                 self.reads(record, reads, *rows, cells);
                 self.cells(record, cells);
             }
             Event::Refused { sqlstate, reason, .. } => {
-                self.takers.entry(record.user.clone()).or_default().refused += 1;
-                let key = (record.user.clone(), sqlstate.clone(), reason.clone());
+                self.takers.entry(who.user.clone()).or_default().refused += 1;
+                let key = (who.user.clone(), sqlstate.clone(), reason.clone());
                 *self.refused.entry(key).or_default() += 1;
             }
             Event::LogInFailed { .. } => {
-                let host = record.address.rsplit_once(':').map_or(record.address.as_str(), |(host, _)| host);
-                *self.failed_log_ins.entry((record.user.clone(), host.to_owned())).or_default() += 1;
+                let host = who.address.rsplit_once(':').map_or(who.address.as_str(), |(host, _)| host);
+                *self.failed_log_ins.entry((who.user.clone(), host.to_owned())).or_default() += 1;
             }
             Event::Started { version, configuration, files } => {
                 self.ended_at_once(record.time);
@@ -152,7 +153,7 @@ impl Report {
                 self.files(record, files);
             }
             Event::ColumnChanged { column, from, to } => {
-                let database = &record.database;
+                let database = &who.database;
                 self.change(record, format!("column {column} of database {database}: {from} → {to}"));
             }
             Event::Removed { before } => {
@@ -209,7 +210,7 @@ impl Report {
     }
 
     fn intent(&mut self, record: &AuditRecord) {
-        let taker = self.takers.entry(record.user.clone()).or_default();
+        let taker = self.takers.entry(record.connection.user.clone()).or_default();
         taker.statements += 1;
         if !self.span.hours.contains(record.time.div_euclid(1_000_000)) {
             taker.out_of_hours += 1;
@@ -228,24 +229,24 @@ impl Report {
         record: &AuditRecord,
         mut reads: BTreeSet<(String, String)>,
         rows: u64,
-        cells: &[(String, String, u64)],
+        cells: &[ShownCells],
     ) {
-        reads.extend(cells.iter().map(|(label, disclosure, _)| (label.clone(), disclosure.clone())));
+        reads.extend(cells.iter().map(|(label, disclosure, _)| (label.to_string(), disclosure.to_string())));
         for read in reads {
             let access = self.access.entry(read).or_default();
             access.statements += 1;
             access.rows += rows;
-            if !access.users.contains(&record.user) {
-                access.users.insert(record.user.clone());
+            if !access.users.contains(&record.connection.user) {
+                access.users.insert(record.connection.user.clone());
             }
         }
     }
 
-    fn cells(&mut self, record: &AuditRecord, cells: &[(String, String, u64)]) {
+    fn cells(&mut self, record: &AuditRecord, cells: &[ShownCells]) {
         for (label, disclosure, count) in cells {
-            self.access.entry((label.clone(), disclosure.clone())).or_default().cells += count;
+            self.access.entry((label.to_string(), disclosure.to_string())).or_default().cells += count;
             let clear = disclosure == "clear";
-            let taker = self.takers.entry(record.user.clone()).or_default();
+            let taker = self.takers.entry(record.connection.user.clone()).or_default();
             *(if clear { &mut taker.clear } else { &mut taker.masked }) += count;
             if let Ok(time) = Timestamp::from_microsecond(record.time) {
                 let day = self.days.entry(time.to_zoned_datetime(TimeZone::UTC).date()).or_default();
@@ -255,11 +256,11 @@ impl Report {
     }
 
     fn incident(&mut self, record: &AuditRecord, what: String) {
-        self.incidents.push(Incident { time: record.time, who: record.user.clone(), what });
+        self.incidents.push(Incident { time: record.time, who: record.connection.user.clone(), what });
     }
 
     fn change(&mut self, record: &AuditRecord, what: String) {
-        self.changes.push(Incident { time: record.time, who: record.user.clone(), what });
+        self.changes.push(Incident { time: record.time, who: record.connection.user.clone(), what });
     }
 
     /// The users by what they took in clear, the biggest first.

@@ -53,8 +53,8 @@ impl Person {
 impl Filter {
     pub fn fits(&self, record: &AuditRecord) -> bool {
         let uses = record.event.uses();
-        self.user.as_ref().is_none_or(|user| *user == record.user)
-            && self.users.as_ref().is_none_or(|users| users.contains(&record.user))
+        self.user.as_ref().is_none_or(|user| *user == record.connection.user)
+            && self.users.as_ref().is_none_or(|users| users.contains(&record.connection.user))
             && self.table.as_ref().is_none_or(|table| uses.iter().any(|used| is_of(table, &used.column)))
             && self.rule.as_ref().is_none_or(|rule| uses.iter().any(|used| used.rule == *rule))
             && self.purpose.as_deref().is_none_or(|purpose| record.event.purpose() == Some(purpose))
@@ -63,7 +63,7 @@ impl Filter {
             && self.outcome.as_deref().is_none_or(|state| record.event.sqlstate() == Some(state))
             && self.since.is_none_or(|since| record.time >= since)
             && self.until.is_none_or(|until| record.time < until)
-            && self.connection.is_none_or(|connection| record.connection == connection)
+            && self.connection.is_none_or(|connection| record.connection.number == connection)
             && self.statement.is_none_or(|statement| record.event.statement() == Some(statement))
             && self.label.as_ref().is_none_or(|wanted| {
                 record.event.labels().into_iter().any(|label| match wanted.strip_suffix('*') {
@@ -117,15 +117,15 @@ const SHAPE_CHARACTERS: usize = 60;
 /// One record as a table's row; a cell has a line for each column or label.
 pub fn row(record: &AuditRecord) -> [String; 8] {
     let (statement, result) = statement_and_result(&record.event);
-    let connection = match record.connection {
+    let connection = match record.connection.number {
         0 => String::new(),
         number => number.to_string(),
     };
     [
         time_text(record.time),
         connection,
-        printable(&record.user),
-        printable(&record.database),
+        printable(&record.connection.user),
+        printable(&record.connection.database),
         record.event.name().replace('_', " "),
         statement,
         columns(&record.event),
@@ -159,9 +159,9 @@ fn statement_and_result(event: &Event) -> (String, String) {
         Event::LogInFailed { reason } => (String::new(), printable(reason)),
         Event::SecondFactor { outcome } => (String::new(), printable(outcome)),
         Event::BreakGlass { reason } => (String::new(), printable(reason)),
-        Event::Intent { statement, shape, purpose, .. } => {
-            let purpose = purpose.as_ref().map(|purpose| format!("purpose {}", printable(purpose)));
-            (quoted(&format!("{statement}: "), shape), purpose.unwrap_or_default())
+        Event::Intent { statement, intent } => {
+            let purpose = intent.purpose.as_ref().map(|purpose| format!("purpose {}", printable(purpose)));
+            (quoted(&format!("{statement}: "), &intent.shape), purpose.unwrap_or_default())
         }
         Event::Outcome { statement, rows, comparisons, sqlstate, duration, persons, .. } => {
             let mut result = format!("{}, {rows} rows in {duration:.1?}", printable(sqlstate));
@@ -306,7 +306,8 @@ mod tests {
     #[test]
     fn nothing_moves_the_readers_cursor() {
         let mut record = samples().swap_remove(4);
-        record.user = "\u{1b}[2J\u{202e}eve\u{9b}".to_owned();
+        record.connection =
+            record.connection.changed(|connection| connection.user = "\u{1b}[2J\u{202e}eve\u{9b}".to_owned());
         assert_eq!(row(&record)[2], "\\u{1b}[2J\\u{202e}eve\\u{9b}");
     }
 

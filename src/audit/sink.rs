@@ -101,24 +101,24 @@ fn ocsf(followed: &Followed) -> Value {
 }
 
 fn who(record: &AuditRecord, fields: &mut Map<String, Value>) {
-    if record.user.is_empty() {
+    if record.connection.user.is_empty() {
         return;
     }
-    let user = json!({"name": record.user});
-    fields.insert("actor".to_owned(), json!({"user": user, "app_name": record.application}));
+    let user = json!({"name": record.connection.user});
+    fields.insert("actor".to_owned(), json!({"user": user, "app_name": record.connection.application}));
     if matches!(record.event, Event::LoggedIn { .. } | Event::LogInFailed { .. }) {
         fields.insert("user".to_owned(), user);
     }
-    let endpoint = match record.address.rsplit_once(':') {
+    let endpoint = match record.connection.address.rsplit_once(':') {
         Some((ip, port)) => json!({
             "ip": ip.trim_start_matches('[').trim_end_matches(']'),
             "port": port.parse::<u16>().ok(),
         }),
-        None => json!({"name": record.address}),
+        None => json!({"name": record.connection.address}),
     };
     fields.insert("src_endpoint".to_owned(), endpoint);
-    if !record.database.is_empty() {
-        fields.insert("database".to_owned(), json!({"name": record.database, "type_id": 1}));
+    if !record.connection.database.is_empty() {
+        fields.insert("database".to_owned(), json!({"name": record.connection.database, "type_id": 1}));
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::persons::Persons;
 use super::show::{self, Person};
-use super::{AuditRecord, Event, UsedColumn};
+use super::{AuditRecord, Connection, Event, ShownCells, UsedColumn};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,21 +41,21 @@ impl WhoSaw {
         match &record.event {
             // Its connections have other statements; those that were under way have no outcome.
             Event::Started { .. } => self.finish(),
-            Event::Intent { statement, uses, purpose, .. } => {
+            Event::Intent { statement, intent } => {
                 let of_table = |used: &&UsedColumn| {
                     let table = used.column.rsplit_once('.').map(|(table, _)| table);
                     used.action == "read" && table == Some(&self.table)
                 };
-                let uses: Vec<UsedColumn> = uses.iter().filter(of_table).cloned().collect();
+                let uses: Vec<UsedColumn> = intent.uses.iter().filter(of_table).cloned().collect();
                 if !uses.is_empty() {
-                    let purpose = purpose.clone();
+                    let purpose = intent.purpose.clone();
                     let sighting = Sighting { record: record.clone(), uses, purpose, certain: false };
-                    self.open.insert((record.connection, *statement), sighting);
+                    self.open.insert((record.connection.number, *statement), sighting);
                 }
                 vec![]
             }
             Event::Outcome { statement, rows, persons, .. } => {
-                let begun = self.open.remove(&(record.connection, *statement));
+                let begun = self.open.remove(&(record.connection.number, *statement));
                 let certain = self.person.is_in(record);
                 // One without persons is of a time when the table had no record key.
                 let all_named = persons.as_ref().is_some_and(|persons| persons.more + persons.unknown == 0);
@@ -75,7 +75,7 @@ impl WhoSaw {
     }
 
     fn is_here(&self, record: &AuditRecord) -> bool {
-        self.database.as_ref().is_none_or(|database| *database == record.database)
+        self.database.as_ref().is_none_or(|database| *database == record.connection.database)
     }
 }
 
@@ -100,7 +100,8 @@ impl Sighting {
 
     /// As a table's row.
     pub fn row(&self) -> [String; 8] {
-        let AuditRecord { time, user, address, application, .. } = &self.record;
+        let AuditRecord { time, connection, .. } = &self.record;
+        let Connection { user, address, application, .. } = &**connection;
         let Ended { rows, cells, sqlstate, persons } = self.ended();
         let lines = |lines: Vec<String>| {
             lines.iter().map(|line| show::printable(line)).collect::<Vec<_>>().join("\n")
@@ -128,19 +129,20 @@ impl Sighting {
 
     /// As a program reads it.
     pub fn json(&self) -> Value {
-        let AuditRecord { time, connection, user, database, address, application, event } = &self.record;
+        let AuditRecord { time, connection, event } = &self.record;
+        let Connection { number, user, database, application, address } = &**connection;
         let Ended { rows, cells, sqlstate, persons } = self.ended();
         let used = |used: &UsedColumn| {
             let UsedColumn { column, label, action, rule, disclosure } = used;
             json!({ "column": column, "label": label, "action": action, "rule": rule, "disclosure": disclosure })
         };
         let cells = cells.iter().map(
-            |(label, disclosure, cells)| json!({ "label": label, "disclosure": disclosure, "cells": cells }),
+            |(label, disclosure, cells)| json!({ "label": &**label, "disclosure": disclosure, "cells": cells }),
         );
         let count = |count: fn(&Persons) -> u64| persons.map(count);
         json!({
             "time": time,
-            "connection": connection,
+            "connection": number,
             "statement": event.statement(),
             "user": user,
             "database": database,
@@ -163,8 +165,8 @@ impl Sighting {
 /// What an outcome says; nothing where there is none.
 struct Ended<'s> {
     rows: Option<u64>,
-    cells: &'s [(String, String, u64)],
-    sqlstate: Option<&'s String>,
+    cells: &'s [ShownCells],
+    sqlstate: Option<&'s str>,
     persons: Option<&'s Persons>,
 }
 

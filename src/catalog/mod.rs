@@ -46,7 +46,7 @@ impl Action {
 pub struct Domain {
     pub name: String,
     /// For example `pii.email`.
-    pub label: String,
+    pub label: Arc<str>,
     pub data_type: DataType,
     pub seal: Seal,
     /// The keyring's data key that the domain's key derives from.

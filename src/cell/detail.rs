@@ -5,6 +5,7 @@
 use crate::crypto::envelope::Envelope;
 use crate::crypto::{CellCipher, Cells};
 use crate::value::{DataType, Format, Style};
+use std::sync::Arc;
 
 /// A sealed column of the table that the key is of.
 pub struct KeyColumn<'a> {
@@ -19,9 +20,9 @@ pub fn opened(
     detail: &str,
     columns: &[KeyColumn<'_>],
     style: &Style,
-) -> Option<(String, Vec<(String, u64)>)> {
+) -> Option<(String, Vec<(Arc<str>, u64)>)> {
     let mut text = String::with_capacity(detail.len());
-    let mut counts: Vec<(String, u64)> = Vec::new();
+    let mut counts: Vec<(Arc<str>, u64)> = Vec::new();
     let mut rest = detail;
     while let Some((before, after)) = rest.split_once("\\x") {
         let digits = after.bytes().take_while(u8::is_ascii_hexdigit).count();
@@ -38,9 +39,9 @@ pub fn opened(
         }
         text.push_str(before);
         text.push_str(std::str::from_utf8(&shown).ok()?);
-        match counts.iter_mut().find(|(label, _)| label == column.label) {
+        match counts.iter_mut().find(|(label, _)| **label == *column.label) {
             Some((_, count)) => *count += 1,
-            None => counts.push((column.label.to_owned(), 1)),
+            None => counts.push((column.label.into(), 1)),
         }
         rest = after;
     }

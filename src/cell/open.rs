@@ -39,9 +39,9 @@ pub struct Tally {
     /// Rows that showed a cell in clear or masked.
     pub rows: u64,
     /// (label, rows that showed a cell of it).
-    pub rows_by_label: Vec<(String, u64)>,
+    pub rows_by_label: Vec<(Arc<str>, u64)>,
     /// (label, disclosure, cells); NULL cells are not counted.
-    pub cells: Vec<(String, &'static str, u64)>,
+    pub cells: Vec<(Arc<str>, &'static str, u64)>,
 }
 
 impl Tally {
@@ -66,7 +66,7 @@ pub(super) struct OpenColumn {
     pub(super) data_type: DataType,
     pub(super) disclosure: Disclosure,
     mask_key: Option<Arc<MaskKey>>,
-    pub(super) label: String,
+    pub(super) label: Arc<str>,
     pub(super) name: String,
     /// Nobody tagged it, or one of the columns that it is made of.
     pub(super) by_type: bool,

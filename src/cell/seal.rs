@@ -6,6 +6,7 @@ use crate::plan::{ParameterUse, Piece, Reason, Recipe, Refusal, StatementPlan};
 use crate::sql::literal::{Literal, decode};
 use crate::value::{DETERMINISTIC_BYTES_MAX, DataType, Format, Style, ValueError, array_elements};
 use crate::wire::frontend::Bind;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// The server's parameters, in its order.
@@ -14,18 +15,18 @@ pub struct SealedBind {
     pub formats: Vec<i16>,
     pub values: Vec<Option<Vec<u8>>>,
     /// (label, values) that are compared with a sealed column.
-    pub compared: Vec<(String, u64)>,
+    pub compared: Vec<(Arc<str>, u64)>,
     /// (label, cells) that were sealed.
-    pub sealed: Vec<(String, u64)>,
+    pub sealed: Vec<(Arc<str>, u64)>,
 }
 
 /// A rendered statement.
 pub struct SealedText {
     pub sql: String,
     /// (label, values) that are compared with a sealed column.
-    pub compared: Vec<(String, u64)>,
+    pub compared: Vec<(Arc<str>, u64)>,
     /// (label, cells) that were sealed.
-    pub sealed: Vec<(String, u64)>,
+    pub sealed: Vec<(Arc<str>, u64)>,
 }
 
 /// What values are sealed with: those that were read wait in `plain`.
@@ -35,15 +36,15 @@ pub(super) struct Sealer<'a> {
     random: &'a mut dyn Random,
     pub(super) plain: Cells,
     pub(super) cells: Cells,
-    compared: Vec<(String, u64)>,
-    pub(super) sealed: Vec<(String, u64)>,
+    compared: Vec<(Arc<str>, u64)>,
+    pub(super) sealed: Vec<(Arc<str>, u64)>,
 }
 
-fn add(counts: &mut Vec<(String, u64)>, label: &str, count: usize) {
+fn add(counts: &mut Vec<(Arc<str>, u64)>, label: &Arc<str>, count: usize) {
     let count = u64::try_from(count).unwrap_or(u64::MAX);
     match counts.iter_mut().find(|(known, _)| known == label) {
         Some((_, known)) => *known += count,
-        None => counts.push((label.to_owned(), count)),
+        None => counts.push((label.clone(), count)),
     }
 }
 

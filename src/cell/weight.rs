@@ -11,13 +11,14 @@ use super::open::{self, CellFault, OpenColumn, RowOpener};
 use crate::crypto::{DomainId, Span};
 use crate::value::Format;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The header and the SIV of a deterministic cell.
 const CELL_BYTES_LEAST: usize = 21;
 
 /// Where a label is disclosed.
 pub(super) struct Label {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     kinds: Vec<Kind>,
 }
 

@@ -114,7 +114,7 @@ fn reasons(script: &Script, config: &Config, session: &Session<'_>) -> Vec<Reaso
     for planned in &script.statements {
         match planned {
             Planned::Plan(plan) => {
-                uses.extend(plan.uses.iter().map(|used| (used.domain.0.label.as_str(), used.action)))
+                uses.extend(plan.uses.iter().map(|used| (&*used.domain.0.label, used.action)))
             }
             Planned::Refuse(refusal) | Planned::Unresolved(refusal) => {
                 uses.extend(refusal.uses.iter().map(|(_, label, action)| (label.as_str(), *action)))
@@ -125,7 +125,7 @@ fn reasons(script: &Script, config: &Config, session: &Session<'_>) -> Vec<Reaso
     let mut seen = HashSet::new();
     uses.retain(|used| seen.insert(*used));
     let each = uses.into_iter().filter_map(|(label, action)| {
-        let domain = config.policy.domains.iter().find(|domain| domain.label == label)?;
+        let domain = config.policy.domains.iter().find(|domain| *domain.label == *label)?;
         let account = why::account(&config.policy, session.principal, domain, action, session.circumstances);
         Some(Reasons {
             action,

@@ -273,9 +273,9 @@ fn of_column(document: &Document, column: &Text, files: &PolicyFiles) -> Option<
 }
 
 fn of_label(document: &Document, label: &Text, files: &PolicyFiles) -> Option<Arc<Domain>> {
-    let found = files.policy.domains.iter().find(|domain| domain.label == label.value);
+    let found = files.policy.domains.iter().find(|domain| *domain.label == *label.value);
     if found.is_none() {
-        let known: Vec<&str> = files.policy.domains.iter().map(|domain| domain.label.as_str()).collect();
+        let known: Vec<&str> = files.policy.domains.iter().map(|domain| &*domain.label).collect();
         document.mistake(
             &label.span,
             format!("no domain has the label \"{}\"", label.spelling),

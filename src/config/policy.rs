@@ -122,7 +122,13 @@ fn domain(document: &Document, name: &At<String>, mut section: Section<'_>) -> O
     }
     let key = section.text("key").map_or_else(|| "default".to_owned(), |text| text.value);
     section.finish();
-    Some(Domain { name: name.value.clone(), label: label?.value, data_type: data_type?, seal: seal?, key })
+    Some(Domain {
+        name: name.value.clone(),
+        label: label?.value.into(),
+        data_type: data_type?,
+        seal: seal?,
+        key,
+    })
 }
 
 /// A type as SQL spells it; a mistake when it is not one that we know.
@@ -252,7 +258,7 @@ fn check_label(document: &Document, label: &Text, policy: &Policy) {
             "Write a label (pii.email), or * as the last part (pii.*), or * alone.",
         );
     } else if !policy.domains.iter().any(|domain| label_matches(&label.value, &domain.label)) {
-        let known: BTreeSet<&str> = policy.domains.iter().map(|domain| domain.label.as_str()).collect();
+        let known: BTreeSet<&str> = policy.domains.iter().map(|domain| &*domain.label).collect();
         document.mistake(
             &label.span,
             format!("no domain has a label like \"{}\"", label.spelling),

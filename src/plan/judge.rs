@@ -30,7 +30,7 @@ pub(super) fn rulings(
         match ruling(used, decision) {
             Ok(ruling) => rulings.push(ruling),
             Err(denied) => {
-                let uses = (used.column_name(), used.domain.0.label.clone(), used.action);
+                let uses = (used.column_name(), used.domain.0.label.to_string(), used.action);
                 refusal.get_or_insert(denied).uses.push(uses);
             }
         }

@@ -95,7 +95,7 @@ pub struct StatementPlan {
     /// What it gives a name to.
     pub defines: Option<Arc<Definition>>,
     /// (label, values) that are compared by what it uses by name, beside its own literals and parameters.
-    pub compared: Vec<(String, u64)>,
+    pub compared: Vec<(Arc<str>, u64)>,
     /// It fetches from a binary cursor.
     pub binary: bool,
     /// Whose cells its rows show; `None` when it reads of no table with a record key.
@@ -191,7 +191,7 @@ impl StatementPlan {
 
 impl StatementPlan {
     /// What EXECUTE of it does, where the protocol prepared it. `compared` is what its literals compare.
-    pub fn as_named(&self, name: &str, compared: &[(String, u64)]) -> Definition {
+    pub fn as_named(&self, name: &str, compared: &[(Arc<str>, u64)]) -> Definition {
         let default = |slot: &DefaultSlot| OpenedDefault {
             texts: slot.texts.clone(),
             cell: slot.cell.clone(),

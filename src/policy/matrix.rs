@@ -41,7 +41,7 @@ impl Outcome {
 /// The matrix of `principal`: by label, then read, compare, write; of each the rules that could decide, the first that fits
 /// wins, and what holds when none does.
 pub fn matrix<'p>(policy: &'p Policy, principal: &Principal) -> Vec<Line<'p>> {
-    let labels: BTreeSet<&str> = policy.domains.iter().map(|domain| domain.label.as_str()).collect();
+    let labels: BTreeSet<&str> = policy.domains.iter().map(|domain| &*domain.label).collect();
     let actions = [Action::Read, Action::Compare, Action::Write];
     let each = labels.into_iter().flat_map(|label| actions.map(|action| (label, action)));
     each.flat_map(|(label, action)| lines(policy, principal, label, action)).collect()

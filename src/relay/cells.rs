@@ -21,7 +21,7 @@ use crate::wire::{Frame, Messages, Violation};
 use std::sync::Arc;
 
 /// (label, values) compared.
-pub(super) type Compared = Vec<(String, u64)>;
+pub(super) type Compared = Vec<(Arc<str>, u64)>;
 
 /// Why bytes could not be carried through.
 pub(super) enum Fault {
@@ -65,7 +65,7 @@ impl From<cell::CellFault> for Fault {
 pub(super) fn under_oracle(compared: Compared, plan: &StatementPlan, judgement: &Judgement) -> Compared {
     let is_oracle = |label: &str| {
         plan.uses.iter().zip(judgement.rulings.iter()).any(|(used, ruling)| {
-            ruling.oracle && used.action == Action::Compare && used.domain.0.label == label
+            ruling.oracle && used.action == Action::Compare && *used.domain.0.label == *label
         })
     };
     compared.into_iter().filter(|(label, _)| is_oracle(label)).collect()
@@ -265,20 +265,20 @@ impl Run {
     fn count_clear(&mut self, rows: u64) {
         self.count_rows(rows);
         let plan = self.plan.clone();
-        let mut labels: Vec<&str> = plan
+        let mut labels: Vec<&Arc<str>> = plan
             .uses
             .iter()
             .filter(|used| used.action == Action::Read && !used.sealed)
-            .map(|used| used.domain.0.label.as_str())
+            .map(|used| &used.domain.0.label)
             .collect();
         labels.sort_unstable();
         labels.dedup();
         for label in labels {
-            self.count_label(label.to_owned(), rows);
+            self.count_label(label.clone(), rows);
         }
     }
 
-    fn count_label(&mut self, label: String, rows: u64) {
+    fn count_label(&mut self, label: Arc<str>, rows: u64) {
         match self.rows_by_label.iter_mut().find(|(known, _)| *known == label) {
             Some((_, known)) => *known += rows,
             None => self.rows_by_label.push((label, rows)),
@@ -297,8 +297,8 @@ impl Run {
     }
 
     /// Cells of a label that left in this form.
-    pub(super) fn disclosed(&mut self, label: String, disclosure: &'static str, cells: u64) {
-        let same = |known: &&mut (String, &'static str, u64)| known.0 == label && known.1 == disclosure;
+    pub(super) fn disclosed(&mut self, label: Arc<str>, disclosure: &'static str, cells: u64) {
+        let same = |known: &&mut (Arc<str>, &'static str, u64)| known.0 == label && known.1 == disclosure;
         match self.cells.iter_mut().find(same) {
             Some((_, _, known)) => *known += cells,
             None => self.cells.push((label, disclosure, cells)),
@@ -341,11 +341,11 @@ impl Relay {
     }
 }
 
-fn cells(sealed: &[(String, u64)]) -> u64 {
+fn cells(sealed: &[(Arc<str>, u64)]) -> u64 {
     sealed.iter().map(|(_, cells)| cells).sum()
 }
 
-pub(super) fn count_sealed(metrics: &Metrics, sealed: &[(String, u64)]) {
+pub(super) fn count_sealed(metrics: &Metrics, sealed: &[(Arc<str>, u64)]) {
     for (label, cells) in sealed {
         metrics.cells_sealed(label, *cells);
     }

@@ -4,7 +4,7 @@
 //! it hangs on is the same. Deliberately absent: the rules, which are `policy`'s.
 
 use super::Relay;
-use crate::audit::UsedColumn;
+use crate::audit::{Intent, Said, UsedColumn};
 use crate::plan::{Judgement, Refusal, StatementPlan};
 use crate::policy::Circumstances;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub(super) struct Judged {
     circumstances: Circumstances,
     pub(super) judgement: Judgement,
     /// As its records have it.
-    uses: Arc<[UsedColumn]>,
+    pub(super) intent: Said<Intent>,
 }
 
 impl Relay {
@@ -36,8 +36,13 @@ impl Relay {
             return Ok(judged.clone());
         }
         let judgement = plan.judge(&self.world.policy, &self.session.principal, &circumstances)?;
-        let uses = used_columns(plan, &judgement);
-        let judged = Judged { plan: plan.clone(), generation, circumstances, judgement, uses };
+        let intent = Said::from(Intent {
+            kind: plan.kind.to_owned(),
+            shape: plan.shape.clone(),
+            purpose: circumstances.purpose.clone(),
+            uses: used_columns(plan, &judgement),
+        });
+        let judged = Judged { plan: plan.clone(), generation, circumstances, judgement, intent };
         Ok(self.judged.insert(Arc::new(judged)).clone())
     }
 
@@ -52,17 +57,10 @@ impl Relay {
     }
 }
 
-impl Judged {
-    /// What an intent says of the plan's uses.
-    pub(super) fn uses(&self) -> Arc<[UsedColumn]> {
-        self.uses.clone()
-    }
-}
-
-fn used_columns(plan: &StatementPlan, judgement: &Judgement) -> Arc<[UsedColumn]> {
+fn used_columns(plan: &StatementPlan, judgement: &Judgement) -> Vec<UsedColumn> {
     let uses = plan.uses.iter().zip(judgement.rulings.iter()).map(|(used, ruling)| UsedColumn {
         column: used.column_name(),
-        label: used.domain.0.label.clone(),
+        label: used.domain.0.label.to_string(),
         action: used.action.name().to_owned(),
         rule: ruling.rule.as_ref().map(|rule| rule.name.to_string()).unwrap_or_default(),
         disclosure: ruling.disclosure.name().into_owned(),

@@ -16,6 +16,7 @@ use crate::cell::{self, Formats, PersonFinder, RowOpener};
 use crate::crypto::Ciphers;
 use crate::metrics::Outcome;
 use crate::plan::{Judgement, NameKind, Reason, Refusal, StatementPlan};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,9 +45,9 @@ pub(super) struct Run {
     /// Rows that left of the cursor that it fetches from, with those of other fetches.
     cursor: Option<Arc<AtomicU64>>,
     /// (label, disclosure, cells that left), each once.
-    pub(super) cells: Vec<(String, &'static str, u64)>,
+    pub(super) cells: Vec<(Arc<str>, &'static str, u64)>,
     /// (label, rows that left and disclosed one of its cells), each once.
-    pub(super) rows_by_label: Vec<(String, u64)>,
+    pub(super) rows_by_label: Vec<(Arc<str>, u64)>,
     /// Limits over time that its rows count against.
     pub(super) spending: Option<Spending>,
     /// Rows that wait until they are counted.
@@ -102,6 +103,9 @@ pub(super) struct Spare {
     opener: RowOpener,
 }
 
+/// The SQLSTATE of what did.
+const SUCCEEDED: &str = "00000";
+
 /// Room that a spare opener may keep, in bytes: what a few rows take.
 const SPARE_ROOM: usize = 16 * 1024;
 
@@ -114,7 +118,7 @@ fn limit_spent(what: &str, rule: &str, limit: u64) -> Refusal {
 pub(super) fn check_comparisons(
     plan: &StatementPlan,
     judgement: &Judgement,
-    compared: &[(String, u64)],
+    compared: &[(Arc<str>, u64)],
 ) -> Result<(), Refusal> {
     let Some(limit) = judgement.comparisons_per_statement() else { return Ok(()) };
     if compared.iter().map(|(_, values)| values).sum::<u64>() <= limit {
@@ -125,7 +129,8 @@ pub(super) fn check_comparisons(
     let rule = rule.map(|rule| rule.name.to_string()).unwrap_or_default();
     let mut refusal = limit_spent("comparison", &rule, limit).hint("Compare fewer values in one statement.");
     let uses = plan.uses.iter().filter(|used| used.action == Action::Compare);
-    refusal.uses = uses.map(|used| (used.column_name(), used.domain.0.label.clone(), used.action)).collect();
+    refusal.uses =
+        uses.map(|used| (used.column_name(), used.domain.0.label.to_string(), used.action)).collect();
     Err(refusal)
 }
 
@@ -155,14 +160,7 @@ impl Relay {
         let opener = self.opener(plan, judgement, formats);
         self.statement += 1;
         let statement = self.statement;
-        let event = Event::Intent {
-            statement,
-            kind: plan.kind.to_owned(),
-            shape: plan.shape.clone(),
-            purpose: self.session.purpose.now().map(str::to_owned),
-            uses: judged.uses(),
-        };
-        self.record(event, true);
+        self.record(Event::Intent { statement, intent: judged.intent.clone() }, true);
         self.gates.push_back(statement);
         let user = self.session.principal.user();
         let spending = Spending::of_reads(judgement, &self.session.budgets, user);
@@ -271,13 +269,17 @@ impl Relay {
         }
         run.cells.sort_unstable();
         let cells = std::mem::take(&mut run.cells).into_iter();
-        let cells = cells.map(|(label, shown, cells)| (label, shown.to_owned(), cells));
+        let cells = cells.map(|(label, shown, cells)| (label, Cow::Borrowed(shown), cells));
         let event = Event::Outcome {
             statement,
             rows: run.rows,
             cells: cells.collect(),
             comparisons: run.compared.iter().map(|(_, values)| values).sum(),
-            sqlstate: sqlstate.to_owned(),
+            sqlstate: if sqlstate == SUCCEEDED {
+                Cow::Borrowed(SUCCEEDED)
+            } else {
+                Cow::Owned(sqlstate.to_owned())
+            },
             duration: Duration::from_nanos(nanos),
             persons,
         };
@@ -296,7 +298,7 @@ impl Relay {
     /// Counts a statement that has ended.
     pub(super) fn count_statement(&mut self, kind: &str, sqlstate: &str) {
         self.ended += 1;
-        let outcome = if sqlstate == "00000" { Outcome::Succeeded } else { Outcome::Failed };
+        let outcome = if sqlstate == SUCCEEDED { Outcome::Succeeded } else { Outcome::Failed };
         self.metrics.statement(kind, outcome);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::purpose::Purpose;
 use super::{Now, Opening, World};
-use crate::audit::{AuditRecord, Event};
+use crate::audit::{AuditRecord, Connection, Event, Said};
 use crate::plan::{self, Known, NameKind, Named};
 use crate::policy::budget::Budgets;
 use crate::policy::{Circumstances, Principal};
@@ -13,12 +13,9 @@ use std::sync::Arc;
 
 pub(super) struct Session {
     pub(super) principal: Principal,
-    pub(super) connection: u64,
-    database: String,
-    application: String,
+    connection: Said<Connection>,
     upstream: Option<String>,
     address: Option<IpAddr>,
-    address_text: String,
     pub(super) budgets: Arc<Budgets>,
     pub(super) style: Style,
     pub(super) row_bytes_max: usize,
@@ -41,14 +38,18 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(opening: Opening) -> Session {
-        let mut session = Session {
-            principal: opening.principal,
-            connection: opening.connection,
+        let connection = Said::from(Connection {
+            number: opening.connection,
+            user: opening.principal.user().to_owned(),
             database: opening.database,
             application: opening.application,
+            address: opening.address_text,
+        });
+        let mut session = Session {
+            principal: opening.principal,
+            connection,
             upstream: opening.upstream,
             address: opening.address,
-            address_text: opening.address_text,
             budgets: opening.budgets,
             style: Style::default(),
             row_bytes_max: opening.row_bytes_max,
@@ -80,7 +81,9 @@ impl Session {
                 let major = value.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
                 self.server_major = major.parse().unwrap_or(0);
             }
-            "application_name" => self.application = value,
+            "application_name" => {
+                self.connection = self.connection.changed(|connection| connection.application = value);
+            }
             _ => {}
         }
     }
@@ -121,15 +124,12 @@ impl Session {
     }
 
     pub(super) fn record(&self, event: Event, now: Now) -> Box<AuditRecord> {
-        Box::new(AuditRecord {
-            time: now.unix_micros,
-            connection: self.connection,
-            user: self.principal.user().to_owned(),
-            database: self.database.clone(),
-            application: self.application.clone(),
-            address: self.address_text.clone(),
-            event,
-        })
+        Box::new(AuditRecord { time: now.unix_micros, connection: self.connection.clone(), event })
+    }
+
+    /// The connection's number.
+    pub(super) fn number(&self) -> u64 {
+        self.connection.number
     }
 
     /// What `SHOW pgveil.status` answers.

@@ -216,7 +216,7 @@ impl Relay {
     fn amend(&mut self) {
         self.settle.amended += 1;
         // Above every generation of the server's own, and of no other connection.
-        let generation = 1 << 63 | self.session.connection << 24 | self.settle.amended & 0xff_ffff;
+        let generation = 1 << 63 | self.session.number() << 24 | self.settle.amended & 0xff_ffff;
         let changes = std::mem::take(&mut self.settle.changes);
         let catalog = amended(&self.world.catalog, changes, generation);
         self.world = Arc::new(World {

@@ -22,7 +22,7 @@ use super::upstream::{self, Upstream};
 use super::workers::Workers;
 use super::world::{Attached, Database, Worlds};
 use crate::audit::writer::Log;
-use crate::audit::{AuditRecord, Event, InsteadOfPassword};
+use crate::audit::{AuditRecord, Connection, Event, InsteadOfPassword, Said};
 use crate::auth::LoggedIn;
 use crate::crypto::provider::SystemRandom;
 use crate::metrics::{ConnectionState, Metrics};
@@ -253,11 +253,13 @@ async fn log_in(stream: Box<dyn Stream>, origin: Origin, number: u64, shared: &A
     };
     let succeeded = AuditRecord {
         time: unix_micros(),
-        connection: number,
-        user: asking.user().to_owned(),
-        database: asking.database().to_owned(),
-        application: asking.parameter("application_name").unwrap_or_default().to_owned(),
-        address: origin.text(),
+        connection: Said::from(Connection {
+            number,
+            user: asking.user().to_owned(),
+            database: asking.database().to_owned(),
+            application: asking.parameter("application_name").unwrap_or_default().to_owned(),
+            address: origin.text(),
+        }),
         event: Event::LoggedIn { instead: None },
     };
     let mut client = None;

@@ -425,7 +425,11 @@ impl Pump {
                 Step::ToClient(bytes) => self.client.push(bytes),
                 Step::Record { record, gate } => {
                     if let Event::BreakGlass { .. } = &record.event {
-                        tracing::warn!(connection = self.number, user = record.user, "the glass was broken");
+                        tracing::warn!(
+                            connection = self.number,
+                            user = record.connection.user,
+                            "the glass was broken"
+                        );
                     }
                     if gate {
                         self.gates.push_back(self.shared.log.submit_here(*record));

@@ -370,7 +370,9 @@ impl Database {
             if from != to {
                 let event = Event::ColumnChanged { column: column.clone(), from, to };
                 let record = AuditRecord::of_the_proxy(unix_micros(), event);
-                (self.tell)(AuditRecord { database: self.name.clone(), ..record });
+                let connection =
+                    record.connection.changed(|connection| connection.database = self.name.clone());
+                (self.tell)(AuditRecord { connection, ..record });
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use pgveil::audit::verify::{Against, Verified, verify_against};
 use pgveil::audit::writer::{Log, LogSettings, SegmentSettings};
-use pgveil::audit::{AuditRecord, Event, UsedColumn, keys, segments};
+use pgveil::audit::{AuditRecord, Connection, Event, Intent, Said, UsedColumn, keys, segments};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -41,17 +41,21 @@ pub fn record(user: &str, connection: u64, statement: u64) -> AuditRecord {
     };
     AuditRecord {
         time: 1_764_072_000_000_000 + statement as i64 * 60_000_000,
-        connection,
-        user: user.to_owned(),
-        database: "shop".to_owned(),
-        application: "psql".to_owned(),
-        address: "10.0.0.7:5123".to_owned(),
+        connection: Said::from(Connection {
+            number: connection,
+            user: user.to_owned(),
+            database: "shop".to_owned(),
+            application: "psql".to_owned(),
+            address: "10.0.0.7:5123".to_owned(),
+        }),
         event: Event::Intent {
             statement,
-            kind: "select".to_owned(),
-            shape: "select email from customers where id = $1".to_owned(),
-            purpose: None,
-            uses: [used].into(),
+            intent: Said::from(Intent {
+                kind: "select".to_owned(),
+                shape: "select email from customers where id = $1".to_owned(),
+                purpose: None,
+                uses: vec![used],
+            }),
         },
     }
 }

@@ -34,7 +34,7 @@ async fn fixture(sql: &str) -> (String, Client) {
 
 fn domain(name: &str, data_type: DataType, seal: Seal) -> Arc<Domain> {
     let (name, label) = (name.to_owned(), format!("pii.{name}"));
-    Arc::new(Domain { name, label, data_type, seal, key: "default".into() })
+    Arc::new(Domain { name, label: label.into(), data_type, seal, key: "default".into() })
 }
 
 fn tags() -> Tags {

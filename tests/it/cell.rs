@@ -248,7 +248,7 @@ fn literals_and_parameters_of_one_value_give_one_cell() {
     let text = "SELECT id FROM customers WHERE badge IN (-42, '-42', $1, $2) OR email = E'it\\'s' OR email = $$it's$$";
     let plan = planned(&shop, "shop", text);
     let rendered = literals(&plan, text, &ciphers, &style, &mut Counter(0)).unwrap();
-    assert_eq!(rendered.compared, [("staff.badge".to_owned(), 2), ("pii.email".to_owned(), 2)]);
+    assert_eq!(rendered.compared, [("staff.badge".into(), 2), ("pii.email".into(), 2)]);
     let cells: Vec<&str> =
         rendered.sql.split("'\\x").skip(1).map(|rest| rest.split('\'').next().unwrap()).collect();
     assert_eq!(cells[0], cells[1], "a number and its text");
@@ -292,7 +292,7 @@ fn email_cell(shop: &Shop, ciphers: &Ciphers, literal: &str) -> String {
     let text = format!("INSERT INTO customers (email) VALUES ({literal})");
     let plan = planned(shop, "shop", &text);
     let rendered = literals(&plan, &text, ciphers, &Style::default(), &mut Counter(0)).unwrap();
-    assert_eq!(rendered.sealed, [("pii.email".to_owned(), 1)]);
+    assert_eq!(rendered.sealed, [("pii.email".into(), 1)]);
     rendered.sql.split("'\\x").nth(1).unwrap().split('\'').next().unwrap().to_owned()
 }
 
@@ -333,7 +333,7 @@ fn an_array_is_sealed_element_by_element() {
             parameters(&plan, &[declared], &sent, &ciphers, &Style::default(), &mut Counter(0)).unwrap();
         assert_eq!(sealed.formats, [0]);
         assert_eq!(String::from_utf8(sealed.values[0].clone().unwrap()).unwrap(), expected);
-        assert_eq!(sealed.compared, [("pii.email".to_owned(), 2)], "NULL is compared with nothing");
+        assert_eq!(sealed.compared, [("pii.email".into(), 2)], "NULL is compared with nothing");
     }
     let refused = |declared: u32, wire: &[u8]| {
         let sent = bind(&[Some(wire)]);
@@ -428,11 +428,10 @@ fn binary_rows_open_to_binary_values() {
     assert_eq!(rows[1], [None, Some(id.to_vec()), None]);
     assert_eq!(rows[2], [email("ana@example.org"), None, None]);
     assert_eq!(released.tally.rows, 2, "a row of NULLs discloses nothing");
-    let by_label = [("pii.email".to_owned(), 2), ("pii.birth".to_owned(), 1)];
+    let by_label = [("pii.email".into(), 2), ("pii.birth".into(), 1)];
     assert_eq!(released.tally.rows_by_label, by_label, "and each row counts where it shows something");
-    let cells = |disclosure, birth| {
-        [("pii.email".to_owned(), disclosure, 2), ("pii.birth".to_owned(), birth, 1)].to_vec()
-    };
+    let cells =
+        |disclosure, birth| [("pii.email".into(), disclosure, 2), ("pii.birth".into(), birth, 1)].to_vec();
     assert_eq!(released.tally.cells, cells("clear", "clear"));
     let (released, rows) = read(&shop, &ciphers, "alice", None, 1, &frames);
     assert_eq!(rows[0], [email("a***g"), Some(id.to_vec()), days(0)]);

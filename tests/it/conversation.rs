@@ -468,7 +468,8 @@ pub fn record_text(record: &AuditRecord) -> String {
         uses.join(", ")
     };
     match &record.event {
-        Event::Intent { statement, shape, purpose, uses: used, .. } => {
+        Event::Intent { statement, intent } => {
+            let pgveil::audit::Intent { shape, purpose, uses: used, .. } = &**intent;
             let purpose = purpose.as_deref().map(|purpose| format!(" for {purpose}")).unwrap_or_default();
             format!("intent {statement}{purpose}: {shape} [{}]", uses(used))
         }

@@ -206,9 +206,9 @@ impl Watch {
                         "plaintext in a record: {text}"
                     );
                     match &record.event {
-                        Event::Intent { shape, .. } => {
+                        Event::Intent { intent, .. } => {
                             assert!(gate);
-                            self.asked.push_back(shape.clone());
+                            self.asked.push_back(intent.shape.clone());
                         }
                         Event::Outcome { statement, .. } => {
                             assert!(self.ended.insert(*statement), "two outcomes of one statement");

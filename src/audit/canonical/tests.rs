@@ -30,17 +30,19 @@ pub(in crate::audit) fn samples() -> Vec<AuditRecord> {
         Event::LogInFailed { reason: "password".to_owned() },
         Event::Intent {
             statement: 1,
-            kind: "select".to_owned(),
-            shape: "select email from customers\n\twhere id = $1 -- \u{7f} ünïcode 😀".to_owned(),
-            purpose: Some("support".to_owned()),
-            uses: uses.clone().into(),
+            intent: Said::from(Intent {
+                kind: "select".to_owned(),
+                shape: "select email from customers\n\twhere id = $1 -- \u{7f} ünïcode 😀".to_owned(),
+                purpose: Some("support".to_owned()),
+                uses: uses.clone(),
+            }),
         },
         Event::Outcome {
             statement: 1,
             rows: 2,
-            cells: vec![("pii.email".to_owned(), "mask:partial".to_owned(), 2)],
+            cells: vec![("pii.email".into(), "mask:partial".into(), 2)],
             comparisons: 0,
-            sqlstate: "00000".to_owned(),
+            sqlstate: "00000".into(),
             duration: Duration::from_nanos(1_234_567),
             persons: None,
         },
@@ -76,15 +78,18 @@ pub(in crate::audit) fn samples() -> Vec<AuditRecord> {
             }),
         },
     ];
+    let connection = Said::from(Connection {
+        number: 7,
+        user: "alice".to_owned(),
+        database: "shop \"ö\"".to_owned(),
+        application: "psql\u{1b}[31m\\".to_owned(),
+        address: "10.0.0.7:5123".to_owned(),
+    });
     let numbered = events.into_iter().zip(0..);
     numbered
         .map(|(event, number)| AuditRecord {
             time: 1_764_000_000_000_000 + number,
-            connection: 7,
-            user: "alice".to_owned(),
-            database: "shop \"ö\"".to_owned(),
-            application: "psql\u{1b}[31m\\".to_owned(),
-            address: "10.0.0.7:5123".to_owned(),
+            connection: connection.clone(),
             event,
         })
         .collect()
@@ -180,10 +185,10 @@ proptest! {
     #[test]
     fn any_text_parses_back(user in "\\PC*", shape in any::<String>(), time: i64, rows: u64) {
         let mut record = samples().swap_remove(6);
-        (record.user, record.time) = (user, time);
+        record.time = time;
         let Event::Refused { reason, .. } = &mut record.event else { unreachable!() };
         *reason = shape;
-        record.connection = rows;
+        record.connection = record.connection.changed(|connection| (connection.user, connection.number) = (user, rows));
         let line = Line::Record(CHAIN, Box::new(record));
         let bytes = spelled(&line);
         prop_assert!(!bytes.iter().any(|byte| *byte < 0x20 || *byte == 0x7f));

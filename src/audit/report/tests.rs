@@ -59,7 +59,9 @@ fn hours_and_spans_are_kept() {
 #[test]
 fn a_peers_text_is_only_text() {
     let evil = "<script>alert(1)</script>\" onload='x' | [a](javascript:b) \u{202e}";
-    let report = report(|record| record.user = evil.to_owned());
+    let report = report(|record| {
+        record.connection = record.connection.changed(|connection| connection.user = evil.to_owned());
+    });
     let html = report.html();
     assert!(!html.contains("<script") && !html.contains("onload='"), "{html}");
     assert!(html.contains("&lt;script&gt;") && html.contains("\\u{202e}"));

@@ -211,7 +211,8 @@ fn a_chain_made_anew_lacks_its_signatures() {
     for line in &whole[2..] {
         match Line::parse(line.strip_suffix(b"\n").unwrap()).unwrap() {
             Line::Record(_, mut record) => {
-                record.user = "mallory".to_owned();
+                record.connection =
+                    record.connection.changed(|connection| connection.user = "mallory".to_owned());
                 making.record(*record);
             }
             _ => {

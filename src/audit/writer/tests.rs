@@ -314,7 +314,8 @@ fn a_full_queue_refuses_at_once_and_a_long_record_is_refused_alone() {
     assert_eq!(disk.verify() as usize, 8 - refused);
 
     let mut long = record(0);
-    long.application = "x".repeat(canonical::LINE_BYTES_MAX);
+    long.connection =
+        long.connection.changed(|connection| connection.application = "x".repeat(canonical::LINE_BYTES_MAX));
     let long = log.submit(long);
     let short = log.submit(record(1));
     assert!(long.0.blocking_recv().unwrap().unwrap_err().0.contains("too long"));

@@ -114,7 +114,7 @@ impl CopySealer {
         style: &Style,
         random: &mut dyn Random,
         out: &mut BytesMut,
-    ) -> (Vec<(String, u64)>, Result<(), Refusal>) {
+    ) -> (Vec<(Arc<str>, u64)>, Result<(), Refusal>) {
         let mut wrong = self.find_rows(last);
         let ciphers = self.ciphers.clone();
         let mut sealer = Sealer::new(&ciphers, style, random);

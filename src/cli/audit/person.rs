@@ -103,8 +103,8 @@ fn databases(path: &Path) -> Result<BTreeSet<String>, CliError> {
     let mut found = BTreeSet::new();
     let mut log = open(path)?;
     let read = verify::records(&mut log, |_, record| {
-        if !record.database.is_empty() && !found.contains(&record.database) {
-            found.insert(record.database.clone());
+        if !record.connection.database.is_empty() && !found.contains(&record.connection.database) {
+            found.insert(record.connection.database.clone());
         }
         true
     });

@@ -17,11 +17,11 @@ pub(super) fn looked_up(folder: &Path) -> Recorded {
     let newest = newest(segments::list(folder).unwrap_or_default());
     // A writer may be in the middle of the last line.
     let _ = verify::records(Segments::new(newest), |_, record| {
-        if let Event::Intent { shape, uses, .. } = &record.event
-            && looks_up(shape)
+        if let Event::Intent { intent, .. } = &record.event
+            && looks_up(&intent.shape)
         {
-            for used in uses.iter().filter(|used| used.action == "compare") {
-                *found.entry((record.database.clone(), used.column.clone())).or_default() += 1;
+            for used in intent.uses.iter().filter(|used| used.action == "compare") {
+                *found.entry((record.connection.database.clone(), used.column.clone())).or_default() += 1;
             }
         }
         true

@@ -222,7 +222,7 @@ impl Run<'_> {
     /// What would make a refused statement another one.
     fn after(&self, refusal: &Refusal, expected: Expected) -> Vec<String> {
         let hint = refusal.hint.iter().chain(&refusal.detail).cloned();
-        let domain = |label: &str| self.files.policy.domains.iter().find(|domain| domain.label == label);
+        let domain = |label: &str| self.files.policy.domains.iter().find(|domain| *domain.label == *label);
         let rules = refusal.uses.iter().filter(|_| expected == Expected::Allowed);
         let rules = rules.filter_map(|(_, label, action)| Some((domain(label)?, *action)));
         let rules = rules.flat_map(|(domain, action)| {

@@ -279,7 +279,7 @@ struct Filter {
     pieces: Vec<Piece>,
     literals: Vec<LiteralSlot>,
     uses: Vec<Use>,
-    compared: Vec<(String, u64)>,
+    compared: Vec<(Arc<str>, u64)>,
 }
 
 /// The condition of `COPY … WHERE`: read as that of a query, whose text has it at another place.

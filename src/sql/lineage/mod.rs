@@ -205,7 +205,7 @@ pub(super) struct Analyst<'a> {
     /// The statement defines a view: its own constants are sealed in the definition.
     defines_view: bool,
     /// (label, values) that constants in views compare.
-    compared_in_views: Vec<(String, u64)>,
+    compared_in_views: Vec<(Arc<str>, u64)>,
     /// Inside of terms that are read for their shapes only.
     dry_runs: u32,
     /// References to relations with a record key, by their number: which relation.

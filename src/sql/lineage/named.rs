@@ -75,7 +75,7 @@ pub struct Definition {
     pub uses: Vec<Use>,
     pub effects: Effects,
     /// (label, values) that its own literals compare at each use.
-    pub compared: Vec<(String, u64)>,
+    pub compared: Vec<(Arc<str>, u64)>,
     /// How each of `uses` was disclosed when the name was given: masks of columns stored in clear are part of its text.
     /// Filled by the plan.
     pub shown: Vec<Cow<'static, str>>,
@@ -353,7 +353,7 @@ impl Analyst<'_> {
         }
     }
 
-    fn compared_literals(&self) -> Vec<(String, u64)> {
+    fn compared_literals(&self) -> Vec<(Arc<str>, u64)> {
         let compared = self.literals.iter().filter(|literal| literal.recipe.action == Action::Compare);
         let own = compared.map(|literal| (literal.recipe.domain.label.clone(), 1));
         own.chain(self.compared_in_views.iter().cloned()).collect()

@@ -202,7 +202,7 @@ pub struct Lineage {
     /// It uses a name, whose text was settled when the name was given: how each use was disclosed then.
     pub named: Option<Vec<std::borrow::Cow<'static, str>>>,
     /// (label, values) that are compared beside its own literals: by what it uses by name, and by constants in views.
-    pub compared: Vec<(String, u64)>,
+    pub compared: Vec<(Arc<str>, u64)>,
     /// Its rows come in binary by the simple protocol, too.
     pub binary: bool,
     /// The cursor that it fetches from.
