@@ -6,12 +6,12 @@
 
 use super::queries::{RawCast, RawCatalog, RawColumn, RawDefault, RawFunction, RawRelation};
 use super::{
-    Catalog, Column, ColumnId, ColumnTag, Domain, Function, KeyColumn, KeyTag, RecordKey, Relation,
+    Catalog, Column, ColumnId, ColumnTag, Domain, Follows, Function, KeyColumn, KeyTag, RecordKey, Relation,
     RelationKind, Seal, SealedDefault, SealedType, State, Tag, Tags,
 };
 use crate::value::DataType;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// The schema of the sealed types.
 pub const SCHEMA: &str = "pgveil";
@@ -59,9 +59,8 @@ pub fn build(
 ///
 /// A relation that it dropped stays known: the server says that it is gone. No key is known in it: it may have dropped one.
 pub fn amended(base: &Catalog, changes: RawCatalog, generation: u64) -> Catalog {
-    let (sensitive, calling, gathering) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
     let mut catalog =
-        Catalog { generation, sensitive, calling, gathering, keys: HashMap::new(), ..base.clone() };
+        Catalog { generation, follows: Follows::default(), keys: HashMap::new(), ..base.clone() };
     let mut changes = changes;
     enter_functions(&mut catalog, std::mem::take(&mut changes.functions));
     enter(&mut catalog, changes);

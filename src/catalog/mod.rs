@@ -237,12 +237,23 @@ pub struct Catalog {
     pub clear: clear::ClearColumns,
     /// As [`Tags`] have it.
     pub refuse_unsealed: bool,
-    /// Filled on first use by [`Catalog::sensitive_names`].
-    pub sensitive: OnceLock<HashSet<String>>,
-    /// Filled on first use by [`Catalog::calling_views`].
-    pub calling: OnceLock<HashSet<String>>,
-    /// Filled on first use by [`Catalog::gathering_views`].
-    pub gathering: OnceLock<HashSet<String>>,
+    /// What follows from all of this.
+    pub follows: Follows,
+}
+
+/// What follows from a catalog, worked out when it is first asked for. Another catalog begins with none.
+#[derive(Clone, Debug, Default)]
+pub struct Follows {
+    /// [`Catalog::has_tags`].
+    tagged: OnceLock<bool>,
+    /// [`Catalog::has_clear_tags`].
+    clear: OnceLock<bool>,
+    /// [`Catalog::sensitive_names`].
+    sensitive: OnceLock<HashSet<String>>,
+    /// [`Catalog::calling_views`].
+    calling: OnceLock<HashSet<String>>,
+    /// [`Catalog::gathering_views`].
+    gathering: OnceLock<HashSet<String>>,
 }
 
 /// A default of a sealed column.
@@ -286,24 +297,30 @@ impl Catalog {
     }
     /// Whether anything here is tagged, or could be when its table is created.
     pub fn has_tags(&self) -> bool {
-        !self.tags.is_empty() || self.relations.values().any(|relation| relation.is_tagged())
+        !self.tags.is_empty()
+            || *self
+                .follows
+                .tagged
+                .get_or_init(|| self.relations.values().any(|relation| relation.is_tagged()))
     }
     /// Whether any tagged column is stored in clear (or its relation is unreadable). What a conversion keeps beside its
     /// table is for administrators only, by the database's own grants, and takes no function from anybody.
     pub fn has_clear_tags(&self) -> bool {
-        self.relations.values().filter(|relation| relation.schema != build::SCHEMA).any(|relation| {
+        let is_clear = |relation: &&Arc<Relation>| {
             relation.unreadable.is_some()
                 || relation.columns.iter().any(|column| {
                     column.tag.as_ref().is_some_and(|tag| !matches!(tag.state, State::Sealed { .. }))
                 })
-        })
+        };
+        let relations = || self.relations.values().filter(|relation| relation.schema != build::SCHEMA);
+        *self.follows.clear.get_or_init(|| relations().any(|relation| is_clear(&relation)))
     }
     /// The unqualified names through which a statement could reach a tagged column, in any schema: tagged relations,
     /// tags whose table does not exist yet, and views (of views) whose definition mentions one of these.
     ///
     /// A text in which none of these words stands touches nothing tagged, whatever it means.
     pub fn sensitive_names(&self) -> &HashSet<String> {
-        self.sensitive.get_or_init(|| {
+        self.follows.sensitive.get_or_init(|| {
             let mut names: HashSet<String> = self.tags.keys().map(|(_, table)| table.clone()).collect();
             names.extend(
                 self.relations.values().filter(|relation| relation.is_tagged()).map(|r| r.name.clone()),
@@ -314,7 +331,7 @@ impl Catalog {
     /// The unqualified names of views (and views of views) whose definition mentions a user-defined function, which may
     /// read anything; of types that such a function casts, and of relations that have columns of these.
     pub fn calling_views(&self) -> &HashSet<String> {
-        self.calling.get_or_init(|| {
+        self.follows.calling.get_or_init(|| {
             let mut called: HashSet<String> = self.functions.keys().cloned().collect();
             called.extend(self.cast_types.values().cloned());
             let has_cast = |relation: &&Arc<Relation>| {
@@ -329,7 +346,7 @@ impl Catalog {
     /// The unqualified names of views (and views of views) whose definition calls one of `functions`, which keep the values of many
     /// rows in one, or makes an array of a query's rows.
     pub fn gathering_views(&self, functions: &[&str]) -> &HashSet<String> {
-        self.gathering.get_or_init(|| {
+        self.follows.gathering.get_or_init(|| {
             let mut names: HashSet<String> = functions.iter().map(|name| (*name).to_owned()).collect();
             let gathers = |relation: &&Arc<Relation>| {
                 relation.definition.as_deref().is_some_and(|text| text.contains("ARRAY("))

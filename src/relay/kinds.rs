@@ -64,9 +64,10 @@ fn after_comment(text: &str) -> &str {
 /// The kind for metrics and records: one of [`KINDS`], or `other`.
 pub(super) fn kind(text: &str) -> &'static str {
     let [first, second] = first_words(text);
-    let names = |kind: &str| match kind.split_once(' ') {
-        Some((one, two)) => is(first, one) && is(second, two),
-        None => is(first, kind),
+    let names = |kind: &str| match kind.split_at_checked(first.len()) {
+        Some((one, "")) => is(first, one),
+        Some((one, rest)) => is(first, one) && rest.strip_prefix(' ').is_some_and(|two| is(second, two)),
+        None => false,
     };
     let kind = KINDS.iter().find(|kind| names(kind)).copied();
     kind.unwrap_or_else(|| match first {
