@@ -7,7 +7,7 @@ use super::rows::{self, STRIDE, Splice, Walk};
 use super::weight::Label;
 use crate::crypto::{Batch, CellCipher, Cells, Ciphers, MaskKey, OpenCause, Span};
 use crate::plan::{ColumnSlot, Judgement, OpenSlot};
-use crate::policy::{Disclosure, Form, Mask};
+use crate::policy::{Disclosure, Form, Mask, QUICK_BYTES};
 use crate::value::{DataType, Format, Malformed, Style};
 use crate::wire::{Frame, Violation};
 use bytes::BytesMut;
@@ -157,12 +157,6 @@ impl OpenColumn {
         Ok(mask.apply(&self.data_type, canonical, key, out))
     }
 
-    /// As [`mask`](Self::mask), of what is known to be of the column's type.
-    fn mask_valid(&self, mask: Mask, canonical: &[u8], out: &mut Vec<u8>) -> Result<Option<()>, CellFault> {
-        let key = self.mask_key.as_ref().ok_or_else(|| self.fault(FaultCause::NoKey))?;
-        Ok(mask.apply_to_valid(&self.data_type, canonical, key, out))
-    }
-
     /// As [`show`](Self::show) in the column's own format. Where that is the canonical bytes themselves, what was opened is
     /// what is shown, and a mask writes where it is shown.
     fn show_whole(&self, sealed: Batch<'_>, style: &Style, room: Room<'_>) -> Result<(), CellFault> {
@@ -182,8 +176,12 @@ impl OpenColumn {
                 self.open(sealed, room.plain)?;
                 self.check(room.plain)?;
                 for canonical in room.plain.iter() {
+                    let quick = |room: &mut _| mask.quickly(&self.data_type, canonical, room);
+                    if room.shown.push_short::<QUICK_BYTES>(quick).is_some() {
+                        continue;
+                    }
                     room.shown.reserve(2 * canonical.len() + 2);
-                    let write = |out: &mut Vec<u8>| self.mask_valid(mask, canonical, out);
+                    let write = |out: &mut Vec<u8>| self.mask(mask, canonical, out);
                     room.shown.push_with(write)?.ok_or_else(|| self.fault(FaultCause::Malformed))?;
                 }
                 Ok(())
@@ -496,9 +494,16 @@ impl RowOpener {
     /// The next cell of an opened column as it is shown; `None`: not at all.
     #[inline]
     pub(super) fn take<'s>(&self, column: usize, next: &mut [usize], shown: &'s [Cells]) -> Option<&'s [u8]> {
+        self.place(column, next, shown).map(|(bytes, span)| &bytes[span.start..span.end])
+    }
+
+    /// As [`take`](Self::take), and where among the others it stands.
+    #[inline]
+    fn place<'s>(&self, column: usize, next: &mut [usize], shown: &'s [Cells]) -> Option<(&'s [u8], Span)> {
         let at = next[column];
         next[column] += 1;
-        self.columns[column].shows().then(|| shown[column].get(at))
+        let Batch { bytes, spans } = shown[column].batch();
+        self.columns[column].shows().then(|| (bytes, spans[at]))
     }
 
     /// Writes the rows with what is shown in place of the cells.
@@ -530,11 +535,11 @@ impl RowOpener {
                 }
                 splice.copy(bytes, Span { start: from, end: cell.start - 4 });
                 from = cell.end;
-                match self.take(column, next, shown) {
+                match self.place(column, next, shown) {
                     None => splice.word(-1),
-                    Some(value) => {
-                        splice.word(i32::try_from(value.len()).unwrap_or(i32::MAX));
-                        splice.copy(value, Span { start: 0, end: value.len() });
+                    Some((bytes, span)) => {
+                        splice.word(i32::try_from(span.len()).unwrap_or(i32::MAX));
+                        splice.copy(bytes, span);
                     }
                 }
             }

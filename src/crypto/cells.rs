@@ -68,6 +68,28 @@ impl Cells {
         self.spans.push(Span { start, end: self.end });
         written
     }
+    /// Pushes a cell that `write` puts at the start of these zeros, whose length it gives; or none, where it gives none and has
+    /// written nothing.
+    #[inline]
+    pub fn push_short<const N: usize>(
+        &mut self,
+        write: impl FnOnce(&mut [u8; N]) -> Option<usize>,
+    ) -> Option<()> {
+        if self.bytes.len() < self.end + N {
+            self.lengthen(N);
+        }
+        let length = write(self.bytes.get_mut(self.end..)?.first_chunk_mut()?)?.min(N);
+        self.spans.push(Span { start: self.end, end: self.end + length });
+        self.end += length;
+        Some(())
+    }
+    /// Has zeros stand behind the end: these, and for those who come next.
+    #[cold]
+    fn lengthen(&mut self, zeros: usize) {
+        self.reserve(zeros);
+        let length = self.bytes.capacity().min(self.end + 16 * zeros);
+        self.bytes.resize(length, 0);
+    }
     /// Pushes cells of these lengths, and has `write` fill them: it gets all bytes, with `slack` more after the last cell to
     /// use as it likes, and the spans of the new cells.
     pub fn push_all<T>(

@@ -21,8 +21,11 @@
 
 mod keyed;
 mod number;
+mod quick;
 mod sql;
 mod text;
+
+pub use quick::QUICK_BYTES;
 
 use super::form::{Ends, Mask};
 use crate::crypto::MaskKey;
@@ -87,29 +90,6 @@ impl Mask {
             Mask::Fake(kind) => put(data_type, &[&keyed::fake(*kind, canonical, key)], out),
         }
         Some(())
-    }
-
-    /// As [`apply`](Self::apply), for canonical bytes that are known to be of the type: what is hidden need not be looked at.
-    pub fn apply_to_valid(
-        &self,
-        data_type: &DataType,
-        canonical: &[u8],
-        key: &MaskKey,
-        out: &mut Vec<u8>,
-    ) -> Option<()> {
-        // More characters than are shown are hidden, however long each is.
-        const SURELY_FIVE: usize = 2 + 2 * 4 + 1;
-        match (self, data_type, canonical) {
-            (
-                Mask::Partial(Ends { first: 1, last: 1 }),
-                DataType::Text | DataType::Varchar(None),
-                [first, .., last],
-            ) if canonical.len() >= SURELY_FIVE && first.is_ascii() && last.is_ascii() => {
-                out.extend_from_slice(&[*first, b'*', b'*', b'*', *last]);
-                Some(())
-            }
-            _ => self.apply(data_type, canonical, key, out),
-        }
     }
 }
 

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 pub use crate::catalog::Action;
 pub use form::{Form, Mask};
+pub use mask::QUICK_BYTES;
 
 /// Who is speaking, after a successful exchange. Made only in `auth` (and by `explain`, which discloses nothing).
 #[derive(Clone, Debug, PartialEq, Eq)]

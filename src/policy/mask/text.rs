@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 const HIDDEN_DOT: &str = "***.";
 /// A card number is shown like this, however long it is.
-const CARD: &str = "**** **** **** ****";
+pub(super) const CARD: &str = "**** **** **** ****";
 const CARD_SLOTS: usize = 16;
 pub(super) const CARD_DIGITS_LEAST: usize = 12;
 pub(super) const CARD_HIDDEN_LEAST: usize = 5;
