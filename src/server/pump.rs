@@ -432,10 +432,10 @@ impl Pump {
                         );
                     }
                     if gate {
-                        self.gates.push_back(self.shared.log.submit_here(*record));
+                        self.gates.push_back(self.shared.log.submit_here(record));
                         self.submitted = true;
                     } else {
-                        self.shared.log.note(*record);
+                        self.shared.log.note(record);
                     }
                 }
                 Step::Ask { asker, question } => {

@@ -18,7 +18,7 @@ use crate::policy::Memberships;
 use crate::relay::World;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -56,6 +56,8 @@ pub struct Database {
     /// Requests for a reading so far.
     asked: AtomicU64,
     connections: AtomicUsize,
+    /// Somebody connected since the last poll.
+    came: AtomicBool,
     generation: Arc<AtomicU64>,
     /// As [`Worlds`] has them.
     memberships: Arc<ArcSwapOption<Memberships>>,
@@ -109,6 +111,7 @@ impl Worlds {
     pub async fn open(&self, name: &str) -> Result<(Arc<Database>, Attached), ServiceError> {
         let database = self.database(name);
         database.connections.fetch_add(1, Ordering::SeqCst);
+        database.came.store(true, Ordering::SeqCst);
         let attached = Attached(database.clone());
         let mut reading = database.reading.lock().await;
         if reading.compared.is_none_or(|at| at.elapsed() > CURRENT_FOR) {
@@ -140,11 +143,13 @@ impl Worlds {
     }
 
     /// Reads again what changed, with `idle` also where nobody is connected; the first failure of any database that has connections.
+    /// One that somebody used since the last poll has them still: who connects for each query would else find everything unread.
     pub async fn poll(&self, idle: bool) -> Result<(), ServiceError> {
         let mut result = Ok(());
         for database in self.all() {
             let mut reading = database.reading.lock().await;
-            if database.connections.load(Ordering::SeqCst) > 0 {
+            let came = database.came.swap(false, Ordering::SeqCst);
+            if came || database.connections.load(Ordering::SeqCst) > 0 {
                 result = result.and(database.compare(&mut reading).await);
                 continue;
             }
@@ -216,6 +221,7 @@ impl Database {
             reading: tokio::sync::Mutex::default(),
             asked: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
+            came: AtomicBool::new(false),
             generation: worlds.generation.clone(),
             memberships: worlds.memberships.clone(),
             tell: worlds.tell.clone(),

@@ -188,6 +188,22 @@ fn processes(proxy: &Proxy) -> Vec<String> {
 }
 
 #[test]
+fn who_connects_for_each_query_finds_the_catalog_read() {
+    let proxy = Proxy::start(POLICY, TAGS);
+    let connect = || assert_eq!(Raw::log_in(&proxy.url("shop")).query("select 1").rows.len(), 1);
+    connect();
+    let before = processes(&proxy);
+    // Longer than two polls, each of which most likely finds nobody.
+    let until = Instant::now() + Duration::from_millis(2500);
+    while Instant::now() < until {
+        connect();
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let after = processes(&proxy);
+    assert!(before.iter().all(|pid| after.contains(pid)), "{before:?}, then {after:?}");
+}
+
+#[test]
 fn a_database_that_hangs_is_not_called_ready() {
     let proxy = Proxy::start(POLICY, TAGS);
     let processes = processes(&proxy);
