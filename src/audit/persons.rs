@@ -15,6 +15,7 @@ use super::{AuditRecord, Event, Fault, Unrecorded, files, keys};
 use crate::crypto::{PersonHandle, PersonIndex, pseudonym};
 use crate::value::{DataType, Format, Style};
 use serde_json::{Value, json};
+use std::borrow::BorrowMut;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -237,8 +238,8 @@ impl Namer {
     }
 
     /// Puts pseudonyms in the place of handles.
-    pub(super) fn name(&mut self, records: &mut [AuditRecord]) -> Result<(), Unrecorded> {
-        let persons = |record: &AuditRecord| match &record.event {
+    pub(super) fn name<R: BorrowMut<AuditRecord>>(&mut self, records: &mut [R]) -> Result<(), Unrecorded> {
+        let persons = |record: &R| match &record.borrow().event {
             Event::Outcome { persons: Some(persons), .. } => persons.handles.clone(),
             _ => vec![],
         };
@@ -253,7 +254,7 @@ impl Namer {
             return Err(Unrecorded(format!("the file {PERSONS_FILE} cannot be written: {error}")));
         }
         for record in records {
-            if let Event::Outcome { persons: Some(persons), .. } = &mut record.event {
+            if let Event::Outcome { persons: Some(persons), .. } = &mut record.borrow_mut().event {
                 persons.seen =
                     persons.handles.drain(..).filter_map(|handle| register.pseudonym(handle)).collect();
                 persons.seen.sort_unstable();

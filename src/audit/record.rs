@@ -1,6 +1,6 @@
 //! What can be asked of a record: its event's name, the columns and labels it speaks of, and a bound on its size.
 //!
-//! Guarantees: [`bounded`](AuditRecord::bounded) cuts only the statement's shape. Deliberately absent: the form on disk
+//! Guarantees: [`bound`](AuditRecord::bound) cuts only the statement's shape. Deliberately absent: the form on disk
 //! ([`super::canonical`]).
 
 use super::persons::Persons;
@@ -86,8 +86,8 @@ impl AuditRecord {
     pub fn of_the_proxy(time: i64, event: Event) -> AuditRecord {
         AuditRecord { time, connection: Said::from(Connection::default()), event }
     }
-    /// The same record with a shape of at most [`SHAPE_BYTES_MAX`] bytes; a cut shape ends with `…`.
-    pub fn bounded(mut self) -> AuditRecord {
+    /// Leaves at most [`SHAPE_BYTES_MAX`] bytes of a shape; one that is cut ends with `…`.
+    pub fn bound(&mut self) {
         match &mut self.event {
             Event::Intent { intent, .. } if intent.shape.len() > SHAPE_BYTES_MAX => {
                 *intent = intent.changed(|intent| cut(&mut intent.shape));
@@ -95,7 +95,6 @@ impl AuditRecord {
             Event::Refused { shape, .. } if shape.len() > SHAPE_BYTES_MAX => cut(shape),
             _ => {}
         }
-        self
     }
 }
 
@@ -114,7 +113,8 @@ mod tests {
         let mut record = samples().swap_remove(4);
         let Event::Intent { intent, .. } = &mut record.event else { panic!("{record:?}") };
         *intent = intent.changed(|intent| intent.shape = "ä".repeat(SHAPE_BYTES_MAX));
-        let Event::Intent { intent, .. } = record.bounded().event else { panic!() };
+        record.bound();
+        let Event::Intent { intent, .. } = record.event else { panic!() };
         let shape = &intent.shape;
         assert!(shape.len() <= SHAPE_BYTES_MAX && shape.len() > SHAPE_BYTES_MAX - 8 && shape.ends_with("ä…"));
     }

@@ -22,6 +22,7 @@ use appender::Appender;
 use disk::Disk;
 use queue::{Awaited, Closing, Queue};
 use retire::Housekeeper;
+use std::borrow::Borrow;
 use std::fs::File;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -194,7 +195,8 @@ impl Log {
         let (shared, origin) = (Arc::new(shared), appender.end().log.origin());
         let namer = Namer::new(housekeeper.folder());
         let signed_at = Instant::now();
-        let writer = Writer { appender, housekeeper, namer, shared: shared.clone(), watch, signed_at };
+        let (theirs, room) = (shared.clone(), Vec::new());
+        let writer = Writer { appender, housekeeper, namer, shared: theirs, watch, signed_at, room };
         let writer = Arc::new(Mutex::new(writer));
         let (theirs, its) = (writer.clone(), shared.clone());
         let thread =
@@ -208,16 +210,16 @@ impl Log {
     }
 
     /// Submits a record without waiting, in order with the caller's other records. A full queue answers [`Unrecorded`].
-    pub fn submit(&self, record: AuditRecord) -> Receipt {
+    pub fn submit(&self, record: impl Into<Box<AuditRecord>>) -> Receipt {
         let (sender, receipt) = oneshot::channel();
-        self.push(Message::Record(Box::new(record), Some(sender)));
+        self.push(Message::Record(record.into(), Some(sender)));
         Receipt(receipt)
     }
 
     /// As [`submit`](Self::submit), for one who calls [`write_here`](Self::write_here) before it waits for the answer.
-    pub fn submit_here(&self, record: AuditRecord) -> Receipt {
+    pub fn submit_here(&self, record: impl Into<Box<AuditRecord>>) -> Receipt {
         let (sender, receipt) = oneshot::channel();
-        self.push_with(Message::Record(Box::new(record), Some(sender)), Queue::push_unseen);
+        self.push_with(Message::Record(record.into(), Some(sender)), Queue::push_unseen);
         Receipt(receipt)
     }
 
@@ -234,8 +236,8 @@ impl Log {
 
     /// Submits a record whose answer nobody waits for, in order with the caller's other records: it may reach the disk a
     /// moment later, with the next group.
-    pub fn note(&self, record: AuditRecord) {
-        self.push(Message::Record(Box::new(record), None));
+    pub fn note(&self, record: impl Into<Box<AuditRecord>>) {
+        self.push(Message::Record(record.into(), None));
     }
 
     /// Submits a record and waits, for room in the queue too, until it is on disk.
@@ -332,6 +334,8 @@ struct Writer {
     shared: Arc<Shared>,
     watch: Option<Arc<dyn Watch>>,
     signed_at: Instant,
+    /// Room for the next group's messages; the queue gets that of the last.
+    room: Vec<Message>,
 }
 
 /// How old a checkpoint may be under which more is written without a new one.
@@ -371,24 +375,32 @@ fn run(writer: &Mutex<Writer>, shared: &Shared) {
 impl Writer {
     /// Writes all that waits.
     fn groups(&mut self) {
-        let mut messages = Vec::new();
+        let mut messages = std::mem::take(&mut self.room);
         self.shared.queue.grab(&mut messages);
-        while !messages.is_empty() {
-            let rest = messages.split_off(messages.len().min(GROUP_RECORDS));
+        while messages.len() > GROUP_RECORDS {
+            let rest = messages.split_off(GROUP_RECORDS);
             self.group(&mut messages);
             messages = rest;
         }
+        if !messages.is_empty() {
+            self.group(&mut messages);
+        }
+        self.room = messages;
     }
 
     /// A checkpoint under what has none.
     fn sign(&mut self) {
         if !self.appender.is_signed() {
-            let signed = self.append(&[], true);
+            let signed = self.append::<AuditRecord>(&[], true);
             self.note(signed.err());
         }
     }
 
-    fn append(&mut self, records: &[&AuditRecord], sign: bool) -> Result<Vec<Answer>, Unrecorded> {
+    fn append<R: Borrow<AuditRecord>>(
+        &mut self,
+        records: &[R],
+        sign: bool,
+    ) -> Result<Vec<Answer>, Unrecorded> {
         let answers = self.appender.append(records, sign)?;
         self.shared.lines.store(self.appender.end().chain.size, Ordering::Relaxed);
         if sign {
@@ -404,8 +416,9 @@ impl Writer {
         let (mut probes, mut keys, mut forgets) = (vec![], vec![], vec![]);
         for message in messages.drain(..) {
             match message {
-                Message::Record(record, sender) => {
-                    records.push(record.bounded());
+                Message::Record(mut record, sender) => {
+                    record.bound();
+                    records.push(record);
                     senders.push(sender);
                 }
                 Message::Probe(sender) => probes.push(sender),
@@ -453,14 +466,13 @@ impl Writer {
     /// Writes all records as one group and answers each.
     fn write(
         &mut self,
-        records: &mut [AuditRecord],
+        records: &mut [Box<AuditRecord>],
         senders: Vec<Option<oneshot::Sender<Answer>>>,
         started: Instant,
     ) {
         let named = self.namer.name(records);
-        let references: Vec<&AuditRecord> = records.iter().collect();
         let due = self.signed_at.elapsed() >= SIGN_AFTER;
-        let answers = match named.and_then(|()| self.append(&references, due)) {
+        let answers = match named.and_then(|()| self.append(records, due)) {
             Ok(answers) => {
                 self.note(None);
                 let recorded = answers.iter().filter(|answer| answer.is_ok()).count();
@@ -499,7 +511,7 @@ impl Writer {
     /// Tries to write when writing failed before: a checkpoint alone is a good line.
     fn probe(&mut self) -> Result<(), Unrecorded> {
         let failing = self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        let answer = if failing { self.append(&[], true).map(drop) } else { Ok(()) };
+        let answer = if failing { self.append::<AuditRecord>(&[], true).map(drop) } else { Ok(()) };
         self.note(answer.clone().err());
         answer
     }

@@ -52,6 +52,11 @@ impl Formats {
         Some(Formats { client: client.to_vec(), server })
     }
 
+    /// As the client asked.
+    pub fn asked(&self) -> &[i16] {
+        &self.client
+    }
+
     /// Whether cells come in another format than they leave.
     pub fn differ(&self) -> bool {
         self.client != self.server

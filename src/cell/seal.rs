@@ -10,14 +10,38 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// The server's parameters, in its order.
-pub struct SealedBind {
+pub struct SealedBind<'b> {
     /// One for each parameter.
     pub formats: Vec<i16>,
-    pub values: Vec<Option<Vec<u8>>>,
+    values: Vec<Parameter<'b>>,
+    cells: Cells,
     /// (label, values) that are compared with a sealed column.
     pub compared: Vec<(Arc<str>, u64)>,
     /// (label, cells) that were sealed.
     pub sealed: Vec<(Arc<str>, u64)>,
+}
+
+/// What goes to the server of a parameter.
+enum Parameter<'b> {
+    Null,
+    /// What the client sent.
+    Same(&'b [u8]),
+    /// The place of its cell.
+    Cell(usize),
+    /// Its elements are sealed.
+    Array(Vec<u8>),
+}
+
+impl SealedBind<'_> {
+    /// One for each parameter; `None` is NULL.
+    pub fn values(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        self.values.iter().map(|value| match value {
+            Parameter::Null => None,
+            Parameter::Same(bytes) => Some(*bytes),
+            Parameter::Cell(place) => Some(self.cells.get(*place)),
+            Parameter::Array(text) => Some(text.as_slice()),
+        })
+    }
 }
 
 /// A rendered statement.
@@ -111,6 +135,10 @@ impl<'a> Sealer<'a> {
     /// Seals what was read, which is of these recipes, one batch for each key; gives for each value the place of its
     /// envelope in `cells`.
     fn seal_each(&mut self, recipes: &[&Recipe]) -> Result<Vec<usize>, Refusal> {
+        if let [recipe] = recipes {
+            self.seal(recipe)?;
+            return Ok(vec![0]);
+        }
         let mut places: Vec<Option<usize>> = vec![None; recipes.len()];
         let mut spans = vec![];
         self.cells.clear();
@@ -225,14 +253,14 @@ fn unpadded(wire: &[u8]) -> &[u8] {
 ///
 /// # Errors
 /// A value that does not fit its column, with PostgreSQL's SQLSTATE.
-pub fn parameters(
+pub fn parameters<'b>(
     plan: &StatementPlan,
     declared: &[u32],
-    bind: &Bind<'_>,
+    bind: &Bind<'b>,
     ciphers: &Ciphers,
     style: &Style,
     random: &mut dyn Random,
-) -> Result<SealedBind, Refusal> {
+) -> Result<SealedBind<'b>, Refusal> {
     let mut sealer = Sealer::new(ciphers, style, random);
     let mut formats = Vec::with_capacity(plan.parameters.len());
     let mut values = Vec::with_capacity(plan.parameters.len());
@@ -255,8 +283,9 @@ pub fn parameters(
         let format = if code == 1 { Format::Binary } else { Format::Text };
         let oid = declared.get(slot.client).copied().unwrap_or(0);
         let (format, value) = match (&slot.what, value) {
-            (ParameterUse::Pass, value) => (code, value.map(<[u8]>::to_vec)),
-            (_, None) => (0, None),
+            (ParameterUse::Pass, Some(same)) => (code, Parameter::Same(same)),
+            (ParameterUse::Pass, None) => (code, Parameter::Null),
+            (_, None) => (0, Parameter::Null),
             (ParameterUse::Seal(recipe), Some(wire)) => {
                 let sent = match oid {
                     0 | UNKNOWN => None,
@@ -266,10 +295,10 @@ pub fn parameters(
                 sealer.read(recipe, sent.as_ref(), format, wire)?;
                 recipes.push(recipe);
                 waiting.push(values.len());
-                (1, None)
+                (1, Parameter::Null)
             }
             (ParameterUse::SealElements(recipe), Some(wire)) => {
-                (0, Some(sealer.elements(recipe, oid, format, wire)?))
+                (0, Parameter::Array(sealer.elements(recipe, oid, format, wire)?))
             }
         };
         formats.push(format);
@@ -277,9 +306,10 @@ pub fn parameters(
     }
     let places = sealer.seal_each(&recipes)?;
     for (at, place) in waiting.into_iter().zip(places) {
-        values[at] = Some(sealer.cells.get(place).to_vec());
+        values[at] = Parameter::Cell(place);
     }
-    Ok(SealedBind { formats, values, compared: sealer.compared, sealed: sealer.sealed })
+    let Sealer { cells, compared, sealed, .. } = sealer;
+    Ok(SealedBind { formats, values, cells, compared, sealed })
 }
 
 /// Renders the statement with its literals sealed; they are read from `text`, the client's whole message text.

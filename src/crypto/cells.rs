@@ -124,7 +124,8 @@ impl Cells {
     #[cold]
     fn grow(&mut self, more: usize) {
         let needed = self.end.saturating_add(more);
-        let mut larger = Vec::with_capacity(needed.max(self.bytes.capacity().saturating_mul(2)));
+        let usual = CELL_BYTES_USUAL.max(self.bytes.capacity().saturating_mul(2));
+        let mut larger = Vec::with_capacity(needed.max(usual));
         let used = self.bytes.get_mut(..self.end).unwrap_or_default();
         larger.extend_from_slice(used);
         used.zeroize();

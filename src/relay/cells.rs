@@ -324,12 +324,12 @@ impl Relay {
         Ok((sealed.sql, compared.collect()))
     }
 
-    pub(super) fn seal_parameters(
+    pub(super) fn seal_parameters<'b>(
         &mut self,
         plan: &StatementPlan,
         declared: &[u32],
-        bind: &Bind<'_>,
-    ) -> Result<SealedBind, Refusal> {
+        bind: &Bind<'b>,
+    ) -> Result<SealedBind<'b>, Refusal> {
         let style = &self.session.style;
         let sealed = self.metrics.timed_cells(
             CellOperation::Seal,

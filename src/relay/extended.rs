@@ -216,25 +216,37 @@ impl Relay {
     ) -> Result<(Frame, Bound), Refusal> {
         let judged = self.judge(plan)?;
         let asked = &bind.result_formats;
-        // A COPY spells its rows itself.
-        let columns = plan.columns.as_deref().filter(|_| plan.copy.is_none());
-        let formats =
-            Formats::cells_in_binary(columns, asked).ok_or_else(|| too_many_formats(plan, asked.len()))?;
+        let formats = self.formats(plan, asked).ok_or_else(|| too_many_formats(plan, asked.len()))?;
         let sealed = self.seal_parameters(plan, &prepared.declared, bind)?;
-        let mut compared = sealed.compared;
-        compared.extend(prepared.compared.iter().cloned());
+        let compared = sealed.compared.iter().chain(&prepared.compared).cloned().collect();
         let compared = cells::under_oracle(compared, plan, &judged.judgement);
         check_comparisons(plan, &judged.judgement, &compared)?;
         let frame = Bind {
             portal: bind.portal,
             statement: &prepared.server_name,
-            parameter_formats: sealed.formats,
-            parameters: sealed.values.iter().map(Option::as_deref).collect(),
+            parameter_formats: sealed.formats.clone(),
+            parameters: sealed.values().collect(),
             result_formats: formats.server().to_vec(),
         };
         let asked = (prepared.declared.as_slice(), Some(bind));
         let pinned = person::pinned(plan, &prepared.text, asked, &self.session.style, &self.world.ciphers);
-        Ok((frame.encode(), Bound { formats: Arc::new(formats), compared, pinned, judged }))
+        Ok((frame.encode(), Bound { formats, compared, pinned, judged }))
+    }
+
+    /// What the server is asked for, where the client asks for this: as for the last Bind, where that was of the same. `None`: the
+    /// client's codes are not as many as there are columns.
+    fn formats(&mut self, plan: &Arc<StatementPlan>, asked: &[i16]) -> Option<Arc<Formats>> {
+        let same = |(of, formats): &&(Arc<StatementPlan>, Arc<Formats>)| {
+            Arc::ptr_eq(of, plan) && formats.asked() == asked
+        };
+        if let Some((_, formats)) = self.formats.as_ref().filter(same) {
+            return Some(formats.clone());
+        }
+        // A COPY spells its rows itself.
+        let columns = plan.columns.as_deref().filter(|_| plan.copy.is_none());
+        let formats = Arc::new(Formats::cells_in_binary(columns, asked)?);
+        self.formats = Some((plan.clone(), formats.clone()));
+        Some(formats)
     }
 
     pub(super) fn describe(&mut self, held: Held) -> Result<(), Violation> {

@@ -45,9 +45,10 @@ pub use planner::Planner;
 
 use crate::audit::{AuditRecord, Unrecorded};
 use crate::catalog::Catalog;
+use crate::cell::Formats;
 use crate::crypto::{Ciphers, Random};
 use crate::metrics::Metrics;
-use crate::plan::Script;
+use crate::plan::{Script, StatementPlan};
 use crate::policy::budget::Budgets;
 use crate::policy::{Memberships, Policy, Principal};
 use crate::wire::backend::{self, ErrorFields, TransactionStatus};
@@ -185,6 +186,8 @@ pub struct Relay {
     spare: Option<run::Spare>,
     /// What was judged last.
     judged: Option<Arc<judge::Judged>>,
+    /// What the last Bind of a plan asks the server for.
+    formats: Option<(Arc<StatementPlan>, Arc<Formats>)>,
     described: Option<cells::Described>,
     /// The runs' records that the log has not answered, oldest first.
     gates: VecDeque<u64>,
@@ -243,6 +246,7 @@ impl Relay {
             runs: runs::Runs::default(),
             spare: None,
             judged: None,
+            formats: None,
             described: None,
             gates: VecDeque::new(),
             statement: 0,

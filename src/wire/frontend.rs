@@ -130,7 +130,10 @@ impl<'a> Bind<'a> {
         Ok(Bind { portal, statement, parameter_formats, parameters, result_formats })
     }
     pub fn encode(&self) -> Frame {
-        let mut writer = Writer::new(BIND);
+        let values = self.parameters.iter().map(|value| 6 + value.map_or(0, <[u8]>::len));
+        let names = self.portal.len() + self.statement.len();
+        let mut writer =
+            Writer::with_room(BIND, 16 + names + values.sum::<usize>() + 2 * self.result_formats.len());
         writer.string(self.portal);
         writer.string(self.statement);
         writer.count(self.parameter_formats.len());

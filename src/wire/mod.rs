@@ -254,7 +254,11 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(tag: u8) -> Writer {
-        let mut out = BytesMut::with_capacity(64);
+        Writer::with_room(tag, 64)
+    }
+    /// For a message of about so many bytes.
+    pub(crate) fn with_room(tag: u8, bytes: usize) -> Writer {
+        let mut out = BytesMut::with_capacity(bytes);
         out.put_u8(tag);
         out.put_u32(0);
         Writer { out }
@@ -280,7 +284,10 @@ impl Writer {
     }
     /// A NUL inside the text would end it early for the reader: it is left out.
     pub(crate) fn string(&mut self, text: &str) {
-        self.out.extend(text.bytes().filter(|byte| *byte != 0));
+        match text.as_bytes().contains(&0) {
+            false => self.out.put_slice(text.as_bytes()),
+            true => self.out.extend(text.bytes().filter(|byte| *byte != 0)),
+        }
         self.out.put_u8(0);
     }
     pub(crate) fn value(&mut self, value: Option<&[u8]>) {

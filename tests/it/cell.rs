@@ -103,7 +103,7 @@ pub fn customer(shop: &Shop, ciphers: &Ciphers, values: [&str; 3]) -> Vec<Vec<u8
     let sent: Vec<_> = values.iter().map(|value| Some(value.as_bytes())).collect();
     let sealed = parameters(&insert, &[], &bind(&sent), ciphers, &Style::default(), &mut Counter(0)).unwrap();
     assert_eq!(sealed.formats, [1, 1, 1]);
-    sealed.values.into_iter().map(Option::unwrap).collect()
+    sealed.values().map(|value| value.unwrap().to_vec()).collect()
 }
 
 #[test]
@@ -257,11 +257,8 @@ fn literals_and_parameters_of_one_value_give_one_cell() {
     let mut sent = bind(&[Some(b"-42"), Some(&binary)]);
     sent.parameter_formats = vec![0, 1];
     let sealed = parameters(&plan, &[0, 21], &sent, &ciphers, &style, &mut Counter(0)).unwrap();
-    let hexed: Vec<String> = sealed
-        .values
-        .iter()
-        .map(|v| String::from_utf8(hex(v.as_ref().unwrap())[2..].to_vec()).unwrap())
-        .collect();
+    let hexed: Vec<String> =
+        sealed.values().map(|value| String::from_utf8(hex(value.unwrap())[2..].to_vec()).unwrap()).collect();
     assert_eq!(hexed, [cells[0], cells[0]], "text and binary");
 }
 
@@ -332,7 +329,7 @@ fn an_array_is_sealed_element_by_element() {
         let sealed =
             parameters(&plan, &[declared], &sent, &ciphers, &Style::default(), &mut Counter(0)).unwrap();
         assert_eq!(sealed.formats, [0]);
-        assert_eq!(String::from_utf8(sealed.values[0].clone().unwrap()).unwrap(), expected);
+        assert_eq!(String::from_utf8(sealed.values().next().unwrap().unwrap().to_vec()).unwrap(), expected);
         assert_eq!(sealed.compared, [("pii.email".into(), 2)], "NULL is compared with nothing");
     }
     let refused = |declared: u32, wire: &[u8]| {
@@ -346,7 +343,7 @@ fn an_array_is_sealed_element_by_element() {
     assert_eq!(refused(1007, b"{1}"), "42883");
     let empty =
         parameters(&plan, &[], &bind(&[Some(b"{}")]), &ciphers, &Style::default(), &mut Counter(0)).unwrap();
-    assert_eq!(empty.values, [Some(b"{}".to_vec())]);
+    assert!(empty.values().eq([Some(b"{}".as_slice())]));
 }
 
 #[test]
@@ -357,7 +354,7 @@ fn a_comparison_converts_nothing() {
     let seal = |declared: [u32; 2], badge: &str, email: &str| {
         let sent = bind(&[Some(badge.as_bytes()), Some(email.as_bytes())]);
         parameters(&plan, &declared, &sent, &ciphers, &Style::default(), &mut Counter(0))
-            .map(|sealed| sealed.values)
+            .map(|sealed| sealed.values().map(|value| value.map(<[u8]>::to_vec)).collect::<Vec<_>>())
     };
     let refused = |declared, badge, email| {
         let refusal = seal(declared, badge, email).unwrap_err();

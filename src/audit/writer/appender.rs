@@ -10,6 +10,7 @@ use super::super::tree::Tree;
 use super::super::{AuditRecord, Ticket, Unrecorded};
 use super::{Answer, Clock, Disk};
 use ed25519_dalek::SigningKey;
+use std::borrow::Borrow;
 use std::io;
 
 /// The end of a log: what its next line continues.
@@ -72,7 +73,11 @@ impl Appender {
 
     /// Writes the records, and a checkpoint over all that stands there when `sign`, and waits for the disk: all of them,
     /// or none. The answer of a record that is too long for any log is its own; it is left out.
-    pub(super) fn append(&mut self, records: &[&AuditRecord], sign: bool) -> Result<Vec<Answer>, Unrecorded> {
+    pub(super) fn append<R: Borrow<AuditRecord>>(
+        &mut self,
+        records: &[R],
+        sign: bool,
+    ) -> Result<Vec<Answer>, Unrecorded> {
         self.cut_back()?;
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
@@ -80,7 +85,7 @@ impl Appender {
         let mut answers = Vec::with_capacity(records.len());
         for record in records {
             let start = buffer.len();
-            canonical::write_record(chain, record, &mut buffer);
+            canonical::write_record(chain, record.borrow(), &mut buffer);
             if buffer.len() - start > LINE_BYTES_MAX {
                 buffer.truncate(start);
                 answers.push(Err(Unrecorded("a record is too long for the audit log".to_owned())));

@@ -67,7 +67,7 @@ impl Housekeeper {
 
     fn seal(&self, appender: &mut Appender) -> Result<(), String> {
         if !appender.is_signed() {
-            appender.append(&[], true).map_err(|why| why.0)?;
+            appender.append::<AuditRecord>(&[], true).map_err(|why| why.0)?;
         }
         appender.rotate(None).map_err(|why| why.0)
     }
