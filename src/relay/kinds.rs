@@ -69,7 +69,8 @@ pub(super) fn kind(text: &str) -> &'static str {
         Some((one, rest)) => is(first, one) && rest.strip_prefix(' ').is_some_and(|two| is(second, two)),
         None => false,
     };
-    let kind = KINDS.iter().find(|kind| names(kind)).copied();
+    let initial = first.bytes().next().map(|byte| byte.to_ascii_lowercase());
+    let kind = KINDS.iter().find(|kind| kind.bytes().next() == initial && names(kind)).copied();
     kind.unwrap_or_else(|| match first {
         _ if is(first, "abort") => "rollback",
         _ if is(first, "end") => "commit",

@@ -57,14 +57,17 @@ pub fn unresolved(words: &Words<'_>, context: &Context<'_>) -> bool {
     while at < words.tokens.len() {
         let own = words.keyword(at);
         let level = levels.last_mut();
-        if symbol(at, "(") {
+        let separator = words.symbol(at);
+        if separator == "(" {
             // A join in parentheses, or a query, which says so itself.
             levels.push(Level { reads: false, listing: expected });
-        } else if symbol(at, ")") {
+        } else if separator == ")" {
             levels.pop();
             expected = false;
-        } else if symbol(at, ",") {
+        } else if separator == "," {
             expected = level.is_some_and(|level| level.listing);
+        } else if own.is_empty() && !expected {
+            // Only words change what comes next.
         } else if expected && !["only", "lateral", "rows"].contains(&own) {
             let inserts = ["into", "copy"].contains(&before);
             let mut parts = vec![words.word(at)];
