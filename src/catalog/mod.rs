@@ -41,6 +41,9 @@ impl Action {
     }
 }
 
+/// How many of each label, each once.
+pub type ByLabel = Vec<(Arc<str>, u64)>;
+
 /// A kind of data (`[domain.email]` of policy.toml): columns of one domain may be compared with each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Domain {

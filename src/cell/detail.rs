@@ -2,10 +2,10 @@
 //!
 //! Guarantees: all of them are opened, or nothing is told. Deliberately absent: who may read it (the relay asks the policy).
 
+use crate::catalog::ByLabel;
 use crate::crypto::envelope::Envelope;
 use crate::crypto::{CellCipher, Cells};
 use crate::value::{DataType, Format, Style};
-use std::sync::Arc;
 
 /// A sealed column of the table that the key is of.
 pub struct KeyColumn<'a> {
@@ -16,13 +16,9 @@ pub struct KeyColumn<'a> {
 
 /// The text with its cells as values, and how many were opened of each label. `None`: it holds something that looks like
 /// bytes and is no cell of these columns.
-pub fn opened(
-    detail: &str,
-    columns: &[KeyColumn<'_>],
-    style: &Style,
-) -> Option<(String, Vec<(Arc<str>, u64)>)> {
+pub fn opened(detail: &str, columns: &[KeyColumn<'_>], style: &Style) -> Option<(String, ByLabel)> {
     let mut text = String::with_capacity(detail.len());
-    let mut counts: Vec<(Arc<str>, u64)> = Vec::new();
+    let mut counts: ByLabel = Vec::new();
     let mut rest = detail;
     while let Some((before, after)) = rest.split_once("\\x") {
         let digits = after.bytes().take_while(u8::is_ascii_hexdigit).count();

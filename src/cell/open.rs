@@ -5,6 +5,7 @@ use super::formats::Formats;
 use super::nested::{self, Inside};
 use super::rows::{self, STRIDE, Splice, Walk};
 use super::weight::Label;
+use crate::catalog::ByLabel;
 use crate::crypto::{Batch, CellCipher, Cells, Ciphers, MaskKey, OpenCause, Span};
 use crate::plan::{ColumnSlot, Judgement, OpenSlot};
 use crate::policy::{Disclosure, Form, Mask, QUICK_BYTES};
@@ -39,7 +40,7 @@ pub struct Tally {
     /// Rows that showed a cell in clear or masked.
     pub rows: u64,
     /// (label, rows that showed a cell of it).
-    pub rows_by_label: Vec<(Arc<str>, u64)>,
+    pub rows_by_label: ByLabel,
     /// (label, disclosure, cells); NULL cells are not counted.
     pub cells: Vec<(Arc<str>, &'static str, u64)>,
 }

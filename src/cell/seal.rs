@@ -1,6 +1,6 @@
 //! Sealing what a statement carries: parameters at Bind, literals when the text is rendered.
 
-use crate::catalog::{Action, Seal};
+use crate::catalog::{Action, ByLabel, Seal};
 use crate::crypto::{Batch, CellCipher, Cells, Ciphers, KeyVersion, Random};
 use crate::plan::{ParameterUse, Piece, Reason, Recipe, Refusal, StatementPlan};
 use crate::sql::literal::{Literal, decode};
@@ -16,9 +16,9 @@ pub struct SealedBind<'b> {
     values: Vec<Parameter<'b>>,
     cells: Cells,
     /// (label, values) that are compared with a sealed column.
-    pub compared: Vec<(Arc<str>, u64)>,
+    pub compared: ByLabel,
     /// (label, cells) that were sealed.
-    pub sealed: Vec<(Arc<str>, u64)>,
+    pub sealed: ByLabel,
 }
 
 /// What goes to the server of a parameter.
@@ -48,9 +48,9 @@ impl SealedBind<'_> {
 pub struct SealedText {
     pub sql: String,
     /// (label, values) that are compared with a sealed column.
-    pub compared: Vec<(Arc<str>, u64)>,
+    pub compared: ByLabel,
     /// (label, cells) that were sealed.
-    pub sealed: Vec<(Arc<str>, u64)>,
+    pub sealed: ByLabel,
 }
 
 /// What values are sealed with: those that were read wait in `plain`.
@@ -60,11 +60,11 @@ pub(super) struct Sealer<'a> {
     random: &'a mut dyn Random,
     pub(super) plain: Cells,
     pub(super) cells: Cells,
-    compared: Vec<(Arc<str>, u64)>,
-    pub(super) sealed: Vec<(Arc<str>, u64)>,
+    compared: ByLabel,
+    pub(super) sealed: ByLabel,
 }
 
-fn add(counts: &mut Vec<(Arc<str>, u64)>, label: &Arc<str>, count: usize) {
+fn add(counts: &mut ByLabel, label: &Arc<str>, count: usize) {
     let count = u64::try_from(count).unwrap_or(u64::MAX);
     match counts.iter_mut().find(|(known, _)| known == label) {
         Some((_, known)) => *known += count,

@@ -22,7 +22,7 @@ pub use crate::sql::{
 pub use refusal::{Reason, Refusal};
 
 use crate::catalog::build::SCHEMA;
-use crate::catalog::{Action, Catalog, ColumnId, Domain, SealedDefault};
+use crate::catalog::{Action, ByLabel, Catalog, ColumnId, Domain, SealedDefault};
 use crate::policy::{Circumstances, Disclosure, Form, Policy, Principal, RowLimits, RuleRef};
 use crate::sql::lineage::{Opened, OpenedDefault, OpenedDocument, Output};
 use crate::sql::{self, Context, Lineage, StatementText, Understood};
@@ -95,7 +95,7 @@ pub struct StatementPlan {
     /// What it gives a name to.
     pub defines: Option<Arc<Definition>>,
     /// (label, values) that are compared by what it uses by name, beside its own literals and parameters.
-    pub compared: Vec<(Arc<str>, u64)>,
+    pub compared: ByLabel,
     /// It fetches from a binary cursor.
     pub binary: bool,
     /// Whose cells its rows show; `None` when it reads of no table with a record key.

@@ -9,7 +9,7 @@ use super::out::Out;
 use super::rows::Mishap;
 use super::run::Run;
 use super::spending::{Granted, Parked, Released};
-use crate::catalog::{Action, Catalog};
+use crate::catalog::{Action, ByLabel, Catalog};
 use crate::cell::{self, FaultCause, Formats, SealedBind, Tally};
 use crate::crypto::OpenCause;
 use crate::metrics::{CellOperation, Metrics};
@@ -21,7 +21,7 @@ use crate::wire::{Frame, Messages, Violation};
 use std::sync::Arc;
 
 /// (label, values) compared.
-pub(super) type Compared = Vec<(Arc<str>, u64)>;
+pub(super) type Compared = ByLabel;
 
 /// Why bytes could not be carried through.
 pub(super) enum Fault {

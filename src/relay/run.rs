@@ -10,7 +10,7 @@ use super::spending::{Parked, Spending};
 use super::{Now, Relay, Step, violation};
 use crate::audit::persons::{PERSONS_MAX, Persons};
 use crate::audit::{Event, Unrecorded};
-use crate::catalog::Action;
+use crate::catalog::{Action, ByLabel};
 use crate::cell::person::{Found, Pinned};
 use crate::cell::{self, Formats, PersonFinder, RowOpener};
 use crate::crypto::Ciphers;
@@ -47,7 +47,7 @@ pub(super) struct Run {
     /// (label, disclosure, cells that left), each once.
     pub(super) cells: Vec<(Arc<str>, &'static str, u64)>,
     /// (label, rows that left and disclosed one of its cells), each once.
-    pub(super) rows_by_label: Vec<(Arc<str>, u64)>,
+    pub(super) rows_by_label: ByLabel,
     /// Limits over time that its rows count against.
     pub(super) spending: Option<Spending>,
     /// Rows that wait until they are counted.

@@ -4,6 +4,7 @@
 
 use super::stream::{Kind, Stream};
 use super::{BadCopy, fields, recode};
+use crate::catalog::ByLabel;
 use crate::cell::rows::{STRIDE, Splice};
 use crate::cell::seal::Sealer;
 use crate::crypto::{Cells, Ciphers, Random, Span};
@@ -114,7 +115,7 @@ impl CopySealer {
         style: &Style,
         random: &mut dyn Random,
         out: &mut BytesMut,
-    ) -> (Vec<(Arc<str>, u64)>, Result<(), Refusal>) {
+    ) -> (ByLabel, Result<(), Refusal>) {
         let mut wrong = self.find_rows(last);
         let ciphers = self.ciphers.clone();
         let mut sealer = Sealer::new(&ciphers, style, random);

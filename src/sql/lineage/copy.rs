@@ -12,7 +12,7 @@ use super::scope::{Ctes, Entry, Found, Out, Scope};
 use super::{
     Analyst, Context, CopyColumn, CopyQuery, CopyRows, Effects, Lineage, LiteralSlot, Piece, Shape, Use,
 };
-use crate::catalog::{Action, Relation, RelationKind};
+use crate::catalog::{Action, ByLabel, Relation, RelationKind};
 use crate::sql::copy::{CopyOptions, CopyStatement, Force, Peer, Source, listed};
 use crate::sql::parse::{self, Parsed};
 use crate::sql::problem::{Problem, Trouble};
@@ -279,7 +279,7 @@ struct Filter {
     pieces: Vec<Piece>,
     literals: Vec<LiteralSlot>,
     uses: Vec<Use>,
-    compared: Vec<(Arc<str>, u64)>,
+    compared: ByLabel,
 }
 
 /// The condition of `COPY … WHERE`: read as that of a query, whose text has it at another place.

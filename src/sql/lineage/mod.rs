@@ -47,7 +47,7 @@ use super::parse::Parsed;
 use super::problem::Problem;
 use super::shape::Lines;
 use super::stand_in::StandIns;
-use crate::catalog::{Action, Catalog, ColumnId, Domain, Seal, SealedDefault, State};
+use crate::catalog::{Action, ByLabel, Catalog, ColumnId, Domain, Seal, SealedDefault, State};
 use crate::value::DataType;
 use person::origins;
 use print::Markers;
@@ -205,7 +205,7 @@ pub(super) struct Analyst<'a> {
     /// The statement defines a view: its own constants are sealed in the definition.
     defines_view: bool,
     /// (label, values) that constants in views compare.
-    compared_in_views: Vec<(Arc<str>, u64)>,
+    compared_in_views: ByLabel,
     /// Inside of terms that are read for their shapes only.
     dry_runs: u32,
     /// References to relations with a record key, by their number: which relation.

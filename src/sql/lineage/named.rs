@@ -11,7 +11,7 @@ use super::{
     Analyst, Context, Effects, Lineage, Output, ParameterSlot, ParameterUse, Persons, Piece, Recipe,
     SealedShape, Shape, Tagged, Use,
 };
-use crate::catalog::{Action, State};
+use crate::catalog::{Action, ByLabel, State};
 use crate::sql::StatementText;
 use crate::sql::lex::Token;
 use crate::sql::parse::Parsed;
@@ -75,7 +75,7 @@ pub struct Definition {
     pub uses: Vec<Use>,
     pub effects: Effects,
     /// (label, values) that its own literals compare at each use.
-    pub compared: Vec<(Arc<str>, u64)>,
+    pub compared: ByLabel,
     /// How each of `uses` was disclosed when the name was given: masks of columns stored in clear are part of its text.
     /// Filled by the plan.
     pub shown: Vec<Cow<'static, str>>,
@@ -353,7 +353,7 @@ impl Analyst<'_> {
         }
     }
 
-    fn compared_literals(&self) -> Vec<(Arc<str>, u64)> {
+    fn compared_literals(&self) -> ByLabel {
         let compared = self.literals.iter().filter(|literal| literal.recipe.action == Action::Compare);
         let own = compared.map(|literal| (literal.recipe.domain.label.clone(), 1));
         own.chain(self.compared_in_views.iter().cloned()).collect()

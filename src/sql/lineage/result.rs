@@ -3,7 +3,7 @@
 //! Values only, without a lifetime or a part of the tree. Deliberately absent: what may be disclosed, which policy says.
 
 use super::{CopyOptions, Definition, Persons};
-use crate::catalog::{Action, ColumnId, Domain};
+use crate::catalog::{Action, ByLabel, ColumnId, Domain};
 use crate::value::{DataType, Style};
 use std::ops::Range;
 use std::sync::Arc;
@@ -202,7 +202,7 @@ pub struct Lineage {
     /// It uses a name, whose text was settled when the name was given: how each use was disclosed then.
     pub named: Option<Vec<std::borrow::Cow<'static, str>>>,
     /// (label, values) that are compared beside its own literals: by what it uses by name, and by constants in views.
-    pub compared: Vec<(Arc<str>, u64)>,
+    pub compared: ByLabel,
     /// Its rows come in binary by the simple protocol, too.
     pub binary: bool,
     /// The cursor that it fetches from.
