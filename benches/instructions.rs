@@ -2,7 +2,7 @@
 //!
 //! Question: has a change made one of them slower? Clocks cannot say on a machine that does other things; valgrind counts the
 //! instructions of one call, and the next run of the same build counts the same.
-//! Budget: what `benches/instructions.txt` keeps, and 5 % (`benches/counts` compares and renews).
+//! Budget: what `benches/instructions.txt` keeps, and 5 % (`benches/counts` compares and renews); `instructions-dev.txt` for the tests' build.
 //! How to read: one call, warm, set-up left out; what a call allocates is in it, sockets and disks are not. An instruction is not
 //! a nanosecond: a table that misses the cache, or a wider vector, is for the other benches to see.
 
@@ -24,7 +24,7 @@ mod golden;
 
 use bytes::BytesMut;
 use cell::{ciphers, circumstances, customer, hex, planned, row};
-use conversation::{Counting, Pump, client_frame, server_frames, world};
+use conversation::{Counting, Pump, Seen, client_frame, server_frames, world};
 use golden::{Shop, shop};
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use pgveil::audit::canonical::write_record;
@@ -243,18 +243,26 @@ fn copy(mut work: Work) -> Work {
     work
 }
 
-/// Plays one exchange: the client's messages, then the server's, and the log's answer.
-fn play(pump: &mut Pump, client: &[Frame], server: &[Frame]) {
+/// Plays one exchange: the client's messages, then the server's, and the log's answer. Gives the tags of what the client was sent.
+fn play(pump: &mut Pump, client: &[Frame], server: &[Frame]) -> Vec<u8> {
+    let mut told = vec![];
+    let mut seen = |pump: &mut Pump| {
+        told.extend(pump.seen().iter().filter_map(|seen| match seen {
+            Seen::ToClient(frame) => Some(frame.tag()),
+            _ => None,
+        }));
+    };
     pump.client.extend(client.iter().cloned());
     while pump.step() {}
     pump.server.extend(server.iter().cloned());
     while pump.step() {}
-    pump.seen();
+    seen(pump);
     while pump.gates > 0 {
         pump.log(true);
-        pump.seen();
+        seen(pump);
     }
     assert!(pump.relay.is_idle(), "the exchange is whole");
+    told
 }
 
 /// A conversation of its own: what comes before (client, server), then the exchange that is counted. Lines as in
@@ -263,7 +271,8 @@ fn exchange(before: [&str; 2], client: &str, server: &str, rows: usize) -> Work 
     let world = world(|_| {});
     let sent = |lines: &str| lines.lines().map(|line| client_frame(&world, line)).collect::<Vec<_>>();
     let answered = |lines: &str, rows: usize| {
-        let times = |line: &str| if line.starts_with("DataRow") { rows } else { 1 };
+        let is_row = |line: &str| line.starts_with("DataRow") || line.starts_with("BinaryRow");
+        let times = |line: &str| if is_row(line) { rows } else { 1 };
         let lines = lines.lines().flat_map(|line| vec![line; times(line)]);
         lines.flat_map(|line| server_frames(&world, line)).collect::<Vec<_>>()
     };
@@ -271,11 +280,15 @@ fn exchange(before: [&str; 2], client: &str, server: &str, rows: usize) -> Work 
     play(&mut pump, &[], &answered("Path pg_catalog,public I", 1));
     play(&mut pump, &sent(before[0]), &answered(before[1], 1));
     let (client, server) = (sent(client), answered(server, rows));
-    warm(move || play(&mut pump, &client, &server))
+    let told = play(&mut pump, &client, &server);
+    assert_eq!(told.iter().filter(|tag| **tag == b'D').count(), rows, "the rows leave");
+    warm(move || drop(black_box(play(&mut pump, &client, &server))))
 }
 
 const NOTHING: [&str; 2] = ["", ""];
 const SEALED_ROW: &str = "DataRow (1) {email ann@example.com}";
+/// As a Bind asks for it.
+const BINARY_ROW: &str = "BinaryRow (1) {email ann@example.com}";
 
 fn simple(sql: &str, answer: &str, rows: usize) -> Work {
     exchange(
@@ -311,8 +324,21 @@ fn sealed_prepared() -> Work {
             "ParseComplete\nParameterDescription 17\nRowDescription id:20 email:17\nReadyForQuery I",
         ],
         "Bind - s1 (ann@example.com)\nExecute - 0\nSync",
-        &format!("BindComplete\n{SEALED_ROW}\nCommandComplete SELECT 1\nReadyForQuery I"),
+        &format!("BindComplete\n{BINARY_ROW}\nCommandComplete SELECT 1\nReadyForQuery I"),
         1,
+    )
+}
+
+/// A simple statement would go by the extended protocol, too, once it gave so many.
+fn sealed_rows(rows: usize) -> Work {
+    exchange(
+        [
+            "Parse s1 select id, email from customers\nDescribe S s1\nSync",
+            "ParseComplete\nParameterDescription\nRowDescription id:20 email:17\nReadyForQuery I",
+        ],
+        "Bind - s1\nExecute - 0\nSync",
+        &format!("BindComplete\n{BINARY_ROW}\nCommandComplete SELECT {rows}\nReadyForQuery I"),
+        rows,
     )
 }
 
@@ -331,7 +357,7 @@ fn sealed_prepared() -> Work {
     1
 ))]
 #[bench::sealed_prepared(sealed_prepared())]
-#[bench::sealed_1000_rows(simple("select id, email from customers", &format!("RowDescription id:20 email:17\n{SEALED_ROW}"), 1000))]
+#[bench::sealed_1000_rows(sealed_rows(1000))]
 fn relay(mut work: Work) -> Work {
     work();
     work
@@ -410,11 +436,18 @@ fn record(statement: u64) -> AuditRecord {
     }
 }
 
-/// A group of so many records, as the writer spells and chains them.
+/// A group of so many records, as the writer spells and chains them: of one connection, which carries out one statement again and again.
 fn spell(group: u64) -> Work {
-    let records: Vec<_> = (0..group).map(record).collect();
+    let first = record(0);
+    let Event::Intent { intent, .. } = &first.event else { unreachable!("it is an intent") };
+    let event = |statement| Event::Intent { statement, intent: intent.clone() };
+    let records: Vec<_> =
+        (0..group).map(|statement| AuditRecord { event: event(statement), ..first.clone() }).collect();
+    // As the connection itself.
+    let kept = first.clone();
     let (mut line, mut chain) = (vec![], Chain { size: 1000, head: Hash([7; 32]) });
     warm(move || {
+        black_box(&kept);
         for record in black_box(&records) {
             line.clear();
             write_record(chain, record, &mut line);

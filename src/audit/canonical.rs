@@ -312,15 +312,17 @@ impl<'a> Object<'a> {
         self.out.push(b']');
     }
     /// The fields of what many records say alike.
-    fn said<T>(&mut self, said: &Said<T>, write: impl FnOnce(&T, &mut Object<'_>)) {
-        if !std::mem::replace(&mut self.empty, false) {
-            self.out.push(b',');
-        }
-        self.out.extend_from_slice(said.spelled(|value| {
+    fn said<T>(&mut self, said: &Said<T>, write: impl Fn(&T, &mut Object<'_>)) {
+        let spelled = said.spelled(|value| {
             let mut out = Vec::new();
             write(value, &mut Object { out: &mut out, empty: true });
             out
-        }));
+        });
+        let Some(spelled) = spelled else { return write(said, self) };
+        if !std::mem::replace(&mut self.empty, false) {
+            self.out.push(b',');
+        }
+        self.out.extend_from_slice(spelled);
     }
     fn object(&mut self, name: &str, write: impl FnOnce(&mut Object<'_>)) {
         self.name(name);

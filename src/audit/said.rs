@@ -17,9 +17,10 @@ struct Once<T> {
 }
 
 impl<T> Said<T> {
-    /// Its bytes; `spell` must be the same each time.
-    pub(super) fn spelled(&self, spell: impl FnOnce(&T) -> Vec<u8>) -> &[u8] {
-        self.0.spelled.get_or_init(|| spell(&self.0.value).into_boxed_slice())
+    /// Its bytes; `spell` must be the same each time. `None` where nobody else has it: they would be kept for nobody.
+    pub(super) fn spelled(&self, spell: impl FnOnce(&T) -> Vec<u8>) -> Option<&[u8]> {
+        let others = Arc::strong_count(&self.0) > 1;
+        others.then(|| &**self.0.spelled.get_or_init(|| spell(&self.0.value).into_boxed_slice()))
     }
 }
 

@@ -112,6 +112,22 @@ fn every_event_parses_back() {
 }
 
 #[test]
+fn what_records_share_is_spelled_as_what_they_do_not() {
+    let shared = samples().swap_remove(4);
+    let mut alone = shared.clone();
+    alone.connection = shared.connection.changed(|_| ());
+    let Event::Intent { intent, .. } = &mut alone.event else { panic!("{alone:?}") };
+    *intent = intent.changed(|_| ());
+    let other = shared.clone();
+    // The second time its bytes are known.
+    for record in [&shared, &shared, &alone] {
+        let mut line = Vec::new();
+        write_record(CHAIN, record, &mut line);
+        assert_eq!(Line::parse(&line), Ok(Line::Record(CHAIN, Box::new(other.clone()))));
+    }
+}
+
+#[test]
 fn persons_are_spelled_where_there_are_any() {
     let mut record = samples().swap_remove(5);
     let without = String::from_utf8(spelled(&Line::Record(CHAIN, Box::new(record.clone())))).unwrap();
