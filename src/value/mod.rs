@@ -28,7 +28,7 @@ mod token;
 mod uuid;
 
 pub use array::array_elements;
-pub(crate) use datetime::{Period, start_of};
+pub(crate) use datetime::{Period, date_start, start_of};
 pub use embed::write_array;
 
 /// The two wire formats of the extended protocol (PostgreSQL documentation, "Formats and Format Codes").

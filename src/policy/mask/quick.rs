@@ -1,4 +1,4 @@
-//! The masks of ordinary text, made where they are shown.
+//! The masks of ordinary text and of days, made where they are shown.
 //!
 //! What is masked is mostly ASCII and formed as it should be, and then its mask is short and has a fixed form: it is written at once into room that
 //! is there, without a call for each of its pieces. Guarantees: what is written is what [`Mask::apply`] makes (`tests/it/mask.rs` holds
@@ -6,7 +6,7 @@
 
 use super::text::{CARD, PHONE_BEFORE, PHONE_DIGITS_LEAST, card_digits_least};
 use super::{Ends, HIDDEN, Mask};
-use crate::value::DataType;
+use crate::value::{DataType, Period, date_start};
 
 /// Room that every mask made here has, in bytes; none is longer.
 pub const QUICK_BYTES: usize = 64;
@@ -17,27 +17,42 @@ const SURELY_FIVE_CHARACTERS: usize = 2 + 2 * 4 + 1;
 impl Mask {
     /// Writes the mask at the start of `room`, and gives its length. `None`: nothing was written, and [`apply`](Mask::apply) must make it.
     #[inline]
-    pub fn quickly(&self, data_type: &DataType, text: &[u8], room: &mut [u8; QUICK_BYTES]) -> Option<usize> {
+    pub fn quickly(
+        &self,
+        data_type: &DataType,
+        canonical: &[u8],
+        room: &mut [u8; QUICK_BYTES],
+    ) -> Option<usize> {
         if !matches!(data_type, DataType::Text | DataType::Varchar(None)) {
-            return None;
+            return self.day(data_type, canonical, room);
         }
         match self {
             Mask::Redact => {
                 *room.first_chunk_mut()? = *hidden();
                 Some(HIDDEN.len())
             }
-            Mask::Partial(Ends { first: 1, last: 1 }) => partial(text, room),
-            Mask::Email => email(text, room),
+            Mask::Partial(Ends { first: 1, last: 1 }) => partial(canonical, room),
+            Mask::Email => email(canonical, room),
             Mask::Card(ends @ Ends { first: 0, last: 4 }) => {
-                let last = last_digits(text, card_digits_least(*ends))?;
+                let last = last_digits(canonical, card_digits_least(*ends))?;
                 before_last(CARD.as_bytes().first_chunk::<15>()?, last, room)
             }
             Mask::Phone => {
-                let last = last_digits(text, PHONE_DIGITS_LEAST)?;
+                let last = last_digits(canonical, PHONE_DIGITS_LEAST)?;
                 before_last(PHONE_BEFORE.as_bytes().first_chunk::<8>()?, last, room)
             }
             _ => None,
         }
+    }
+
+    fn day(&self, data_type: &DataType, canonical: &[u8], room: &mut [u8; QUICK_BYTES]) -> Option<usize> {
+        let day = match (self, data_type) {
+            (Mask::Year, DataType::Date) => date_start(Period::Year, canonical)?,
+            (Mask::Month, DataType::Date) => date_start(Period::Month, canonical)?,
+            _ => return None,
+        };
+        *room.first_chunk_mut()? = day;
+        Some(day.len())
     }
 }
 

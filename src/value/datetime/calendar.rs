@@ -29,10 +29,20 @@ pub(super) fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year_of_era + shifted.div_euclid(ERA) * 400 + i64::from(month <= 2), month, day)
 }
 
+fn is_leap(year: i64) -> bool {
+    year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0)
+}
+
+/// The days of the year that come before a month.
+pub(super) fn days_before_month(year: i64, month: i64) -> i64 {
+    const BEFORE: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+    let before = usize::try_from(month - 1).ok().and_then(|month| BEFORE.get(month));
+    before.copied().unwrap_or_default() + i64::from(month > 2 && is_leap(year))
+}
+
 pub(super) fn days_in_month(year: i64, month: i64) -> i64 {
-    let leap = year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0);
     match month {
-        2 => 28 + i64::from(leap),
+        2 => 28 + i64::from(is_leap(year)),
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     }

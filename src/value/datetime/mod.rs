@@ -12,7 +12,7 @@ mod zone;
 
 use super::token;
 use super::{DataType, Malformed, Style, ValueError};
-use calendar::{civil_from_days, days_from_civil};
+use calendar::{civil_from_days, days_before_month, days_from_civil};
 pub(super) use print::append_text;
 
 pub(super) const MICROS_DAY: i64 = 86_400_000_000;
@@ -263,23 +263,12 @@ pub(crate) fn start_of(
     canonical: &[u8],
     out: &mut Vec<u8>,
 ) -> Option<()> {
-    let first = |days: i64| {
-        let (year, month, _) = civil_from_days(days);
-        let month = if period == Period::Year { 1 } else { month };
-        days_from_civil(year, month, 1).max(DATE_MIN)
-    };
     match data_type {
-        DataType::Date => {
-            let days = match days_of(canonical).ok()? {
-                days @ (i32::MAX | i32::MIN) => days,
-                days => i32::try_from(first(days.into())).ok()?,
-            };
-            out.extend_from_slice(&days.to_be_bytes());
-        }
+        DataType::Date => out.extend_from_slice(&date_start(period, canonical)?),
         DataType::Timestamp | DataType::Timestamptz => {
             let micros = match micros_of(canonical).ok()? {
                 micros @ (i64::MAX | i64::MIN) => micros,
-                micros => first(micros.div_euclid(MICROS_DAY)).checked_mul(MICROS_DAY)?,
+                micros => first_day(period, micros.div_euclid(MICROS_DAY)).checked_mul(MICROS_DAY)?,
             };
             out.extend_from_slice(&micros.to_be_bytes());
         }
@@ -288,9 +277,43 @@ pub(crate) fn start_of(
     Some(())
 }
 
+/// As [`start_of`], of a date.
+#[inline]
+pub(crate) fn date_start(period: Period, canonical: &[u8]) -> Option<[u8; 4]> {
+    let days = match days_of(canonical).ok()? {
+        days @ (i32::MAX | i32::MIN) => days,
+        days => i32::try_from(first_day(period, days.into())).ok()?,
+    };
+    Some(days.to_be_bytes())
+}
+
+fn first_day(period: Period, days: i64) -> i64 {
+    let (year, month, day) = civil_from_days(days);
+    let of_year = match period {
+        Period::Year => days_before_month(year, month),
+        Period::Month => 0,
+    };
+    (days - of_year - (day - 1)).max(DATE_MIN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_period_begins_with_its_first_day() {
+        for days in
+            (DATE_MIN..DATE_MIN + 3000).chain(-800_000..800_000).chain((0..DATE_END).step_by(9_999_991))
+        {
+            let (year, month, _) = civil_from_days(days);
+            assert_eq!(first_day(Period::Year, days), days_from_civil(year, 1, 1).max(DATE_MIN), "{days}");
+            assert_eq!(
+                first_day(Period::Month, days),
+                days_from_civil(year, month, 1).max(DATE_MIN),
+                "{days}"
+            );
+        }
+    }
 
     #[test]
     fn the_usual_spelling_of_a_day_is_read_as_every_other() {
