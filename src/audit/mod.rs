@@ -199,6 +199,9 @@ pub struct UsedColumn {
     pub disclosure: String,
 }
 
+/// The SQLSTATE of a statement that did what it should (PostgreSQL documentation, Appendix A).
+pub const SUCCEEDED: &str = "00000";
+
 /// Position of a record in the log (how many lines stand before it), and proof that it is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);

@@ -4,7 +4,7 @@
 //! sending (`server`).
 
 use super::follow::Followed;
-use super::{AuditRecord, Event};
+use super::{AuditRecord, Event, SUCCEEDED};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -54,7 +54,7 @@ fn class_of(event: &Event) -> (u64, u64, u64, &'static str) {
 fn status_of(event: &Event) -> (u64, u64) {
     match event {
         Event::LogInFailed { .. } | Event::Refused { .. } => (2, 3),
-        Event::Outcome { sqlstate, .. } if sqlstate != "00000" => (2, 2),
+        Event::Outcome { sqlstate, .. } if sqlstate != SUCCEEDED => (2, 2),
         Event::Recovered { .. } | Event::BreakGlass { .. } | Event::KeysExported { .. } => (99, 4),
         Event::SecondFactor { outcome } if outcome != "given" => (2, 3),
         _ => (1, 1),

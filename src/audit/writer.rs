@@ -195,8 +195,8 @@ impl Log {
         let (shared, origin) = (Arc::new(shared), appender.end().log.origin());
         let namer = Namer::new(housekeeper.folder());
         let signed_at = Instant::now();
-        let (theirs, room) = (shared.clone(), Vec::new());
-        let writer = Writer { appender, housekeeper, namer, shared: theirs, watch, signed_at, room };
+        let room = Vec::new();
+        let writer = Writer { appender, housekeeper, namer, shared: shared.clone(), watch, signed_at, room };
         let writer = Arc::new(Mutex::new(writer));
         let (theirs, its) = (writer.clone(), shared.clone());
         let thread =

@@ -309,14 +309,14 @@ impl Catalog {
     /// Whether any tagged column is stored in clear (or its relation is unreadable). What a conversion keeps beside its
     /// table is for administrators only, by the database's own grants, and takes no function from anybody.
     pub fn has_clear_tags(&self) -> bool {
-        let is_clear = |relation: &&Arc<Relation>| {
-            relation.unreadable.is_some()
-                || relation.columns.iter().any(|column| {
-                    column.tag.as_ref().is_some_and(|tag| !matches!(tag.state, State::Sealed { .. }))
-                })
-        };
-        let relations = || self.relations.values().filter(|relation| relation.schema != build::SCHEMA);
-        *self.follows.clear.get_or_init(|| relations().any(|relation| is_clear(&relation)))
+        *self.follows.clear.get_or_init(|| {
+            self.relations.values().filter(|relation| relation.schema != build::SCHEMA).any(|relation| {
+                relation.unreadable.is_some()
+                    || relation.columns.iter().any(|column| {
+                        column.tag.as_ref().is_some_and(|tag| !matches!(tag.state, State::Sealed { .. }))
+                    })
+            })
+        })
     }
     /// The unqualified names through which a statement could reach a tagged column, in any schema: tagged relations,
     /// tags whose table does not exist yet, and views (of views) whose definition mentions one of these.

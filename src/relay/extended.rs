@@ -10,6 +10,7 @@ use super::renew::Told;
 use super::run::{Run, check_comparisons};
 use super::statement::{self, Bound, Decided, Portal, Prepared, Undo};
 use super::{Held, Relay, fence, kinds};
+use crate::audit::SUCCEEDED;
 use crate::cell::Formats;
 use crate::cell::describe::declared_upstream;
 use crate::cell::person;
@@ -217,14 +218,15 @@ impl Relay {
         let judged = self.judge(plan)?;
         let asked = &bind.result_formats;
         let formats = self.formats(plan, asked).ok_or_else(|| too_many_formats(plan, asked.len()))?;
-        let sealed = self.seal_parameters(plan, &prepared.declared, bind)?;
-        let compared = sealed.compared.iter().chain(&prepared.compared).cloned().collect();
+        let mut sealed = self.seal_parameters(plan, &prepared.declared, bind)?;
+        let mut compared = std::mem::take(&mut sealed.compared);
+        compared.extend(prepared.compared.iter().cloned());
         let compared = cells::under_oracle(compared, plan, &judged.judgement);
         check_comparisons(plan, &judged.judgement, &compared)?;
         let frame = Bind {
             portal: bind.portal,
             statement: &prepared.server_name,
-            parameter_formats: sealed.formats.clone(),
+            parameter_formats: std::mem::take(&mut sealed.formats),
             parameters: sealed.values().collect(),
             result_formats: formats.server().to_vec(),
         };
@@ -318,7 +320,7 @@ impl Relay {
     pub(super) fn drop_portal(&mut self, portal: Option<Portal>) {
         let Some(run) = portal.and_then(|portal| portal.run) else { return };
         if !self.queue.uses_run(run) {
-            self.end_run(run, "00000");
+            self.end_run(run, SUCCEEDED);
         }
     }
 

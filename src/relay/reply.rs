@@ -11,6 +11,7 @@ use super::queue::{Expect, Owed, Part, Role};
 use super::run::Gate;
 use super::session::unsafe_setting;
 use super::statement::Undo;
+use crate::audit::SUCCEEDED;
 use crate::plan::{Local, Reason, Refusal};
 use crate::wire::backend::{self, ErrorFields, TransactionStatus};
 use crate::wire::{Frame, Violation};
@@ -382,9 +383,9 @@ impl Relay {
     fn complete(&mut self, completed: Option<Completed>) {
         let Some(completed) = completed else { return };
         if let Some(run) = completed.run {
-            self.end_run(run, "00000");
+            self.end_run(run, SUCCEEDED);
         }
-        self.count_statement(completed.kind, "00000");
+        self.count_statement(completed.kind, SUCCEEDED);
         self.apply(completed.effects);
         if let Some(local) = &completed.local {
             self.apply_local(local);
@@ -425,7 +426,7 @@ impl Relay {
         let Expect::Execute { part, .. } = &owed.expect else { return };
         let Some(run) = part.run else { return };
         if !self.statements.holds_run(run) && !self.queue.uses_run(run) {
-            self.end_run(run, "00000");
+            self.end_run(run, SUCCEEDED);
         }
     }
 
@@ -446,7 +447,7 @@ impl Relay {
         let segment = self.queue.head().map_or(0, |head| head.segment);
         if status == TransactionStatus::Idle {
             for run in self.statements.end_portals(segment) {
-                self.end_run(run, "00000");
+                self.end_run(run, SUCCEEDED);
             }
             self.transaction_ended();
         }

@@ -9,7 +9,7 @@ use super::judge::Judged;
 use super::spending::{Parked, Spending};
 use super::{Now, Relay, Step, violation};
 use crate::audit::persons::{PERSONS_MAX, Persons};
-use crate::audit::{Event, Unrecorded};
+use crate::audit::{Event, SUCCEEDED, Unrecorded};
 use crate::catalog::{Action, ByLabel};
 use crate::cell::person::{Found, Pinned};
 use crate::cell::{self, Formats, PersonFinder, RowOpener};
@@ -102,9 +102,6 @@ pub(super) struct Spare {
     ciphers: Arc<Ciphers>,
     opener: RowOpener,
 }
-
-/// The SQLSTATE of what did.
-const SUCCEEDED: &str = "00000";
 
 /// Room that a spare opener may keep, in bytes: what a few rows take.
 const SPARE_ROOM: usize = 16 * 1024;

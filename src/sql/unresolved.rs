@@ -66,8 +66,6 @@ pub fn unresolved(words: &Words<'_>, context: &Context<'_>) -> bool {
             expected = false;
         } else if separator == "," {
             expected = level.is_some_and(|level| level.listing);
-        } else if own.is_empty() && !expected {
-            // Only words change what comes next.
         } else if expected && !["only", "lateral", "rows"].contains(&own) {
             let inserts = ["into", "copy"].contains(&before);
             let mut parts = vec![words.word(at)];

@@ -284,9 +284,10 @@ impl Writer {
     }
     /// A NUL inside the text would end it early for the reader: it is left out.
     pub(crate) fn string(&mut self, text: &str) {
-        match text.as_bytes().contains(&0) {
-            false => self.out.put_slice(text.as_bytes()),
-            true => self.out.extend(text.bytes().filter(|byte| *byte != 0)),
+        if text.as_bytes().contains(&0) {
+            self.out.extend(text.bytes().filter(|byte| *byte != 0));
+        } else {
+            self.out.put_slice(text.as_bytes());
         }
         self.out.put_u8(0);
     }
