@@ -32,12 +32,17 @@ pub mod swap;
 pub mod verify;
 
 use crate::server::service::ServiceError;
+use std::error::Error;
 use std::fmt;
+use tokio_postgres::types::WasNull;
+
+/// Not one of PostgreSQL's: what was read of in the catalogs is not there any more.
+const GONE: &str = "PV002";
 
 /// Why a conversion did not go on, and what to do about it. Holds no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The database's, if it was the database that refused.
+    /// The database's, if it was the database that refused; or one of our own that begins with PV.
     pub sqlstate: Option<String>,
     pub message: String,
     pub hint: Option<String>,
@@ -50,6 +55,10 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Failure {
         self.hint = Some(hint.into());
         self
+    }
+    /// What the catalogs had a moment ago was dropped since.
+    fn gone(message: impl Into<String>) -> Failure {
+        Failure { sqlstate: Some(GONE.to_owned()), ..Failure::new(message) }
     }
     fn is(&self, sqlstates: &[&str]) -> bool {
         self.sqlstate.as_deref().is_some_and(|found| sqlstates.contains(&found))
@@ -70,7 +79,10 @@ impl From<ServiceError> for Failure {
 
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Failure {
-        ServiceError::from(error).into()
+        // The functions that show definitions (pg_get_viewdef and its like) show NULL for what was dropped since.
+        let shows_none = error.source().is_some_and(|cause| cause.is::<WasNull>());
+        let failure = Failure::from(ServiceError::from(error));
+        if shows_none { Failure::gone(failure.message) } else { failure }
     }
 }
 

@@ -61,8 +61,11 @@ const ATTEMPTS_MAX: u32 = 200;
 const VERIFY_ROWS: u64 = 2_000;
 /// What the server broke off for another's sake.
 const BROKEN_OFF: [&str; 2] = ["40P01", "40001"];
-/// A partition, or an index of one, that was read of in the catalogs and is not there any more.
-const GONE: [&str; 2] = ["42P01", "42704"];
+/// What was read of in the catalogs is not there any more. Of that PostgreSQL's functions that show definitions make an internal error,
+/// "could not open relation" or "cache lookup failed" (ruleutils.c).
+const PASSED_AWAY: [&str; 4] = ["42P01", "42704", "XX000", super::GONE];
+/// How often that is passed over: each time much is read anew.
+const PASSED_OVER_MAX: u32 = 20;
 /// Who was in the way has gone on by then.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -106,6 +109,22 @@ impl<'a> Work<'a> {
         options: &Options,
     ) -> Result<(Spec, Dependents, Rehearsal), Failure> {
         spec.unpublish = options.unpublish;
+        for _ in 0..PASSED_OVER_MAX {
+            match self.way_now(spec.clone(), options).await {
+                Err(failure) if failure.is(&PASSED_AWAY) || failure.is(&BROKEN_OFF) => {
+                    tokio::time::sleep(AGAIN_AFTER).await;
+                }
+                result => return result,
+            }
+        }
+        self.way_now(spec, options).await
+    }
+
+    async fn way_now(
+        &mut self,
+        spec: Spec,
+        options: &Options,
+    ) -> Result<(Spec, Dependents, Rehearsal), Failure> {
         if !options.online {
             let (found, learnt) = self.rehearsed(&spec).await?;
             let blocked = !found.obstacles.is_empty() || learnt.misfits.count > 0;
@@ -248,7 +267,7 @@ impl<'a> Work<'a> {
         Err(no_lock())
     }
 
-    /// To the end; where partitions came or went on the way, or the server broke a deadlock, once more from where it is by then.
+    /// To the end; where something came or went on the way, or the server broke a deadlock, once more from where it is by then.
     async fn go_on(
         &mut self,
         conversion: Conversion,
@@ -256,14 +275,12 @@ impl<'a> Work<'a> {
         report: &mut dyn FnMut(Progress),
     ) -> Result<Done, Failure> {
         let id = conversion.id;
-        let is_tree =
-            conversion.spec.is_copied() && conversion.spec.tables.iter().any(|table| table.partitioned);
-        let passes = |failure: &Failure| failure.is(&BROKEN_OFF) || (is_tree && failure.is(&GONE));
-        let (mut found, mut passing) = (Some(conversion), 0);
+        let (mut found, mut broken_off, mut passed_over) = (Some(conversion), 0, 0);
         while let Some(conversion) = found.take() {
             match self.go_through(conversion, options, report).await {
                 Err(failure) if failure.is(&[copy::tree::MOVED]) => {}
-                Err(failure) if passing < ATTEMPTS_MAX && passes(&failure) => passing += 1,
+                Err(failure) if broken_off < ATTEMPTS_MAX && failure.is(&BROKEN_OFF) => broken_off += 1,
+                Err(failure) if passed_over < PASSED_OVER_MAX && failure.is(&PASSED_AWAY) => passed_over += 1,
                 result => return result,
             }
             tokio::time::sleep(AGAIN_AFTER).await;

@@ -100,10 +100,11 @@ pub(super) async fn planned(
     let (own, in_tree) = (names.copy_of(whole.oid, table.oid), whole.partitioned);
     let copy = format!("{SCHEMA}.{own}");
     let key: Vec<&str> = table.key.iter().map(|key| key.name.as_str()).collect();
-    let key = client.query_opt(KEY, &[&table.oid, &key]).await?.ok_or_else(|| {
-        Failure::new(format!("the index that told the rows of table {} apart is gone", table.text()))
-            .hint("Run: pgveil reseal cancel; then start anew.")
-    })?;
+    let Some(key) = client.query_opt(KEY, &[&table.oid, &key]).await? else {
+        super::read(client, table).await?;
+        let message = format!("the index that told the rows of table {} apart is gone", table.text());
+        return Err(Failure::new(message).hint("Run: pgveil reseal cancel; then start anew."));
+    };
     let key: u32 = key.try_get(0)?;
     let constraints = constraints(client, table).await?;
     let on = if table.partitioned { format!("ONLY {copy}") } else { copy.clone() };

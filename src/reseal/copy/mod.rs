@@ -99,7 +99,7 @@ pub(super) async fn texts(
 /// What a table is now.
 async fn read(client: &impl GenericClient, table: &Table) -> Result<CopyOf, Failure> {
     let row = client.query_opt(DEFINITION, &[&table.oid]).await?;
-    let row = row.ok_or_else(|| Failure::new(format!("table {} is gone", table.text())))?;
+    let row = row.ok_or_else(|| Failure::gone(format!("table {} is gone", table.text())))?;
     Ok(CopyOf { definition: row.try_get(0)?, columns: row.try_get(1)? })
 }
 
