@@ -122,10 +122,10 @@ pub const KEYS: &str = "\
     WHERE k.indisprimary AND k.indimmediate AND k.indisvalid AND k.indrelid OPERATOR(pg_catalog.>=) 16384::oid \
       AND (c.relkind OPERATOR(pg_catalog.=) 'p' OR NOT c.relhassubclass)";
 
-/// Defaults of columns of the sealed types.
+/// Defaults of columns of the sealed types. They name no column, so no relation is given to show them, and none is locked.
 pub const DEFAULTS: &str = "\
-    SELECT d.adrelid, d.adnum, pg_catalog.pg_get_expr(d.adbin, d.adrelid), \
-           pg_catalog.pg_get_expr(d.adbin, d.adrelid, true) \
+    SELECT d.adrelid, d.adnum, pg_catalog.pg_get_expr(d.adbin, 0::oid), \
+           pg_catalog.pg_get_expr(d.adbin, 0::oid, true) \
     FROM pg_catalog.pg_attrdef d \
     JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) d.adrelid \
       AND a.attnum OPERATOR(pg_catalog.=) d.adnum AND a.attgenerated OPERATOR(pg_catalog.=) '' \

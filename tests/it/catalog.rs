@@ -264,7 +264,8 @@ async fn the_signature_follows_ddl_and_ignores_data() {
 #[tokio::test]
 async fn a_locked_view_is_unreadable_and_the_rest_is_read() {
     let (url, mut client) = fixture(
-        "create table customers (email text); create table t (a int); \
+        "create schema pgveil; create domain pgveil.card_1 as bytea; \
+                 create table customers (email text, card pgveil.card_1 default '\\x1100', day date default now()); create table t (a int); \
                  create view contacts as select email from customers; create view v as select a from t",
     )
     .await;
@@ -273,6 +274,7 @@ async fn a_locked_view_is_unreadable_and_the_rest_is_read() {
     locker.batch_execute("begin; lock table customers in access exclusive mode").await.unwrap();
     client.batch_execute("set lock_timeout = '100ms'").await.unwrap();
     let catalog = picture(&mut client).await;
+    assert_eq!(catalog.defaults.len(), 1, "what a locked table's sealed column has when nothing is said");
     assert!(catalog.find_in("public", "contacts").unwrap().unreadable.is_some());
     assert!(catalog.find_in("public", "v").unwrap().definition.is_some());
 }
