@@ -81,7 +81,8 @@ fn strangers_hold_a_bounded_number_of_sockets() {
     let began = Instant::now();
     let told = errors(&Raw::connect(proxy.port()).rest());
     assert_eq!(told, ["53300 sorry, too many clients already"]);
-    assert!(began.elapsed() < Duration::from_secs(4), "it was not told at once: {:?}", began.elapsed());
+    // Well before the others' time is up; a machine with much else to do is slow.
+    assert!(began.elapsed() < Duration::from_secs(20), "it was not told at once: {:?}", began.elapsed());
     assert_eq!(inside.query("select 1").rows.len(), 1);
     drop(silent);
     eventually("the door to be free", || {
