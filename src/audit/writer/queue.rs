@@ -38,6 +38,8 @@ struct State {
     urgent: bool,
     /// The writer was not woken for it: whoever left it sees to that.
     unwoken: bool,
+    /// Somebody has written since the last quiet moment; the thread does not know what.
+    grabbed: bool,
     /// The writer sleeps until it is woken.
     asleep: bool,
     /// No more will come, or the writer has ended.
@@ -138,7 +140,7 @@ impl Queue {
             if !state.messages.is_empty() {
                 break;
             }
-            if !told_quiet {
+            if !told_quiet || std::mem::take(&mut state.grabbed) {
                 return Awaited::Quiet;
             }
             state.asleep = true;
@@ -160,6 +162,7 @@ impl Queue {
         let mut state = self.state();
         std::mem::swap(group, &mut state.messages);
         (state.urgent, state.unwoken) = (false, false);
+        state.grabbed |= !group.is_empty();
         drop(state);
         self.emptied.notify_waiters();
     }

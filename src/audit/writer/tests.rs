@@ -209,6 +209,25 @@ fn a_record_is_written_on_the_thread_that_asks_where_that_is_quick() {
 }
 
 #[test]
+fn what_another_thread_writes_is_signed_in_the_next_quiet_moment() {
+    let (log, disk) = start(None, 16);
+    block_on(log.record(record(0))).unwrap();
+    for round in 1..4 {
+        disk.verify();
+        // The writer's thread has signed, and sleeps until it is woken; then it finds nothing to do.
+        std::thread::sleep(Duration::from_millis(200));
+        // The first is signed, for the last checkpoint is old; not so the second.
+        for number in 0..2 {
+            log.shared.pace.store(1000, Ordering::Relaxed);
+            let receipt = log.submit_here(record(number));
+            log.write_here(true);
+            block_on(receipt).unwrap();
+        }
+        assert_eq!(disk.verify(), 1 + 2 * round);
+    }
+}
+
+#[test]
 fn records_keep_their_order_whoever_writes_them() {
     let (log, disk) = start(None, 4096);
     let (log, many) = (&log, 200);
