@@ -335,6 +335,11 @@ impl Relay {
         self.finish(result, steps)
     }
 
+    /// Whether the server's messages stand here, and a record is not answered: that may be what they wait for.
+    pub fn waits_for_record(&self) -> bool {
+        !self.gates.is_empty() && !self.backlog.is_empty()
+    }
+
     /// The answer to [`Step::RefreshCatalog`]: the world now (the old one when the refresh failed).
     pub fn refreshed(&mut self, world: Arc<World>, now: Now, steps: &mut Vec<Step>) -> Result<(), Violation> {
         self.now = now;

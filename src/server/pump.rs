@@ -271,7 +271,9 @@ impl Pump {
     /// What the log and the catalog answer.
     fn poll_answers(&mut self, context: &mut Context<'_>) -> bool {
         let mut moved = false;
-        while let Some(receipt) = self.gates.front_mut()
+        // Before anything waits for it, an answer would only wake this task.
+        while self.relay.waits_for_record()
+            && let Some(receipt) = self.gates.front_mut()
             && let Poll::Ready(answer) = Pin::new(receipt).poll(context)
         {
             self.gates.pop_front();
