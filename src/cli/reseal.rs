@@ -205,8 +205,8 @@ fn told(failure: Failure) -> CliError {
             "Name the connection of the tables' owner or an administrator: --database postgresql://user@host:port/database"
                 .to_owned(),
         ),
-        Some(_) => None,
-        None => Some("What was done is kept: pgveil reseal start goes on from here.".to_owned()),
+        Some(code) if !code.starts_with("PV") => None,
+        _ => Some("What was done is kept: pgveil reseal start goes on from here.".to_owned()),
     });
     CliError { message: failure.message, hint }
 }

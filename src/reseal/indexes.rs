@@ -109,6 +109,9 @@ fn index(table: &Table, row: &Row, columns: &[Row], obstacles: &mut Vec<Obstacle
     let (excludes, constrains): (bool, bool) = (row.try_get(6)?, row.try_get(7)?);
     let name: String = row.try_get(2)?;
     let keys = usize::try_from(row.try_get::<_, i16>(8)?).unwrap_or(0);
+    if columns.len() < keys {
+        return Err(Failure::gone(format!("index {name} is gone")));
+    }
     let numbers: Vec<i16> = row.try_get(13)?;
     // The converted columns that it compares.
     let compared: Vec<_> = table

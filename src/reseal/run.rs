@@ -61,11 +61,11 @@ const ATTEMPTS_MAX: u32 = 200;
 const VERIFY_ROWS: u64 = 2_000;
 /// What the server broke off for another's sake.
 const BROKEN_OFF: [&str; 2] = ["40P01", "40001"];
-/// What was read of in the catalogs is not there any more. Of that PostgreSQL's functions that show definitions make an internal error,
-/// "could not open relation" or "cache lookup failed" (ruleutils.c).
+/// What was read of in the catalogs is not there any more. XX000 is what PostgreSQL's functions that show definitions say then:
+/// "could not open relation with OID", "cache lookup failed for" (ruleutils.c).
 const PASSED_AWAY: [&str; 4] = ["42P01", "42704", "XX000", super::GONE];
-/// How often that is passed over: each time much is read anew.
-const PASSED_OVER_MAX: u32 = 20;
+/// How often that is passed over where it is the same each time, and so may be something else: much is read anew.
+const PASSED_OVER_MAX: u32 = 5;
 /// Who was in the way has gone on by then.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -74,6 +74,27 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 const SESSION: &str = "SET search_path = ''; SET default_transaction_isolation = 'read committed'; \
      SET default_transaction_read_only = off; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
      SET lock_timeout = 0; SET row_security = off; SET jit = off; SET DateStyle = 'ISO, MDY'";
+
+/// What others did while we worked, and the next try does not meet.
+#[derive(Default)]
+struct Again {
+    broken_off: u32,
+    passed_over: u32,
+    last: Option<Failure>,
+}
+
+impl Again {
+    /// Whether it is worth another try.
+    fn passes(&mut self, failure: &Failure) -> bool {
+        if failure.is(&BROKEN_OFF) {
+            self.broken_off += 1;
+            return self.broken_off <= ATTEMPTS_MAX;
+        }
+        self.passed_over = if self.last.as_ref() == Some(failure) { self.passed_over + 1 } else { 1 };
+        self.last = Some(failure.clone());
+        failure.is(&PASSED_AWAY) && self.passed_over <= PASSED_OVER_MAX
+    }
+}
 
 impl<'a> Work<'a> {
     /// Makes `client`, an administrator's, ready.
@@ -109,15 +130,13 @@ impl<'a> Work<'a> {
         options: &Options,
     ) -> Result<(Spec, Dependents, Rehearsal), Failure> {
         spec.unpublish = options.unpublish;
-        for _ in 0..PASSED_OVER_MAX {
+        let mut again = Again::default();
+        loop {
             match self.way_now(spec.clone(), options).await {
-                Err(failure) if failure.is(&PASSED_AWAY) || failure.is(&BROKEN_OFF) => {
-                    tokio::time::sleep(AGAIN_AFTER).await;
-                }
+                Err(failure) if again.passes(&failure) => tokio::time::sleep(AGAIN_AFTER).await,
                 result => return result,
             }
         }
-        self.way_now(spec, options).await
     }
 
     async fn way_now(
@@ -275,12 +294,11 @@ impl<'a> Work<'a> {
         report: &mut dyn FnMut(Progress),
     ) -> Result<Done, Failure> {
         let id = conversion.id;
-        let (mut found, mut broken_off, mut passed_over) = (Some(conversion), 0, 0);
+        let (mut found, mut again) = (Some(conversion), Again::default());
         while let Some(conversion) = found.take() {
             match self.go_through(conversion, options, report).await {
                 Err(failure) if failure.is(&[copy::tree::MOVED]) => {}
-                Err(failure) if broken_off < ATTEMPTS_MAX && failure.is(&BROKEN_OFF) => broken_off += 1,
-                Err(failure) if passed_over < PASSED_OVER_MAX && failure.is(&PASSED_AWAY) => passed_over += 1,
+                Err(failure) if again.passes(&failure) => {}
                 result => return result,
             }
             tokio::time::sleep(AGAIN_AFTER).await;

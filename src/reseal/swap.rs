@@ -209,14 +209,11 @@ impl Swap<'_> {
     async fn lock(&self, transaction: &Transaction<'_>, found: &Dependents) -> Result<(), Failure> {
         let mut tables: Vec<String> = self.spec.tables.iter().map(Table::sql).collect();
         for key in &found.foreign {
-            let name: String = transaction
-                .query_one(
-                    "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c \
-                     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
-                    &[&key.table],
-                )
-                .await?
-                .try_get(0)?;
+            let named = "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c \
+                 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1";
+            let row = transaction.query_opt(named, &[&key.table]).await?;
+            let row = row.ok_or_else(|| Failure::gone("a table with a foreign key is gone"))?;
+            let name: String = row.try_get(0)?;
             if !tables.contains(&name) {
                 tables.push(name);
             }
