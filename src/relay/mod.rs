@@ -189,7 +189,7 @@ pub struct Relay {
     /// What the last Bind of a plan asks the server for.
     formats: Option<(Arc<StatementPlan>, Arc<Formats>)>,
     described: Option<cells::Described>,
-    /// The runs' records that the log has not answered, oldest first.
+    /// The runs of gated records whose answers did not come here yet, oldest first.
     gates: VecDeque<u64>,
     /// Statements with uses so far, for records.
     statement: u64,

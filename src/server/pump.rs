@@ -36,6 +36,9 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long a client that was told the end may take to end its side.
 const LINGER: Duration = Duration::from_millis(200);
 
+/// Records whose answers may be left for a later statement to ask for.
+const UNASKED_AT_MOST: usize = 16;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
     Client,
@@ -70,7 +73,7 @@ pub struct Pump {
     tagged: Option<bool>,
     /// Nothing was, and now something is: what this session set meanwhile, nobody has judged.
     outdated: bool,
-    /// Gated records that the log has not answered, oldest first.
+    /// Gated records whose answers nobody has taken yet, oldest first.
     gates: VecDeque<Receipt>,
     /// One of them was not yet seen to.
     submitted: bool,
@@ -271,8 +274,9 @@ impl Pump {
     /// What the log and the catalog answer.
     fn poll_answers(&mut self, context: &mut Context<'_>) -> bool {
         let mut moved = false;
-        // Before anything waits for it, an answer would only wake this task.
-        while self.relay.waits_for_record()
+        // Before anything waits for it, an answer would only wake this task. Those of statements that failed before their reply wait for
+        // the next one's.
+        while (self.relay.waits_for_record() || self.gates.len() > UNASKED_AT_MOST)
             && let Some(receipt) = self.gates.front_mut()
             && let Poll::Ready(answer) = Pin::new(receipt).poll(context)
         {

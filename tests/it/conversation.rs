@@ -575,8 +575,9 @@ impl Pump {
         assert!(self.gates > 0, "no record waits");
         self.gates -= 1;
         let answer = if ok { Ok(()) } else { Err(Unrecorded("disk full".into())) };
-        let now = self.now();
+        let (now, waits, steps) = (self.now(), self.relay.waits_for_record(), self.steps.len());
         let _ = self.relay.recorded(answer, now, &mut self.steps);
+        assert!(waits || self.steps.len() == steps, "something waited for a record, and it was not said");
     }
 
     pub fn ledger(&mut self, tried: Tried) {

@@ -6,6 +6,7 @@ use super::super::workers::Workers;
 use super::super::world::Worlds;
 use super::super::{Prepared, admin::Readiness, cancel::CancelKeys, service, shutdown::Shutdown};
 use super::*;
+use crate::audit::AuditRecord;
 use crate::audit::keys::ensure_keys;
 use crate::audit::writer::{Log, LogSettings};
 use crate::config;
@@ -141,4 +142,26 @@ async fn a_panic_ends_its_connection_with_an_id_that_the_log_knows() {
     for text in [told, logged] {
         assert!(!text.contains("ann@") && !text.contains("half"), "{text}");
     }
+}
+
+/// A statement that fails before its reply leaves a record whose answer nothing waits for.
+#[tokio::test]
+async fn records_of_statements_that_failed_do_not_gather() {
+    let audit = tempfile::tempdir().unwrap();
+    let (mut pump, _client, _server) = pump(audit.path()).await;
+    let record = || AuditRecord::of_the_proxy(1, Event::Stopped);
+    let mut most = 0;
+    for _ in 0..5 * UNASKED_AT_MOST {
+        pump.gates.push_back(pump.shared.log.submit(record()));
+        let _ = poll_fn(|context| Poll::Ready(pump.poll_answers(context))).await;
+        most = most.max(pump.gates.len());
+    }
+    assert!(most > 1, "those that nothing waits for are left");
+    let few = async {
+        while pump.gates.len() > UNASKED_AT_MOST {
+            let _ = poll_fn(|context| Poll::Ready(pump.poll_answers(context))).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), few).await.unwrap();
 }
