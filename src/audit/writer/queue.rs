@@ -38,7 +38,7 @@ struct State {
     urgent: bool,
     /// The writer was not woken for it: whoever left it sees to that.
     unwoken: bool,
-    /// Somebody has written since the last quiet moment; the thread does not know what.
+    /// Somebody has written since the last quiet moment, maybe not the thread, which then does not know what.
     grabbed: bool,
     /// The writer sleeps until it is woken.
     asleep: bool,
@@ -140,7 +140,7 @@ impl Queue {
             if !state.messages.is_empty() {
                 break;
             }
-            if !told_quiet || std::mem::take(&mut state.grabbed) {
+            if std::mem::take(&mut state.grabbed) || !told_quiet {
                 return Awaited::Quiet;
             }
             state.asleep = true;

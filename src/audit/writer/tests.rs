@@ -194,9 +194,10 @@ fn a_record_is_written_on_the_thread_that_asks_where_that_is_quick() {
     // Where others wait, or a group takes long, or somebody else writes, the thread does it.
     for (alone, pace, held) in [(false, 1000, false), (true, HERE_AT_MOST + 1, false), (true, 1000, true)] {
         log.shared.pace.store(pace, Ordering::Relaxed);
+        // In the order in which the thread takes them.
+        let writer = held.then(|| log.writer.lock().unwrap());
         let platter = disk.platter();
         let mut receipt = log.submit_here(record(4));
-        let writer = held.then(|| log.writer.lock().unwrap());
         log.write_here(alone);
         assert!(!answered(&mut receipt), "{alone} {pace} {held}");
         drop((writer, platter));
