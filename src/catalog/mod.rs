@@ -204,14 +204,19 @@ pub struct Function {
     pub takes_row: bool,
 }
 
+/// What each word of each statement is looked up in. Its keys are those of who may define relations, and its seed is another in
+/// each process: it needs no hash that withstands who chooses them for it.
+pub type Lookup<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+pub type Names = HashSet<String, foldhash::fast::RandomState>;
+
 /// One database, as it was at `generation`.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     pub generation: u64,
     pub database: String,
-    pub relations: HashMap<u32, Arc<Relation>>,
+    pub relations: Lookup<u32, Arc<Relation>>,
     /// Schema → name → OID.
-    pub names: HashMap<String, HashMap<String, u32>>,
+    pub names: Lookup<String, Lookup<String, u32>>,
     /// Every schema that exists.
     pub schemas: Vec<String>,
     /// Sealed types by OID.
@@ -223,7 +228,7 @@ pub struct Catalog {
     /// Defaults of sealed columns that are a cell, by relation and column.
     pub defaults: Vec<SealedDefault>,
     /// User-defined functions by name (any schema).
-    pub functions: HashMap<String, Vec<Function>>,
+    pub functions: Lookup<String, Vec<Function>>,
     /// Operators that call a function which may read anything (any schema).
     pub operators: HashSet<String>,
     /// Types of users' that such a function casts from or to, by OID.
@@ -252,11 +257,11 @@ pub struct Follows {
     /// [`Catalog::has_clear_tags`].
     clear: OnceLock<bool>,
     /// [`Catalog::sensitive_names`].
-    sensitive: OnceLock<HashSet<String>>,
+    sensitive: OnceLock<Names>,
     /// [`Catalog::calling_views`].
-    calling: OnceLock<HashSet<String>>,
+    calling: OnceLock<Names>,
     /// [`Catalog::gathering_views`].
-    gathering: OnceLock<HashSet<String>>,
+    gathering: OnceLock<Names>,
 }
 
 /// A default of a sealed column.
@@ -322,9 +327,9 @@ impl Catalog {
     /// tags whose table does not exist yet, and views (of views) whose definition mentions one of these.
     ///
     /// A text in which none of these words stands touches nothing tagged, whatever it means.
-    pub fn sensitive_names(&self) -> &HashSet<String> {
+    pub fn sensitive_names(&self) -> &Names {
         self.follows.sensitive.get_or_init(|| {
-            let mut names: HashSet<String> = self.tags.keys().map(|(_, table)| table.clone()).collect();
+            let mut names: Names = self.tags.keys().map(|(_, table)| table.clone()).collect();
             names.extend(
                 self.relations.values().filter(|relation| relation.is_tagged()).map(|r| r.name.clone()),
             );
@@ -333,9 +338,9 @@ impl Catalog {
     }
     /// The unqualified names of views (and views of views) whose definition mentions a user-defined function, which may
     /// read anything; of types that such a function casts, and of relations that have columns of these.
-    pub fn calling_views(&self) -> &HashSet<String> {
+    pub fn calling_views(&self) -> &Names {
         self.follows.calling.get_or_init(|| {
-            let mut called: HashSet<String> = self.functions.keys().cloned().collect();
+            let mut called: Names = self.functions.keys().cloned().collect();
             called.extend(self.cast_types.values().cloned());
             let has_cast = |relation: &&Arc<Relation>| {
                 relation.columns.iter().any(|column| self.cast_types.contains_key(&column.type_oid))
@@ -348,9 +353,9 @@ impl Catalog {
     }
     /// The unqualified names of views (and views of views) whose definition calls one of `functions`, which keep the values of many
     /// rows in one, or makes an array of a query's rows.
-    pub fn gathering_views(&self, functions: &[&str]) -> &HashSet<String> {
+    pub fn gathering_views(&self, functions: &[&str]) -> &Names {
         self.follows.gathering.get_or_init(|| {
-            let mut names: HashSet<String> = functions.iter().map(|name| (*name).to_owned()).collect();
+            let mut names: Names = functions.iter().map(|name| (*name).to_owned()).collect();
             let gathers = |relation: &&Arc<Relation>| {
                 relation.definition.as_deref().is_some_and(|text| text.contains("ARRAY("))
             };
@@ -361,7 +366,7 @@ impl Catalog {
         })
     }
     /// `names`, and the views whose definition mentions one of them or of these views.
-    fn with_views_over(&self, mut names: HashSet<String>) -> HashSet<String> {
+    fn with_views_over(&self, mut names: Names) -> Names {
         let mut waiting: Vec<(&str, HashSet<String>)> = self
             .relations
             .values()

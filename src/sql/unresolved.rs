@@ -14,27 +14,30 @@ const FIRST: &[&str] = &[
     "copy", "declare", "delete", "explain", "insert", "merge", "prepare", "select", "table", "update", "with",
 ];
 
-/// Words that end a FROM list, as far as commas go.
-const AFTER_FROM: &[&str] = &[
-    "except",
-    "fetch",
-    "for",
-    "group",
-    "having",
-    "intersect",
-    "limit",
-    "offset",
-    "order",
-    "returning",
-    "select",
-    "set",
-    "union",
-    "values",
-    "when",
-    "where",
-    "window",
-    "with",
-];
+/// Whether a word ends a FROM list, as far as commas go.
+fn ends_list(word: &str) -> bool {
+    matches!(
+        word,
+        "except"
+            | "fetch"
+            | "for"
+            | "group"
+            | "having"
+            | "intersect"
+            | "limit"
+            | "offset"
+            | "order"
+            | "returning"
+            | "select"
+            | "set"
+            | "union"
+            | "values"
+            | "when"
+            | "where"
+            | "window"
+            | "with"
+    )
+}
 
 /// What one pair of parentheses holds.
 #[derive(Clone, Copy, Default)]
@@ -66,7 +69,7 @@ pub fn unresolved(words: &Words<'_>, context: &Context<'_>) -> bool {
             expected = false;
         } else if separator == "," {
             expected = level.is_some_and(|level| level.listing);
-        } else if expected && !["only", "lateral", "rows"].contains(&own) {
+        } else if expected && !matches!(own, "only" | "lateral" | "rows") {
             let inserts = ["into", "copy"].contains(&before);
             let mut parts = vec![words.word(at)];
             while symbol(at + 1, ".") {
@@ -84,7 +87,7 @@ pub fn unresolved(words: &Words<'_>, context: &Context<'_>) -> bool {
             {
                 return true;
             }
-        } else if let Some(level) = level {
+        } else if let Some(level) = level.filter(|_| !own.is_empty()) {
             expected |= level.take(own, before, at == 0, symbol(at + 1, "("));
         }
         before = words.keyword(at);
@@ -115,7 +118,7 @@ impl Level {
                 return true;
             }
             "copy" | "table" if first => return !opens,
-            word if AFTER_FROM.contains(&word) => self.listing = false,
+            word if ends_list(word) => self.listing = false,
             _ => {}
         }
         false
