@@ -1,7 +1,8 @@
 //! The log's files: the newest segment is `log.jsonl`; a sealed one is called by the number of its first line.
 //!
 //! Guarantees: [`list`] gives the segments in the log's order, each once; [`Segments`] reads them as one stream, compressed ones
-//! too, and knows which file a byte came from. Deliberately absent: what the bytes mean, and writing (but [`compress`]).
+//! too, knows which file a byte came from, and waits for the end of a line that is being written. Deliberately absent: what the bytes
+//! mean, and writing (but [`compress`]).
 
 use super::files::{beside, sync_folder};
 use flate2::Compression;
@@ -11,6 +12,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// How long the end of the last line is waited for, and how often it is looked for. A writer's `write(2)` of many bytes is seen in
+/// parts by whoever reads meanwhile; only one whose process was killed leaves it so.
+const WHOLE_WITHIN: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The newest segment in the log's folder.
 pub const LOG_FILE: &str = "log.jsonl";
@@ -91,11 +99,13 @@ pub struct Segments {
     starts: Vec<u64>,
     current: Option<Box<dyn BufRead + Send>>,
     offset: u64,
+    /// The last byte ended no line, and the rest of it may be on its way.
+    broken_off: bool,
 }
 
 impl Segments {
     pub fn new(paths: Vec<PathBuf>) -> Segments {
-        Segments { paths, starts: vec![], current: None, offset: 0 }
+        Segments { paths, starts: vec![], current: None, offset: 0, broken_off: false }
     }
 
     /// The file that a byte of the stream so far stands in, and its place there (uncompressed).
@@ -107,6 +117,7 @@ impl Segments {
 
 impl BufRead for Segments {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let mut waited = Duration::ZERO;
         loop {
             let more = match &mut self.current {
                 Some(current) => !current.fill_buf()?.is_empty(),
@@ -115,7 +126,15 @@ impl BufRead for Segments {
             if more {
                 break;
             }
-            let Some(path) = self.paths.get(self.starts.len()) else { return Ok(&[]) };
+            let Some(path) = self.paths.get(self.starts.len()) else {
+                self.broken_off &= waited < WHOLE_WITHIN;
+                if !self.broken_off {
+                    return Ok(&[]);
+                }
+                sleep(LOOK_EVERY);
+                waited += LOOK_EVERY;
+                continue;
+            };
             self.current = Some(open(path)?);
             self.starts.push(self.offset);
         }
@@ -124,6 +143,9 @@ impl BufRead for Segments {
 
     fn consume(&mut self, amount: usize) {
         if let Some(current) = &mut self.current {
+            // What is consumed is in its buffer: nothing is read, so nothing fails.
+            let last = amount.checked_sub(1).and_then(|last| current.fill_buf().ok()?.get(last).copied());
+            self.broken_off = last.map_or(self.broken_off, |last| last != b'\n');
             current.consume(amount);
             self.offset += amount as u64;
         }
@@ -141,6 +163,7 @@ impl Read for Segments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn segments_are_read_in_order_each_once() {
@@ -165,5 +188,32 @@ mod tests {
         assert_eq!(segments.place(6), Some((path(&sealed_name(7)).as_path(), 2)));
         assert_eq!(segments.place(8), Some((path(LOG_FILE).as_path(), 0)));
         assert_eq!(list(&path(LOG_FILE)).unwrap(), [path(LOG_FILE)]);
+    }
+
+    #[test]
+    fn the_end_of_a_line_that_is_being_written_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(LOG_FILE);
+        let write = |text: &str| {
+            let mut file = OpenOptions::new().create(true).append(true).open(&path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        };
+        write("a\nb");
+        let mut lines = Segments::new(vec![path.clone()]).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "a");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for part in ["c", "d\n"] {
+                    sleep(10 * LOOK_EVERY);
+                    write(part);
+                }
+            });
+            assert_eq!(lines.next().unwrap().unwrap(), "bcd");
+        });
+        assert!(lines.next().is_none());
+        // Not for ever.
+        write("e");
+        assert_eq!(lines.next().unwrap().unwrap(), "e");
+        assert!(lines.next().is_none());
     }
 }
