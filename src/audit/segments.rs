@@ -1,8 +1,9 @@
 //! The log's files: the newest segment is `log.jsonl`; a sealed one is called by the number of its first line.
 //!
 //! Guarantees: [`list`] gives the segments in the log's order, each once; [`Segments`] reads them as one stream, compressed ones
-//! too, knows which file a byte came from, and waits for the end of a line that is being written. Deliberately absent: what the bytes
-//! mean, and writing (but [`compress`]).
+//! too, and knows which file a byte came from. Of a log that grows meanwhile it reads what stood there at first, whatever the files
+//! are called by then, and waits for the end of a line that is being written. Deliberately absent: what the bytes mean, and writing
+//! (but [`compress`]).
 
 use super::files::{beside, sync_folder};
 use flate2::Compression;
@@ -10,13 +11,13 @@ use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// How long the end of the last line is waited for, and how often it is looked for. A writer's `write(2)` of many bytes is seen in
-/// parts by whoever reads meanwhile; only one whose process was killed leaves it so.
+/// How long what a writer leaves half done for a moment is waited for, and how often it is looked for: the end of a line, for a
+/// `write(2)` of many bytes is seen in parts by whoever reads meanwhile; a newest segment, while another is sealed.
 const WHOLE_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -72,11 +73,22 @@ pub fn log_file(path: &Path) -> PathBuf {
 /// One segment's bytes, whatever form it has.
 pub fn open(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let file = BufReader::with_capacity(1 << 20, File::open(path).map_err(named)?);
+    reader(File::open(path).map_err(named)?, path)
+}
+
+/// Of a file that is or was called so.
+fn reader(file: File, path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
+    let file = BufReader::with_capacity(1 << 20, file);
     if path.extension().is_some_and(|extension| extension == "gz") {
         return Ok(Box::new(BufReader::with_capacity(1 << 20, MultiGzDecoder::new(file))));
     }
     Ok(Box::new(file))
+}
+
+/// Whether the file with that name is this one.
+fn is_called(file: &File, path: &Path) -> bool {
+    let identity = |found: &fs::Metadata| (found.dev(), found.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(own), Ok(other)) if identity(&own) == identity(&other))
 }
 
 /// Replaces a sealed segment by its compressed form; after a crash one of them is whole.
@@ -95,6 +107,8 @@ pub fn compress(path: &Path) -> io::Result<()> {
 /// Segments as one stream.
 pub struct Segments {
     paths: Vec<PathBuf>,
+    /// The last of them, open: while the others are read, it may be sealed and get another name.
+    newest: Option<File>,
     /// Where in the stream each that was opened begins.
     starts: Vec<u64>,
     current: Option<Box<dyn BufRead + Send>>,
@@ -105,7 +119,43 @@ pub struct Segments {
 
 impl Segments {
     pub fn new(paths: Vec<PathBuf>) -> Segments {
-        Segments { paths, starts: vec![], current: None, offset: 0, broken_off: false }
+        Segments { paths, newest: None, starts: vec![], current: None, offset: 0, broken_off: false }
+    }
+
+    /// A log as it is now: of a folder all, of a file that file.
+    ///
+    /// # Errors
+    /// The folder cannot be read. A newest segment that is missing is an error where it should be read.
+    pub fn of(path: &Path) -> io::Result<Segments> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let newest = File::open(log_file(path)).ok();
+            let segments = Segments { newest, ..Segments::new(list(path)?) };
+            // What was sealed after it was opened is in the list, perhaps, and so are lines that come after it.
+            if segments.newest.as_ref().is_some_and(|file| is_called(file, &log_file(path)))
+                || waited >= WHOLE_WITHIN
+            {
+                return Ok(segments);
+            }
+            sleep(LOOK_EVERY);
+            waited += LOOK_EVERY;
+        }
+    }
+
+    /// The next segment in the order.
+    fn open_next(&mut self) -> io::Result<Option<Box<dyn BufRead + Send>>> {
+        let Some(path) = self.paths.get(self.starts.len()) else { return Ok(None) };
+        let last = self.starts.len() + 1 == self.paths.len();
+        if last && let Some(file) = self.newest.take() {
+            return reader(file, path).map(Some);
+        }
+        match open(path) {
+            // It was compressed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                open(&beside(path, ".gz")).map_err(|_| error).map(Some)
+            }
+            opened => opened.map(Some),
+        }
     }
 
     /// The file that a byte of the stream so far stands in, and its place there (uncompressed).
@@ -126,7 +176,7 @@ impl BufRead for Segments {
             if more {
                 break;
             }
-            let Some(path) = self.paths.get(self.starts.len()) else {
+            let Some(next) = self.open_next()? else {
                 self.broken_off &= waited < WHOLE_WITHIN;
                 if !self.broken_off {
                     return Ok(&[]);
@@ -135,7 +185,7 @@ impl BufRead for Segments {
                 waited += LOOK_EVERY;
                 continue;
             };
-            self.current = Some(open(path)?);
+            self.current = Some(next);
             self.starts.push(self.offset);
         }
         self.current.as_mut().map_or(Ok(&[]), |current| current.fill_buf())
@@ -188,6 +238,36 @@ mod tests {
         assert_eq!(segments.place(6), Some((path(&sealed_name(7)).as_path(), 2)));
         assert_eq!(segments.place(8), Some((path(LOG_FILE).as_path(), 0)));
         assert_eq!(list(&path(LOG_FILE)).unwrap(), [path(LOG_FILE)]);
+    }
+
+    #[test]
+    fn what_is_sealed_or_compressed_meanwhile_is_read_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for (name, text) in
+            [(&sealed_name(0), "a\n"), (&sealed_name(1), "b\n"), (&LOG_FILE.to_owned(), "c\n")]
+        {
+            fs::write(path(name), text).unwrap();
+        }
+        let mut lines = Segments::of(folder.path()).unwrap().lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "a");
+        compress(&path(&sealed_name(1))).unwrap();
+        fs::rename(path(LOG_FILE), path(&sealed_name(2))).unwrap();
+        fs::write(path(LOG_FILE), "d\n").unwrap();
+        assert_eq!(lines.map(Result::unwrap).collect::<Vec<_>>(), ["b", "c"]);
+        // Between the two names.
+        fs::rename(path(LOG_FILE), path("away")).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                sleep(5 * LOOK_EVERY);
+                fs::rename(path("away"), path(LOG_FILE)).unwrap();
+            });
+            let lines = Segments::of(folder.path()).unwrap().lines();
+            assert_eq!(lines.map(Result::unwrap).collect::<String>(), "abcd");
+        });
+        // One that is missing is not passed over.
+        fs::remove_file(path(LOG_FILE)).unwrap();
+        assert!(Segments::of(folder.path()).unwrap().lines().any(|line| line.is_err()));
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn folder_of(path: &Path) -> PathBuf {
 
 /// The log's segments as one stream.
 fn open(path: &Path) -> Result<segments::Segments, CliError> {
-    segments::list(path).map(segments::Segments::new).map_err(|error| unread(path, &error))
+    segments::Segments::of(path).map_err(|error| unread(path, &error))
 }
 
 fn unread(path: &Path, error: &io::Error) -> CliError {
