@@ -36,8 +36,12 @@ use std::error::Error;
 use std::fmt;
 use tokio_postgres::types::WasNull;
 
-/// Not one of PostgreSQL's: what was read of in the catalogs is not there any more.
+/// Codes of failures that are not PostgreSQL's: the partitions are others than those that have copies.
+const MOVED: &str = "PV001";
+/// What was read of in the catalogs is not there any more.
 const GONE: &str = "PV002";
+/// Tries to get locks.
+const ATTEMPTS_MAX: u32 = 200;
 
 /// Why a conversion did not go on, and what to do about it. Holds no value.
 #[derive(Clone, Debug, PartialEq, Eq)]

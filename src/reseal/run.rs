@@ -13,7 +13,7 @@ use super::state::{self, Conversion, Phase, Vouching};
 use super::survey::{Target, survey};
 use super::swap::{Outcome, Swap};
 use super::verify::Verified;
-use super::{Failure, Progress, copy, setup};
+use super::{ATTEMPTS_MAX, Failure, GONE, MOVED, Progress, copy, setup};
 use crate::config::{Config, column_of};
 use crate::crypto::keyring::Keyring;
 use std::time::Duration;
@@ -56,14 +56,12 @@ pub struct Work<'a> {
 /// Notes below which the swap is tried: they are made up for under the lock.
 const NEAR: u64 = 1_000;
 const CATCH_UP_ROWS: usize = 5_000;
-/// Tries to get the locks.
-const ATTEMPTS_MAX: u32 = 200;
 const VERIFY_ROWS: u64 = 2_000;
 /// What the server broke off for another's sake.
 const BROKEN_OFF: [&str; 2] = ["40P01", "40001"];
 /// What was read of in the catalogs is not there any more. XX000 is what PostgreSQL's functions that show definitions say then:
 /// "could not open relation with OID", "cache lookup failed for" (ruleutils.c).
-const PASSED_AWAY: [&str; 4] = ["42P01", "42704", "XX000", super::GONE];
+const PASSED_AWAY: [&str; 4] = ["42P01", "42704", "XX000", GONE];
 /// How often that is passed over where it is the same each time, and so may be something else: much is read anew.
 const PASSED_OVER_MAX: u32 = 5;
 /// Who was in the way has gone on by then.
@@ -297,7 +295,7 @@ impl<'a> Work<'a> {
         let (mut found, mut again) = (Some(conversion), Again::default());
         while let Some(conversion) = found.take() {
             match self.go_through(conversion, options, report).await {
-                Err(failure) if failure.is(&[copy::tree::MOVED]) => {}
+                Err(failure) if failure.is(&[MOVED]) => {}
                 Err(failure) if again.passes(&failure) => {}
                 result => return result,
             }

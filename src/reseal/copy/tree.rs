@@ -11,10 +11,11 @@
 //! moved and before the swap; what was written while a table was no partition is read anew. Deliberately absent: foreign keys
 //! of the tree (`obstacles`), and foreign tables, beside which PostgreSQL lets no key be.
 
-use super::super::Failure;
 use super::super::fill::Filler;
 use super::super::indexes::{Index, indexes};
 use super::super::spec::{COPY_TRIGGERS, Names, Spec, Table};
+use super::super::{ATTEMPTS_MAX, Failure, MOVED};
+
 use super::build::{named, planned};
 use super::{DEFINITION, keys_as, make_one};
 use crate::catalog::build::SCHEMA;
@@ -23,10 +24,6 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use tokio_postgres::{Client, GenericClient, IsolationLevel, Row, Transaction};
 
-/// Not one of PostgreSQL's: the partitions are others than those that have copies.
-pub(in super::super) const MOVED: &str = "PV001";
-/// Tries to have the locks of new and former partitions.
-const ATTEMPTS_MAX: u32 = 200;
 /// Rows that were noted and are taken out at once.
 const TAKE_OUT_ROWS: usize = 5_000;
 
