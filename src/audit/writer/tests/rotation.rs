@@ -2,13 +2,13 @@
 
 use crate::audit::canonical::tests::samples;
 use crate::audit::segments::{self, Segments, sealed_in};
-use crate::audit::verify::{Against, Failure, Verified, verify_against};
+use crate::audit::verify::{Against, Failure, Verified, records, verify_against};
 use crate::audit::writer::*;
-use crate::audit::{Fault, keys};
+use crate::audit::{Event, Fault, keys};
 use ed25519_dalek::VerifyingKey;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 /// A clock that a test moves, in microseconds.
 #[derive(Clone, Default)]
@@ -210,4 +210,44 @@ fn a_missing_newest_segment_is_not_taken_for_a_new_log() {
     fs::remove_file(place.path().join(LOG_FILE)).unwrap();
     let Err(fault) = place.open(SMALL) else { panic!("it opened") };
     assert!(fault.message.contains("it is missing, though older segments"), "{fault}");
+}
+
+#[test]
+fn who_reads_while_it_is_written_misses_nothing() {
+    let place = Place::new();
+    let small = SegmentSettings { bytes: 300_000, compress: true, ..SMALL };
+    let log = place.open(small).unwrap();
+    let (durable, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    let read = || {
+        let before = durable.load(Ordering::Acquire);
+        let mut next = 0;
+        let whole = records(Segments::of(place.path()).unwrap(), |_, record| {
+            if let Event::LogInFailed { .. } = record.event {
+                assert_eq!(record.connection.number, next);
+                next += 1;
+            }
+            true
+        });
+        assert!(whole.is_ok(), "{whole:?}");
+        assert!(next >= before, "{next} of {before}");
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..200 {
+                let mut record = samples().swap_remove(3);
+                record.connection = record.connection.changed(|connection| connection.number = number);
+                // Of more pages than one, so that it is seen in parts.
+                record.event = Event::LogInFailed { reason: "x".repeat(60_000) };
+                log.submit(record).0.blocking_recv().unwrap().unwrap();
+                durable.store(number + 1, Ordering::Release);
+            }
+            ended.store(true, Ordering::Release);
+        });
+        while !ended.load(Ordering::Acquire) {
+            read();
+        }
+    });
+    read();
+    assert_eq!(durable.into_inner(), 200);
+    assert!(place.sealed() > 20, "{}", place.sealed());
 }
