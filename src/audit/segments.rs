@@ -132,9 +132,11 @@ impl Segments {
             let newest = File::open(log_file(path)).ok();
             let segments = Segments { newest, ..Segments::new(list(path)?) };
             // What was sealed after it was opened is in the list, perhaps, and so are lines that come after it.
-            if segments.newest.as_ref().is_some_and(|file| is_called(file, &log_file(path)))
-                || waited >= WHOLE_WITHIN
-            {
+            let settled = match &segments.newest {
+                Some(file) => is_called(file, &log_file(path)),
+                None => waited >= WHOLE_WITHIN,
+            };
+            if settled {
                 return Ok(segments);
             }
             sleep(LOOK_EVERY);
