@@ -18,8 +18,14 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 const LOCK_FILE: &str = "lock";
+
+/// How long who has the log is waited for: a proxy that is ending, a command that has a person forgotten; and a process that was
+/// forked off where the log was open has it, too, until it executes its program.
+const UNLOCKED_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) struct Opened {
     pub(super) appender: Appender,
@@ -124,14 +130,20 @@ fn lock(folder: &Path) -> Result<File, Fault> {
     let path = folder.join(LOCK_FILE);
     let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     let lock = lock.map_err(|error| unusable(&path, error.to_string()))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            Err(Fault::new(format!("another process writes the audit log in {}", folder.display())).hint(
-                "One log has one writer. Stop the other pgveil, or give this one its own `[audit] path`.",
-            ))
+    let deadline = Instant::now() + UNLOCKED_WITHIN;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(UNLOCKED_WITHIN / 100),
+            Err(TryLockError::WouldBlock) => {
+                let fault =
+                    Fault::new(format!("another process writes the audit log in {}", folder.display()));
+                return Err(fault.hint(
+                    "One log has one writer. Stop the other pgveil, or give this one its own `[audit] path`.",
+                ));
+            }
+            Err(TryLockError::Error(error)) => return Err(unusable(&path, error.to_string())),
         }
-        Err(TryLockError::Error(error)) => Err(unusable(&path, error.to_string())),
     }
 }
 

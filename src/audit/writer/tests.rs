@@ -373,6 +373,23 @@ fn a_log_is_continued() {
     assert_eq!((mode(LOG_FILE), mode("lock")), (0o600, 0o600));
 }
 
+#[test]
+fn who_is_about_to_leave_the_log_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    keys::ensure_keys(folder.path()).unwrap();
+    let former = open(folder.path()).unwrap();
+    let (began, begins) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            begins.recv().unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+            drop(former);
+        });
+        began.send(()).unwrap();
+        open(folder.path()).unwrap();
+    });
+}
+
 /// A crash can end the file anywhere after the last checkpoint that was answered for.
 #[test]
 fn every_torn_end_is_repaired_and_told() {

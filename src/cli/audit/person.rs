@@ -16,7 +16,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Say who saw one person: a row of a table that has a record_key (tags.toml)
 ///
@@ -216,7 +216,7 @@ impl ForgetPerson {
 /// Has the request carried out: by the proxy that has the log open, else here.
 fn carried_out(folder: &Path) -> Result<(), CliError> {
     let request = folder.join(FORGET_FILE);
-    let mut waited = Duration::ZERO;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let mut settings = LogSettings::new(folder);
         // Segments are the proxy's to end.
@@ -233,12 +233,11 @@ fn carried_out(folder: &Path) -> Result<(), CliError> {
         if !request.exists() {
             return Ok(());
         }
-        if waited >= PATIENCE {
+        if Instant::now() >= deadline {
             return Err(CliError::new(format!("the person is not forgotten yet: {why}")).hint(
                 "The request stays in the folder: the running proxy, or the next that starts, carries it out, and records it.",
             ));
         }
         std::thread::sleep(LOOK_AGAIN);
-        waited += LOOK_AGAIN;
     }
 }
