@@ -5,13 +5,13 @@
 //! are called by then, and waits for the end of a line that is being written. Deliberately absent: what the bytes mean, and writing
 //! (but [`compress`]).
 
-use super::files::{beside, sync_folder};
+use super::files::{beside, identity, sync_folder};
 use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
@@ -87,7 +87,6 @@ fn reader(file: File, path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
 
 /// Whether the file with that name is this one.
 fn is_called(file: &File, path: &Path) -> bool {
-    let identity = |found: &fs::Metadata| (found.dev(), found.ino());
     matches!((file.metadata(), fs::metadata(path)), (Ok(own), Ok(other)) if identity(&own) == identity(&other))
 }
 

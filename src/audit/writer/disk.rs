@@ -4,7 +4,8 @@
 //! another stands in its place, and then does not write; what it says is on disk comes back after a power failure, by its journal.
 //! Deliberately absent: what the bytes mean.
 
-use super::super::{files, segments};
+use super::super::files::{self, Identity, identity};
+use super::super::segments;
 use super::journal::{Journal, Segment};
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use rustix::io::Errno;
@@ -29,13 +30,6 @@ pub(super) trait Disk: Send {
     /// Seals the file as the segment whose first line is number `first`, and goes on in a new one that has `content`, durably. After
     /// an error nothing has changed.
     fn next(&mut self, first: u64, content: &[u8]) -> io::Result<()>;
-}
-
-/// Device and number, which tell a file from every other that is there.
-type Identity = (u64, u64);
-
-fn identity(metadata: &fs::Metadata) -> Identity {
-    (metadata.dev(), metadata.ino())
 }
 
 /// Which file is there, and its length in bytes. Times are not asked for: a file system whose times somebody saw (Linux 6.13's

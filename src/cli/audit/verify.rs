@@ -113,7 +113,7 @@ const SIGNED_WITHIN: Duration = Duration::from_secs(1);
 type Checked = Result<Verified, Failure>;
 
 /// Verifies a log. One that is being written ends in lines that will be under a checkpoint in a moment: all that stood there at
-/// first must be; and a segment may be sealed between two files' being opened.
+/// first must be; and its oldest segments may be removed between two files' being opened.
 pub(super) fn verified(path: &Path, against: &Against) -> Result<(Checked, segments::Segments), CliError> {
     let deadline = Instant::now() + SIGNED_WITHIN;
     let mut stood = None;

@@ -15,7 +15,6 @@ use super::super::fill::Filler;
 use super::super::indexes::{Index, indexes};
 use super::super::spec::{COPY_TRIGGERS, Names, Spec, Table};
 use super::super::{ATTEMPTS_MAX, Failure, MOVED};
-
 use super::build::{named, planned};
 use super::{DEFINITION, keys_as, make_one};
 use crate::catalog::build::SCHEMA;
